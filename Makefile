@@ -1,0 +1,56 @@
+# Every target sets up what it needs in .venv; the second time it starts at once.
+# stdout belongs to the program that is run: set-up talks on stderr.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+FAST   := $(VENV)/.installed-fast
+
+.PHONY: demo test check bench realparts lock clean
+
+# `pip install -c requirements.lock NAMES` checks every hash of the lock, also of what NAMES bring along;
+# an editable project has no hash, so its requirements are installed first and the project itself without any.
+define install
+	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	print(*p["dependencies"], *[r for e in "$(1)".split() for r in p["optional-dependencies"][e]], sep="\n")' > $(VENV)/requirements.in
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/requirements.in >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . >&2
+	@touch $(2)
+endef
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")' >&2
+	@echo "Setting up $(VENV) (once, about a minute) …" >&2
+	@$(PYTHON) -m venv $(VENV) >&2
+
+$(STAMP): pyproject.toml requirements.lock | $(BIN)/python
+	$(call install,dev,$@)
+
+$(FAST): $(STAMP)
+	$(call install,dev fast,$@)
+
+demo: $(STAMP)
+	@$(BIN)/autoscaler demo $(DEMO_ARGS)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory test
+
+bench: $(FAST)
+	@$(BIN)/python -m tests.benchmarks $(BENCH)
+
+realparts: $(STAMP)
+	@$(BIN)/python tests/realparts/build.py
+
+# For maintainers: needs uv. No URLs, hashes for every platform.
+lock:
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header pyproject.toml --all-extras -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Autoscaler for GPU inference services on Kubernetes."""
