@@ -1,0 +1,382 @@
+"""The core's data: what is configured, what is seen, what is wished, what is decided, what is planned.
+
+All are frozen, slotted and keyword-only. Times are Unix seconds UTC (``_at_s``, ``_s``), rates are per second (``_per_s``),
+shares are 0…1 (``_ratio``). Arrays carry a leading service axis of length n, in the order of ``Fleet.specs``: one policy
+object serves all services that name it, and a service is a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from autoscaler.core.history import History, HistoryRows
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+States: TypeAlias = npt.NDArray[np.int8]
+ParamValue: TypeAlias = float | int | str | bool
+
+Mode: TypeAlias = Literal["Shadow", "Recommend", "Active"]
+Direction: TypeAlias = Literal["Both", "Up", "Down"]
+
+
+# ---------------------------------------------------------------- configuration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRef:
+    """A policy that a service names, with the parameters it gives (the rest are the policy's defaults)."""
+
+    name: str
+    params: Mapping[str, ParamValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatePolicy:
+    """HPA v2's scaling policy: at most `value` pods, or percent of the count at the period's start, within `period_s`."""
+
+    kind: Literal["Pods", "Percent"]
+    value: int
+    period_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingRules:
+    """HPA v2's rules for one direction. An empty `policies` sets no rate limit."""
+
+    stabilization_s: float
+    select: Literal["Max", "Min", "Disabled"]
+    policies: tuple[RatePolicy, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Other bounds in a window of the calendar: `days` (Monday = 0) from `start_minute` to `end_minute` of the local day in
+    `timezone` (an end at or before the start lies on the next day), and only between `from_s` and `until_s` where given."""
+
+    name: str
+    timezone: str
+    days: frozenset[int]
+    start_minute: int
+    end_minute: int
+    from_s: float | None = None
+    until_s: float | None = None
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """No changes in `direction` until `until_s` (None: until it is taken away)."""
+
+    direction: Direction
+    until_s: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """What happens when the signals stay unknown for longer than `after_s`.
+
+    Hold: keep what is. AtLeast: raise to `replicas`, never lower. Exactly: go to `replicas`, also downwards (the only way in
+    which a blind service is ever scaled down, and only because its owner wrote so)."""
+
+    after_s: float
+    action: Literal["Hold", "AtLeast", "Exactly"]
+    replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """The promise: `promised_ratio` of the requests see `signal` ≤ `target` (seconds, or a ratio for utilization signals)."""
+
+    signal: str
+    target: float
+    promised_ratio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What one ready replica can do: `per_s` requests/s within the objective at most (NaN: not known), `slots` requests at a
+    time, `slots_slowdown` = batch size at which a token takes twice as long as alone (time per token ∝ 1 + batch ÷ it)."""
+
+    per_s: float
+    slots: int
+    slots_slowdown: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingSpec:
+    """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.spec``."""
+
+    namespace: str
+    name: str
+    target: str
+    """What is scaled, for people and records: ``Deployment/llama``."""
+    min_replicas: int
+    max_replicas: int
+    mode: Mode
+    policies: tuple[PolicyRef, ...]
+    objective: Objective
+    capacity: Capacity
+    lead_time_s: float
+    """Start value until measured: from the patch to ready where a node is at hand."""
+    node_lead_time_s: float
+    """Start value until measured: what a new node adds to it."""
+    scale_up: ScalingRules
+    scale_down: ScalingRules
+    fallback: Fallback
+    schedules: tuple[Schedule, ...] = ()
+    pause: Pause | None = None
+    drain_max_at_once: int = 0
+    """Replicas that may be draining at the same time; 0 sets no limit."""
+    drain_s: float = 0.0
+    """How long a removed replica is taken to drain."""
+    replica_multiple: int = 1
+    accelerators_per_replica: int = 1
+    pool: str | None = None
+    priority: int = 0
+    stale_after_s: float = 60.0
+    generation: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSpec:
+    """A node pool's configuration."""
+
+    name: str
+    min_nodes: int
+    max_nodes: int
+    accelerators_per_node: int
+    cost_per_hour: float = 0.0
+
+
+# ---------------------------------------------------------------- what is seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What a service's past decisions leave behind and no query can bring back; kept in the object's status.
+
+    recommendations, scale_events: (at_s, replicas or signed change), oldest first, only as far back as the service's windows reach.
+    """
+
+    desired: int | None = None
+    blind_since_s: float | None = None
+    recommendations: tuple[tuple[float, int], ...] = ()
+    scale_events: tuple[tuple[float, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """All services at one moment. `revision` changes exactly when `specs` or their order change: whoever compiled something
+    from the specs compiles it again then.
+
+    current (n,): the target's spec.replicas now. ready (n,): serving. starting (n,): created, not ready. draining (n,): leaving.
+    lead_time_s, node_lead_time_s (n,): measured where there are samples, else the spec's start value.
+    hands_off (n,): True where we must not write (target missing, a foreign writer, a second manifest, …); `hands_off_why[row]` says
+    which, in the form "Reason: words".
+    memories: by key, what the status remembered of services (only read for services the engine has not met yet).
+    paused: a cluster-wide switch; None where it is off.
+    """
+
+    revision: int
+    specs: tuple[ScalingSpec, ...]
+    current: Ints
+    ready: Ints
+    starting: Ints
+    draining: Ints
+    lead_time_s: Floats
+    node_lead_time_s: Floats
+    hands_off: Bools
+    hands_off_why: Mapping[int, str] = field(default_factory=dict)
+    memories: Mapping[str, Memory] = field(default_factory=dict)
+    pools: tuple[PoolSpec, ...] = ()
+    paused: Pause | None = None
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalColumn:
+    """One signal of all services now: values (n,) with NaN = missing, age_s (n,) seconds since it was true, state (n,) SignalState."""
+
+    values: Floats
+    age_s: Floats
+    state: States
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """What the metric source read in one tick. A signal that is absent here is unknown for everybody.
+
+    why(signal, row): why a value is unknown, in words ("" where it isn't); asked only when somebody wants to know.
+    """
+
+    at_s: float
+    signals: Mapping[str, SignalColumn]
+    why: Callable[[str, int], str] = lambda _signal, _row: ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """A signal as a policy sees it: the latest column and its past.
+
+    values, age_s (n,), state (n,): as in SignalColumn. history: past values of these rows, one column a tick, newest last,
+    NaN where unknown; it reaches back as far as the policy's declared lookback.
+    """
+
+    values: Floats
+    age_s: Floats
+    state: States
+    history: History | HistoryRows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What one policy sees of its services at one tick. All arrays are (n,), a row a service that names the policy.
+
+    A policy must treat it as read-only; rows keep their meaning between ticks until ``Policy.rearrange`` says otherwise.
+    """
+
+    at_s: float
+    interval_s: float
+    signals: Mapping[str, Signal]
+    current: Ints
+    ready: Ints
+    starting: Ints
+    min_replicas: Ints
+    max_replicas: Ints
+    capacity_per_s: Floats
+    slots: Floats
+    slots_slowdown: Floats
+    lead_time_s: Floats
+    node_lead_time_s: Floats
+    objective_target: Floats
+    promised_ratio: Floats
+
+    def __len__(self) -> int:
+        return len(self.current)
+
+
+# ---------------------------------------------------------------- what is wished and decided
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """A forecast of `unit` made at `made_at_s`: quantiles (q,), times_s (h,), values (n, q, h)."""
+
+    made_at_s: float
+    times_s: Floats
+    quantiles: Floats
+    values: Floats
+    unit: str
+
+
+def no_words(_row: int) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """A policy's wish for each of its rows.
+
+    replicas (n,): the wished count; a fraction is rounded up, NaN says "I can't tell" (never "zero").
+    headroom (n,): replicas' worth of room to keep on nodes beyond the replicas, so that the next ones need not wait for a node;
+    costs node-hours, never replica-hours.
+    why(row): one plain sentence with the numbers behind it; called only for rows somebody asks about, and only until the
+    next tick.
+    """
+
+    replicas: Floats
+    headroom: Floats | None = None
+    forecast: Forecast | None = None
+    why: Callable[[int], str] = no_words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A constraint that changed a count, and why."""
+
+    name: str
+    before: int
+    after: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One service's decision, for people. `recommended` is None where the policy could not tell."""
+
+    key: str
+    at_s: float
+    current: int
+    recommended: int | None
+    desired: int
+    planned: int
+    headroom: int
+    limits: tuple[Limit, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions:
+    """All decisions of a tick; arrays (n,). recommended: NaN where no policy could tell. blind (n,): no usable signal.
+    partial (n,): some signal that the policies need is unknown. limits(row), reason(row): words, made when asked for, valid
+    until the next tick."""
+
+    at_s: float
+    recommended: Floats
+    desired: Ints
+    headroom: Ints
+    blind: Bools
+    partial: Bools
+    limits: Callable[[int], tuple[Limit, ...]]
+    reason: Callable[[int], str]
+    forecasts: tuple[tuple[str, Ints, Forecast], ...] = ()
+    """(policy, rows (m,) of the fleet, forecast with m rows) of every policy that made one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be done. replicas (n,): planned counts. act (n,): True where the count may be written (mode Active, nobody else's
+    number, not the same already). headroom (n,): replicas' worth of empty room on nodes. nodes: by pool name."""
+
+    at_s: float
+    replicas: Ints
+    act: Bools
+    headroom: Ints
+    nodes: Mapping[str, int]
+    limits: Mapping[int, Limit] = field(default_factory=dict)
+    """Rows that the fleet-wide budget cut, with the words for it."""
+
+
+class Written(IntEnum):
+    """What became of a planned write."""
+
+    NOTHING = 0
+    """Nothing to write."""
+    DONE = 1
+    REFUSED = 2
+    """Somebody changed the object first, or we no longer lead: decided again at the next tick."""
+    FAILED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the cluster did with a plan: written (n,) of Written; errors by row, in words."""
+
+    written: npt.NDArray[np.int8]
+    errors: Mapping[int, str] = field(default_factory=dict)

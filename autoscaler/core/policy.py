@@ -1,0 +1,187 @@
+"""The policy plug-in contract.
+
+A policy is found by the entry point group ``inference_autoscaler.policies``; the entry point names a ``PolicyType``. One policy
+object serves all services that name it: arrays carry a leading service axis, parameters too, because ten thousand Python
+objects a tick do not fit into a control interval, and because a sweep of parameters is then simply a replay with many services.
+``check_policy`` (in ``autoscaler.core.contract``) judges any policy, ours or a stranger's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from autoscaler.core.model import Ints, Observation, ParamValue, Recommendation
+
+Params: TypeAlias = Mapping[str, npt.NDArray[Any]]
+"""Every declared parameter with one value a row: float64, int64 or bool arrays; texts are object arrays of str."""
+
+Saved: TypeAlias = dict[str, Any]
+"""Learnt state as plain JSON values and lists (numbers, strings, lists, dicts), small and versioned by the policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A declared parameter. Numbers lie within minimum…maximum (inclusive); texts in choices where those are given.
+
+    kind "signal" is a text that names a signal. required: a parameter without a sensible default.
+    log_scale and tunable: how a tuner should search it.
+    """
+
+    name: str
+    kind: Literal["float", "int", "bool", "str", "signal"]
+    default: ParamValue | None
+    description: str
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    tunable: bool = False
+    log_scale: bool = False
+
+    @property
+    def required(self) -> bool:
+        return self.default is None
+
+
+class Policy(Protocol):
+    """One policy object for n services (rows)."""
+
+    def observe(self, observation: Observation) -> None:
+        """Learns from a tick. Called once a tick, before recommend."""
+
+    def recommend(self, observation: Observation) -> Recommendation:
+        """Only reads: calling it twice with the same observation gives the same answer."""
+
+    def rearrange(self, rows: Ints, params: Params) -> None:
+        """The services changed: new row i is the old row rows[i], or a new service where that is -1. Learnt state moves with it."""
+
+    def save(self) -> Saved:
+        """Learnt state, to survive a restart. `{}` where nothing is learnt."""
+
+    def load(self, state: Saved) -> None:
+        """Takes back what save gave (same rows). State of an unknown version is ignored: the policy then learns anew."""
+
+
+class Stateless:
+    """Base for policies that learn nothing between ticks; they keep their parameters in `self.params`."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+
+    def observe(self, observation: Observation) -> None:
+        return None
+
+    def rearrange(self, rows: Ints, params: Params) -> None:
+        self.params = params
+
+    def save(self) -> Saved:
+        return {}
+
+    def load(self, state: Saved) -> None:
+        return None
+
+
+SignalsOf: TypeAlias = Callable[[Mapping[str, ParamValue]], Sequence[str]]
+"""Which signals a service with these parameters needs (all of them known, or the tick counts as partial for it)."""
+
+
+def no_signals(_params: Mapping[str, ParamValue]) -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyType:
+    """What an entry point of ``inference_autoscaler.policies`` names.
+
+    make(params, rng) builds the policy for len(any param) rows; rng is seeded by the caller, so equal input gives equal output.
+    signals(params): the signals that the policy needs. optional_signals: those it uses where they are there.
+    lookback_s: how far back it reads ``Signal.history``.
+    counts_starting: True where the policy's count is absolute (what demand and backlog need), so that replicas on their way are
+    already in it. False (the safe default) lets the engine hold back a count that grows only because help hasn't arrived yet.
+    interval_s: the policy's own period where it isn't the controller's (None: the controller's).
+    alone: False where the policy is only a floor beside another one.
+    """
+
+    name: str
+    summary: str
+    parameters: tuple[Parameter, ...]
+    make: Callable[[Params, np.random.Generator], Policy]
+    signals: SignalsOf = no_signals
+    optional_signals: tuple[str, ...] = ()
+    lookback_s: float = 0.0
+    counts_starting: bool = False
+    interval_s: float | None = None
+    alone: bool = True
+    source: str = ""
+    """Where the rule comes from: a paper, an API document, a formula."""
+    check: Callable[[Mapping[str, ParamValue]], Sequence[str]] = field(default=lambda _params: ())
+    """Faults that span several parameters, in words; called with the completed parameters of one service."""
+
+
+def complete_params(policy: PolicyType, given: Mapping[str, ParamValue]) -> tuple[dict[str, ParamValue], list[str]]:
+    """The parameters of one service with defaults filled in, and every fault in words (empty: none)."""
+    known = {parameter.name: parameter for parameter in policy.parameters}
+    faults = [
+        f"{name}: not a parameter of policy '{policy.name}'; it has {', '.join(known) or 'none'}" for name in given if name not in known
+    ]
+    completed: dict[str, ParamValue] = {}
+    for parameter in policy.parameters:
+        value = given.get(parameter.name, parameter.default)
+        if value is None:
+            faults.append(f"{parameter.name}: policy '{policy.name}' needs it; {parameter.description}")
+            continue
+        converted, fault = _convert(parameter, value)
+        if fault:
+            faults.append(f"{parameter.name}: {fault}")
+        else:
+            completed[parameter.name] = converted
+    if not faults:
+        faults.extend(policy.check(completed))
+    return completed, faults
+
+
+def _convert(parameter: Parameter, value: ParamValue) -> tuple[ParamValue, str]:
+    """Texts from a command line become the declared kind. Returns (value, fault)."""
+    from autoscaler.core.signals import SIGNALS
+
+    kind = parameter.kind
+    if kind in ("str", "signal"):
+        text = str(value)
+        choices = parameter.choices or (tuple(SIGNALS) if kind == "signal" else ())
+        if choices and text not in choices:
+            return text, f"'{text}' is not allowed; one of {', '.join(choices)}"
+        return text, ""
+    if kind == "bool":
+        if isinstance(value, bool):
+            return value, ""
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true", ""
+        return value, f"{value!r} is not allowed; true or false"
+    if isinstance(value, bool):
+        return value, f"{value!r} is not a number"
+    try:
+        number = float(value)
+    except ValueError:
+        return value, f"'{value}' is not a number"
+    low, high = parameter.minimum, parameter.maximum
+    if number != number or (low is not None and number < low) or (high is not None and number > high):
+        allowed = f"{'−∞' if low is None else f'{low:g}'} to {'∞' if high is None else f'{high:g}'}"
+        return value, f"{value} is not allowed; {allowed}{' ' + parameter.unit if parameter.unit else ''}"
+    if kind == "int":
+        if not number.is_integer():
+            return value, f"{value} is not a whole number"
+        return int(number), ""
+    return number, ""
+
+
+def stack_params(policy: PolicyType, rows: Sequence[Mapping[str, ParamValue]]) -> dict[str, npt.NDArray[Any]]:
+    """Completed parameters of many services as one array a parameter."""
+    dtypes: dict[str, Any] = {"float": np.float64, "int": np.int64, "bool": np.bool_, "str": object, "signal": object}
+    return {
+        parameter.name: np.array([row[parameter.name] for row in rows], dtype=dtypes[parameter.kind]) for parameter in policy.parameters
+    }

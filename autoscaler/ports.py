@@ -1,0 +1,100 @@
+"""The doors of the controller: what it needs from the world, and nothing more.
+
+Each port has a real implementation (``autoscaler.adapters``), one that replays (``replay``), and fakes in the tests that pass the
+same contract tests. Adapters do not retry: the next tick is the retry. Every call has a deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from autoscaler.core.model import Decisions, Fleet, Outcome, Plan, PoolSpec, Readings
+
+
+class Clock(Protocol):
+    """Time, so that a replay can jump."""
+
+    def now_s(self) -> float:
+        """Unix seconds UTC. May step when somebody sets the machine's clock; never used for deadlines."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never step back; for deadlines and durations."""
+
+    async def sleep_until(self, at_s: float) -> None:
+        """Returns when now_s() ≥ at_s; at once where that is past."""
+
+
+class ReadyPods(Protocol):
+    """Which pods count for which service, for sources that see pods. Owned by the cluster adapter, handed to the metric source."""
+
+    @property
+    def revision(self) -> int:
+        """Changes when any answer below may have changed."""
+
+    def rows_by_pod(self) -> Mapping[tuple[str, str], int]:
+        """(namespace, pod) → row of the fleet, only for pods that are ready and not being deleted."""
+
+
+class SecretReader(Protocol):
+    """Reads one key of a Secret; the version changes when the content does."""
+
+    async def read_secret(self, namespace: str, name: str, key: str, *, timeout_s: float) -> tuple[bytes, str]:
+        """(value, version). Raises ``autoscaler.errors.OutsideError`` where it is missing or refused."""
+
+
+class MetricSource(Protocol):
+    """Where signals come from."""
+
+    async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:
+        """The latest values of `wanted` (signal → rows that need it) at `at_s`. Returns within `deadline_s` seconds whatever happens: what
+        did not arrive is unknown. Never raises for a fault outside."""
+
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
+        """Past readings, one for each of `times_s` (rising, evenly spaced), for a cold start. Unknown where there are none."""
+
+
+class Cluster(Protocol):
+    """The services, and the hand that scales them."""
+
+    async def observe(self, at_s: float) -> Fleet:
+        """What is there now, from memory (informers); fast, and never raises for a fault outside."""
+
+    async def act(self, fleet: Fleet, plan: Plan, deadline_s: float) -> Outcome:
+        """Writes the planned counts where `plan.act`. Idempotent. Each write carries the version it was decided on, so that a late one is
+        refused. Returns within `deadline_s` seconds."""
+
+
+class NodePools(Protocol):
+    """The hand that sizes node pools."""
+
+    async def observe(self) -> Mapping[str, int]:
+        """Node count by pool now."""
+
+    async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
+        """Sets the planned node counts; errors by pool, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Everything about one tick, handed to the reporters. Arrays are in the order of fleet.specs; words are made when asked for and
+    valid until the next tick. leading: whether this process may act. timings_s: seconds spent by step (observe, read, decide, act)."""
+
+    number: int
+    fleet: Fleet
+    readings: Readings
+    decisions: Decisions
+    plan: Plan
+    outcome: Outcome
+    leading: bool
+    interval_s: float
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    """What went wrong in this tick outside the decisions (a reporter that failed, a policy that was refused), in words."""
+
+
+class Reporter(Protocol):
+    """Told of every tick after acting: status, metrics, records, page. A fault in one is counted and logged, never felt by decisions."""
+
+    async def report(self, tick: Tick) -> None: ...
