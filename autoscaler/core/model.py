@@ -145,6 +145,8 @@ class ScalingSpec:
     priority: int = 0
     stale_after_s: float = 60.0
     generation: int = 0
+    sources: object = None
+    """Where its signals come from (the manifest's `signals`); the core hands it on to the metric source unread."""
 
     @property
     def key(self) -> str:

@@ -127,7 +127,9 @@ def complete_params(policy: PolicyType, given: Mapping[str, ParamValue]) -> tupl
     """The parameters of one service with defaults filled in, and every fault in words (empty: none)."""
     known = {parameter.name: parameter for parameter in policy.parameters}
     faults = [
-        f"{name}: not a parameter of policy '{policy.name}'; it has {', '.join(known) or 'none'}" for name in given if name not in known
+        f"{name}: not a parameter of policy '{policy.name}'; it has {', '.join(known) or 'none'}"
+        for name in given
+        if name not in known
     ]
     completed: dict[str, ParamValue] = {}
     for parameter in policy.parameters:
@@ -183,5 +185,6 @@ def stack_params(policy: PolicyType, rows: Sequence[Mapping[str, ParamValue]]) -
     """Completed parameters of many services as one array a parameter."""
     dtypes: dict[str, Any] = {"float": np.float64, "int": np.int64, "bool": np.bool_, "str": object, "signal": object}
     return {
-        parameter.name: np.array([row[parameter.name] for row in rows], dtype=dtypes[parameter.kind]) for parameter in policy.parameters
+        parameter.name: np.array([row[parameter.name] for row in rows], dtype=dtypes[parameter.kind])
+        for parameter in policy.parameters
     }

@@ -46,10 +46,18 @@ _TYPES = (
     SignalType(name="queue", unit="requests", merge="sum", per_replica=False, description="requests waiting for a replica"),
     SignalType(name="running", unit="requests", merge="sum", per_replica=False, description="requests being served"),
     SignalType(
-        name="concurrency", unit="requests", merge="sum", per_replica=False, description="requests in flight: queue + running"
+        name="concurrency",
+        unit="requests",
+        merge="sum",
+        per_replica=False,
+        description="requests in flight: queue + running",
     ),
     SignalType(
-        name="utilization", unit="ratio", merge="mean", per_replica=True, description="share of a replica's full throughput"
+        name="utilization",
+        unit="ratio",
+        merge="mean",
+        per_replica=True,
+        description="share of a replica's full throughput",
     ),
     SignalType(
         name="gpu_utilization",
@@ -59,19 +67,39 @@ _TYPES = (
         description="share of time in which a kernel ran; near 1 at one request already",
     ),
     SignalType(
-        name="gpu_memory_utilization", unit="ratio", merge="mean", per_replica=True, description="GPU memory used ÷ present"
+        name="gpu_memory_utilization",
+        unit="ratio",
+        merge="mean",
+        per_replica=True,
+        description="GPU memory used ÷ present",
     ),
     SignalType(
-        name="kv_cache_utilization", unit="ratio", merge="mean", per_replica=True, description="KV cache blocks used ÷ present"
+        name="kv_cache_utilization",
+        unit="ratio",
+        merge="mean",
+        per_replica=True,
+        description="KV cache blocks used ÷ present",
     ),
     SignalType(
-        name="ttft_s", unit="s", merge="histogram", per_replica=True, description="time to first token, at the objective's quantile"
+        name="ttft_s",
+        unit="s",
+        merge="histogram",
+        per_replica=True,
+        description="time to first token, at the objective's quantile",
     ),
     SignalType(
-        name="itl_s", unit="s", merge="histogram", per_replica=True, description="inter-token latency, at the objective's quantile"
+        name="itl_s",
+        unit="s",
+        merge="histogram",
+        per_replica=True,
+        description="inter-token latency, at the objective's quantile",
     ),
     SignalType(
-        name="latency_s", unit="s", merge="histogram", per_replica=True, description="end-to-end latency, at the objective's quantile"
+        name="latency_s",
+        unit="s",
+        merge="histogram",
+        per_replica=True,
+        description="end-to-end latency, at the objective's quantile",
     ),
     SignalType(
         name="queue_wait_s",

@@ -1,0 +1,524 @@
+"""The manifests: types of the two custom resources, the only source of CRD schema, defaults, validation and reference page.
+
+Kubernetes' spelling (camelCase) outside, Python's inside. Durations are texts with a unit as Prometheus writes them (``90s``, ``5m``,
+``1h30m``), shares are percentages (``99.5%``) or plain ratios as text, moments are RFC 3339; fields that copy HPA v2 keep its names and whole seconds.
+Constraints that one field can hold lie in its type; those between fields lie in ``autoscaler.manifest_rules`` (each with its CEL text).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+GROUP: Final = "inference-autoscaler.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+DURATION_PATTERN: Final = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
+SHARE_PATTERN: Final = r"^([0-9]+(\.[0-9]+)?%|0(\.[0-9]+)?|1(\.0+)?)$"
+SIGNAL_NAMES: Final = (
+    "demand queue running concurrency utilization gpu_utilization gpu_memory_utilization kv_cache_utilization "
+    "ttft_s itl_s latency_s queue_wait_s prompt_tokens output_tokens"
+).split()
+
+Duration = Annotated[str, Meta(pattern=DURATION_PATTERN, max_length=32)]
+Share = Annotated[str, Meta(pattern=SHARE_PATTERN, max_length=16)]
+Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, max_length=40)]
+DnsName = Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+SignalName = Literal[
+    "demand",
+    "queue",
+    "running",
+    "concurrency",
+    "utilization",
+    "gpu_utilization",
+    "gpu_memory_utilization",
+    "kv_cache_utilization",
+    "ttft_s",
+    "itl_s",
+    "latency_s",
+    "queue_wait_s",
+    "prompt_tokens",
+    "output_tokens",
+]
+Preset = Literal["vllm", "sglang", "tgi", "triton", "torchserve", "tfserving", "kserve", "dcgm"]
+Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+ClockTime = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+
+class Base(Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Common settings of all manifest types: unknown fields are faults, defaults are left out when written."""
+
+
+# ---------------------------------------------------------------- InferenceAutoscaler
+
+
+class ScaleTargetRef(Base):
+    """What is scaled: anything in the same namespace that has a scale subresource."""
+
+    kind: Annotated[str, Meta(min_length=1, max_length=63, description="Kind of the target, such as Deployment.")]
+    name: Annotated[DnsName, Meta(description="Name of the target, in this object's namespace.")]
+    api_version: Annotated[str, Meta(max_length=317, description="API version of the target, such as apps/v1.")] = "apps/v1"
+
+
+class SecretKey(Base):
+    """A key of a Secret in the object's own namespace."""
+
+    name: Annotated[DnsName, Meta(description="Name of the Secret, in this object's namespace.")]
+    key: Annotated[str, Meta(min_length=1, max_length=253, description="Key within the Secret.")]
+
+
+class BasicAuth(Base):
+    """User name and password."""
+
+    username: Annotated[str, Meta(min_length=1, max_length=253, description="User name.")]
+    password: Annotated[SecretKey, Meta(description="The password.")]
+
+
+class ClientTls(Base):
+    """Certificates for the connection to Prometheus."""
+
+    ca: Annotated[SecretKey | None, Meta(description="Certificate authority to trust instead of the system's.")] = None
+    cert: Annotated[SecretKey | None, Meta(description="Client certificate (mutual TLS).")] = None
+    key: Annotated[SecretKey | None, Meta(description="Private key of the client certificate.")] = None
+    server_name: Annotated[
+        Annotated[str, Meta(max_length=253)] | None, Meta(description="Name to expect in the server's certificate.")
+    ] = None
+
+
+class Header(Base):
+    """An extra request header, such as a tenant id for Mimir or Thanos."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+$", max_length=128, description="Header name, such as X-Scope-OrgID.")]
+    value: Annotated[Annotated[str, Meta(max_length=1024)] | None, Meta(description="Plain value.")] = None
+    value_from: Annotated[SecretKey | None, Meta(description="Value from a Secret, instead of a plain one.")] = None
+
+
+class PrometheusRef(Base):
+    """Which Prometheus this object's signals come from: one that the administrator named, or an own URL where the administrator allows it."""
+
+    name: Annotated[DnsName | None, Meta(description="A server from the controller's configuration.")] = None
+    url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s?#@]+$", max_length=2048)] | None,
+        Meta(description="Own URL, without query and credentials."),
+    ] = None
+    bearer_token: Annotated[SecretKey | None, Meta(description="Bearer token.")] = None
+    basic_auth: Annotated[BasicAuth | None, Meta(description="Basic authentication.")] = None
+    tls: Annotated[ClientTls | None, Meta(description="Certificates.")] = None
+    headers: Annotated[list[Header], Meta(max_length=16, description="Extra headers.")] = msgspec.field(default_factory=list)
+
+
+class Query(Base):
+    """Own PromQL for one signal, instead of a preset's. Every selector in it is confined to the object's namespace."""
+
+    signal: Annotated[SignalName, Meta(description="The signal that the query's value is taken as.")]
+    query: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=4096,
+            description="PromQL that gives one number (a scalar or a single series), in the signal's unit.",
+        ),
+    ]
+
+
+class Signals(Base):
+    """Where the signals come from."""
+
+    presets: Annotated[
+        list[Preset],
+        Meta(max_length=4, description="What serves the model and what watches the GPU: the metric names follow from it."),
+    ] = msgspec.field(default_factory=lambda: ["vllm"])
+    queries: Annotated[list[Query], Meta(max_length=16, description="Own PromQL, by signal; wins over the presets.")] = (
+        msgspec.field(default_factory=list)
+    )
+    prometheus: Annotated[PrometheusRef | None, Meta(description="Another Prometheus than the controller's default one.")] = None
+    stale_after: Annotated[Duration, Meta(description="A sample older than this is unknown.")] = "60s"
+
+
+class Objective(Base):
+    """The promise to keep: the share `promised` of all requests sees `signal` at or below `target`."""
+
+    signal: Annotated[
+        Literal[
+            "queue_wait_s",
+            "ttft_s",
+            "itl_s",
+            "latency_s",
+            "utilization",
+            "gpu_utilization",
+            "gpu_memory_utilization",
+            "kv_cache_utilization",
+        ],
+        Meta(description="What is promised."),
+    ] = "queue_wait_s"
+    target: Annotated[
+        str,
+        Meta(
+            pattern=r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%)$",
+            max_length=32,
+            description="A duration for a wait or latency (5s), a percentage for a utilization (70%).",
+        ),
+    ] = "5s"
+    promised: Annotated[Share, Meta(description="Share of the requests for which the target is kept.")] = "99.5%"
+
+
+class PolicyUse(Base):
+    """A policy and its parameters (see `autoscaler policies`)."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=63, description="Name of an installed policy.")]
+    params: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Parameters; the rest keep their defaults.",
+            extra_json_schema={"x-kubernetes-preserve-unknown-fields": True},
+        ),
+    ] = msgspec.field(default_factory=dict)
+
+
+class Capacity(Base):
+    """What one ready replica can do."""
+
+    requests_per_second: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="Requests a second that one replica sustains within the objective. Unknown where left out."),
+    ] = None
+    concurrency: Annotated[
+        int, Meta(ge=1, le=100000, description="Requests that one replica serves at a time (its batch slots).")
+    ] = 32
+    slowdown_concurrency: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Batch size at which a token takes twice as long as alone: time per token ∝ 1 + batch ÷ this.",
+        ),
+    ] = 64.0
+
+
+class LeadTime(Base):
+    """How long a new replica takes to become ready: start values, used until it was measured."""
+
+    replica: Annotated[
+        Duration, Meta(description="From the patch to ready where a node is at hand: scheduling, image, model load.")
+    ] = "120s"
+    node: Annotated[Duration, Meta(description="What a new node adds to it.")] = "180s"
+    measured: Annotated[bool, Meta(description="Use what was measured on this target once there are samples.")] = True
+
+
+class ScalingPolicy(Base):
+    """HPA v2's HPAScalingPolicy."""
+
+    type: Annotated[Literal["Pods", "Percent"], Meta(description="Whether value counts pods or percent.")]
+    value: Annotated[int, Meta(gt=0, description="The most that may change within the period.")]
+    period_seconds: Annotated[int, Meta(gt=0, le=1800, description="The period.")]
+
+
+class ScaleUp(Base):
+    """HPA v2's rules for growing."""
+
+    stabilization_window_seconds: Annotated[
+        int, Meta(ge=0, le=3600, description="The lowest recommendation of this window counts.")
+    ] = 0
+    select_policy: Annotated[
+        Literal["Max", "Min", "Disabled"], Meta(description="Which of the policies counts; Disabled: never grow.")
+    ] = "Max"
+    policies: Annotated[
+        list[ScalingPolicy],
+        Meta(max_length=16, description="Rate limits; an empty list sets none. HPA's defaults where left out."),
+    ] = msgspec.field(
+        default_factory=lambda: [
+            ScalingPolicy(type="Pods", value=4, period_seconds=15),
+            ScalingPolicy(type="Percent", value=100, period_seconds=15),
+        ]
+    )
+
+
+class ScaleDown(Base):
+    """HPA v2's rules for shrinking."""
+
+    stabilization_window_seconds: Annotated[
+        int, Meta(ge=0, le=3600, description="The highest recommendation of this window counts.")
+    ] = 300
+    select_policy: Annotated[
+        Literal["Max", "Min", "Disabled"], Meta(description="Which of the policies counts; Disabled: never shrink.")
+    ] = "Max"
+    policies: Annotated[
+        list[ScalingPolicy],
+        Meta(max_length=16, description="Rate limits; an empty list sets none. HPA's default where left out."),
+    ] = msgspec.field(default_factory=lambda: [ScalingPolicy(type="Percent", value=100, period_seconds=15)])
+
+
+class Behavior(Base):
+    """HPA v2's behavior."""
+
+    scale_up: Annotated[ScaleUp, Meta(description="Rules for growing.")] = msgspec.field(default_factory=ScaleUp)
+    scale_down: Annotated[ScaleDown, Meta(description="Rules for shrinking.")] = msgspec.field(default_factory=ScaleDown)
+
+
+class Fallback(Base):
+    """What happens while the signals are unknown: first the count is held, then this."""
+
+    after: Annotated[Duration, Meta(description="How long the count is held before the action.")] = "10m"
+    action: Annotated[
+        Literal["Hold", "AtLeast", "Exactly"],
+        Meta(description="Hold: keep holding. AtLeast: raise to replicas, never lower. Exactly: go to replicas, also downwards."),
+    ] = "Hold"
+    replicas: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="The count for AtLeast and Exactly.")] = None
+
+
+class CalendarWindow(Base):
+    """Other bounds in a window of the calendar."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=63, description="For explanations.")]
+    days: Annotated[
+        list[Weekday], Meta(max_length=7, description="Days on which the window starts; every day where left out.")
+    ] = msgspec.field(default_factory=list)
+    start: Annotated[ClockTime, Meta(description="Local time at which it starts.")] = "00:00"
+    end: Annotated[ClockTime, Meta(description="Local time at which it ends; at or before the start: on the next day.")] = "00:00"
+    timezone: Annotated[str, Meta(max_length=64, description="IANA time zone, such as Europe/Berlin.")] = "UTC"
+    not_before: Annotated[Moment | None, Meta(description="Not in force before this moment (RFC 3339).")] = None
+    not_after: Annotated[Moment | None, Meta(description="Not in force from this moment on (RFC 3339).")] = None
+    min_replicas: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="Lower bound inside the window.")] = None
+    max_replicas: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Upper bound inside the window.")] = None
+
+
+class Drain(Base):
+    """How replicas leave."""
+
+    max_at_once: Annotated[int, Meta(ge=0, description="Replicas that may be draining at the same time; 0 sets no limit.")] = 0
+    time: Annotated[Duration, Meta(description="How long a replica is taken to drain.")] = "20s"
+
+
+class Pause(Base):
+    """No changes, in both directions or one, with an expiry."""
+
+    direction: Annotated[Literal["Both", "Up", "Down"], Meta(description="Which changes are stopped.")] = "Both"
+    until: Annotated[Moment | None, Meta(description="Expiry (RFC 3339); without it the pause lasts until it is taken away.")] = (
+        None
+    )
+    reason: Annotated[str, Meta(max_length=256, description="Why, for others.")] = ""
+
+
+class InferenceAutoscalerSpec(Base):
+    """Desired behavior of one service's autoscaling."""
+
+    scale_target_ref: Annotated[ScaleTargetRef, Meta(description="What is scaled.")]
+    max_replicas: Annotated[int, Meta(ge=1, le=100000, description="Upper bound.")]
+    min_replicas: Annotated[int, Meta(ge=0, le=100000, description="Lower bound.")] = 1
+    mode: Annotated[
+        Literal["Shadow", "Recommend", "Active"],
+        Meta(description="Shadow: decide and show. Recommend: publish for an HPA or people. Active: scale the target."),
+    ] = "Shadow"
+    signals: Annotated[Signals, Meta(description="Where the signals come from.")] = msgspec.field(default_factory=Signals)
+    objective: Annotated[Objective, Meta(description="The promise to keep.")] = msgspec.field(default_factory=Objective)
+    policies: Annotated[
+        list[PolicyUse],
+        Meta(min_length=1, max_length=8, description="One or several policies; the highest recommendation counts."),
+    ] = msgspec.field(default_factory=lambda: [PolicyUse(name="reactive")])
+    capacity: Annotated[Capacity, Meta(description="What one ready replica can do.")] = msgspec.field(default_factory=Capacity)
+    lead_time: Annotated[LeadTime, Meta(description="How long a new replica takes.")] = msgspec.field(default_factory=LeadTime)
+    behavior: Annotated[Behavior, Meta(description="HPA v2's windows and rate limits.")] = msgspec.field(default_factory=Behavior)
+    fallback: Annotated[Fallback, Meta(description="What happens while the signals are unknown.")] = msgspec.field(
+        default_factory=Fallback
+    )
+    schedules: Annotated[
+        list[CalendarWindow], Meta(max_length=32, description="Other bounds by calendar; the last one in force wins.")
+    ] = msgspec.field(default_factory=list)
+    drain: Annotated[Drain, Meta(description="How replicas leave.")] = msgspec.field(default_factory=Drain)
+    pause: Annotated[Pause | None, Meta(description="No changes for now.")] = None
+    replica_multiple: Annotated[
+        int, Meta(ge=1, le=1024, description="Replicas come in multiples of this (multi-node groups).")
+    ] = 1
+    accelerators_per_replica: Annotated[int, Meta(ge=0, le=1024, description="GPUs that one replica takes.")] = 1
+    node_pool: Annotated[DnsName | None, Meta(description="The AcceleratorPool its replicas run on.")] = None
+    priority: Annotated[
+        int, Meta(ge=-1000000, le=1000000, description="Who goes first when changes or GPUs are scarce; higher first.")
+    ] = 0
+
+
+class SignalStatus(Base):
+    """A signal as last seen."""
+
+    name: Annotated[str, Meta(description="Signal.")]
+    state: Annotated[str, Meta(description="Known, Idle or Unknown.")]
+    value: Annotated[str | None, Meta(description="Latest value, in the signal's unit.")] = None
+    age_seconds: Annotated[int | None, Meta(description="How old it was.")] = None
+    why: Annotated[str | None, Meta(description="Why it is unknown.")] = None
+
+
+class LimitStatus(Base):
+    """A rule that changed the count."""
+
+    name: Annotated[str, Meta(description="Rule.")]
+    before: Annotated[int, Meta(description="Count before it.")]
+    after: Annotated[int, Meta(description="Count after it.")]
+    why: Annotated[str, Meta(description="In words.")]
+
+
+class Condition(Base):
+    """metav1.Condition."""
+
+    type: Annotated[str, Meta(max_length=316, description="Which condition.")]
+    status: Annotated[Literal["True", "False", "Unknown"], Meta(description="Whether it holds.")]
+    reason: Annotated[str, Meta(max_length=1024, description="One word why.")]
+    message: Annotated[str, Meta(max_length=32768, description="In words.")]
+    last_transition_time: Annotated[Moment, Meta(description="When its status last changed.")]
+    observed_generation: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="The generation it speaks of.")] = None
+
+
+class LeadTimeStatus(Base):
+    """Measured time to ready of this target's replicas, in seconds."""
+
+    samples: Annotated[int, Meta(ge=0, description="How many starts were measured.")] = 0
+    p50_seconds: Annotated[float | None, Meta(description="Median.")] = None
+    p90_seconds: Annotated[float | None, Meta(description="90 % quantile.")] = None
+    p99_seconds: Annotated[float | None, Meta(description="99 % quantile.")] = None
+    recent: Annotated[list[float], Meta(max_length=64, description="The last samples, oldest first.")] = msgspec.field(
+        default_factory=list
+    )
+
+
+class TimedCount(Base):
+    """A count, or a signed change of it, at a moment."""
+
+    at: Annotated[float, Meta(description="Unix seconds.")]
+    replicas: Annotated[int, Meta(description="The count or change.")]
+
+
+class MemoryStatus(Base):
+    """What no query can bring back after a restart."""
+
+    desired: Annotated[int | None, Meta(description="Last decision.")] = None
+    blind_since: Annotated[float | None, Meta(description="Unix seconds since when the signals are unknown.")] = None
+    recommendations: Annotated[list[TimedCount], Meta(max_length=512, description="Within the stabilization windows.")] = (
+        msgspec.field(default_factory=list)
+    )
+    scale_events: Annotated[list[TimedCount], Meta(max_length=512, description="Within the rate limits' periods.")] = (
+        msgspec.field(default_factory=list)
+    )
+
+
+class InferenceAutoscalerStatus(Base):
+    """What is seen and decided."""
+
+    observed_generation: Annotated[int | None, Meta(description="The generation that was decided on.")] = None
+    current_replicas: Annotated[int | None, Meta(description="spec.replicas of the target.")] = None
+    ready_replicas: Annotated[int | None, Meta(description="Ready replicas.")] = None
+    starting_replicas: Annotated[int | None, Meta(description="Created, not ready.")] = None
+    recommended_replicas: Annotated[int | None, Meta(description="The policies' wish.")] = None
+    desired_replicas: Annotated[int | None, Meta(description="After the constraints.")] = None
+    planned_replicas: Annotated[int | None, Meta(description="After sharing budgets with the others.")] = None
+    last_scale_time: Annotated[Moment | None, Meta(description="When the target was last scaled by us.")] = None
+    reason: Annotated[Annotated[str, Meta(max_length=4096)] | None, Meta(description="Why this many, in one sentence.")] = None
+    limits: Annotated[list[LimitStatus], Meta(max_length=32, description="Rules that changed the count.")] = msgspec.field(
+        default_factory=list
+    )
+    signals: Annotated[list[SignalStatus], Meta(max_length=32, description="Signals as last seen.")] = msgspec.field(
+        default_factory=list
+    )
+    lead_time: Annotated[LeadTimeStatus | None, Meta(description="Measured time to ready.")] = None
+    memory: Annotated[MemoryStatus | None, Meta(description="For restarts; not an interface.")] = None
+    conditions: Annotated[
+        list[Condition],
+        Meta(
+            max_length=16,
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+            description="Conditions.",
+        ),
+    ] = msgspec.field(default_factory=list)
+
+
+# ---------------------------------------------------------------- AcceleratorPool
+
+
+class PoolBackend(Base):
+    """How the pool's size is set."""
+
+    type: Annotated[Literal["DryRun"], Meta(description="DryRun: show the planned number of nodes, change nothing.")] = "DryRun"
+
+
+class AcceleratorPoolSpec(Base):
+    """A pool of GPU nodes that services share."""
+
+    max_nodes: Annotated[int, Meta(ge=0, le=100000, description="Upper bound.")]
+    accelerators_per_node: Annotated[int, Meta(ge=1, le=1024, description="GPUs of one node.")] = 8
+    min_nodes: Annotated[int, Meta(ge=0, le=100000, description="Lower bound.")] = 0
+    cost_per_hour: Annotated[float, Meta(ge=0, description="Price of one node for one hour, in any one currency.")] = 0.0
+    backend: Annotated[PoolBackend, Meta(description="How its size is set.")] = msgspec.field(default_factory=PoolBackend)
+
+
+class AcceleratorPoolStatus(Base):
+    """What is seen and planned."""
+
+    observed_generation: Annotated[int | None, Meta(description="The generation that was decided on.")] = None
+    nodes: Annotated[int | None, Meta(description="Nodes now.")] = None
+    planned_nodes: Annotated[int | None, Meta(description="Nodes that the services' plan needs.")] = None
+    conditions: Annotated[
+        list[Condition],
+        Meta(
+            max_length=16,
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+            description="Conditions.",
+        ),
+    ] = msgspec.field(default_factory=list)
+
+
+# ---------------------------------------------------------------- whole objects
+
+
+class ObjectMeta(Struct, rename="camel", kw_only=True, omit_defaults=True):
+    """The part of metav1.ObjectMeta that we read; other fields are allowed."""
+
+    name: str = ""
+    namespace: str = "default"
+    generation: int = 0
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: str = ""
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class InferenceAutoscaler(Base, tag_field="kind"):
+    """Keeps the replicas of one inference service at what its promise needs."""
+
+    spec: InferenceAutoscalerSpec
+    metadata: ObjectMeta
+    api_version: Literal["inference-autoscaler.io/v1alpha1"] = "inference-autoscaler.io/v1alpha1"
+    status: InferenceAutoscalerStatus | None = None
+
+
+class AcceleratorPool(Base, tag_field="kind"):
+    """A pool of GPU nodes that services share."""
+
+    spec: AcceleratorPoolSpec
+    metadata: ObjectMeta
+    api_version: Literal["inference-autoscaler.io/v1alpha1"] = "inference-autoscaler.io/v1alpha1"
+    status: AcceleratorPoolStatus | None = None
+
+
+Manifest = InferenceAutoscaler | AcceleratorPool
+
+# ---------------------------------------------------------------- texts to numbers
+
+_UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration_s(text: str) -> float:
+    """Seconds of a duration text such as ``90s`` or ``1h30m``. Raises ValueError."""
+    if not re.match(DURATION_PATTERN, text):
+        raise ValueError(f"'{text}' is not a duration; write a number and a unit (ms, s, m, h, d), such as 90s or 1h30m")
+    return sum(float(number) * _UNIT_S[unit] for number, unit in re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", text))
+
+
+def share_ratio(text: str) -> float:
+    """The ratio (0…1) of a share text such as ``99.5%`` or ``0.995``. Raises ValueError."""
+    if not re.match(SHARE_PATTERN, text):
+        raise ValueError(f"'{text}' is not a share; write a percentage such as 99.5% or a ratio such as 0.995")
+    ratio = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"'{text}' is not a share; it lies outside 0 % to 100 %")
+    return ratio
