@@ -1,14 +1,17 @@
 """The manifests: types of the two custom resources, the only source of CRD schema, defaults, validation and reference page.
 
 Kubernetes' spelling (camelCase) outside, Python's inside. Durations are texts with a unit as Prometheus writes them (``90s``, ``5m``,
-``1h30m``), shares are percentages (``99.5%``) or plain ratios as text, moments are RFC 3339; fields that copy HPA v2 keep its names and whole seconds.
+``1h30m``), shares are percentages (``99.5%``) or plain ratios as text, moments are RFC 3339;
+fields that copy HPA v2 keep its names and whole seconds.
 Constraints that one field can hold lie in its type; those between fields lie in ``autoscaler.manifest_rules`` (each with its CEL text).
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Annotated, Any, Final, Literal
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,12 +21,10 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 DURATION_PATTERN: Final = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
-SHARE_PATTERN: Final = r"^([0-9]+(\.[0-9]+)?%|0(\.[0-9]+)?|1(\.0+)?)$"
-SIGNAL_NAMES: Final = (
-    "demand queue running concurrency utilization gpu_utilization gpu_memory_utilization kv_cache_utilization "
-    "ttft_s itl_s latency_s queue_wait_s prompt_tokens output_tokens"
-).split()
-
+SHARE_PATTERN: Final = r"^([0-9]{1,2}(\.[0-9]+)?%|100(\.0+)?%|0(\.[0-9]+)?|1(\.0+)?)$"
+TARGET_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%)$"
+CLOCK_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+MOMENT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 Duration = Annotated[str, Meta(pattern=DURATION_PATTERN, max_length=32)]
 Share = Annotated[str, Meta(pattern=SHARE_PATTERN, max_length=16)]
 Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, max_length=40)]
@@ -44,9 +45,10 @@ SignalName = Literal[
     "prompt_tokens",
     "output_tokens",
 ]
+SIGNAL_NAMES: Final[tuple[str, ...]] = get_args(SignalName)
 Preset = Literal["vllm", "sglang", "tgi", "triton", "torchserve", "tfserving", "kserve", "dcgm"]
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
-ClockTime = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+ClockTime = Annotated[str, Meta(pattern=CLOCK_PATTERN)]
 
 
 class Base(Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -158,7 +160,7 @@ class Objective(Base):
     target: Annotated[
         str,
         Meta(
-            pattern=r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%)$",
+            pattern=TARGET_PATTERN,
             max_length=32,
             description="A duration for a wait or latency (5s), a percentage for a utilization (70%).",
         ),
@@ -509,16 +511,36 @@ _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 def duration_s(text: str) -> float:
     """Seconds of a duration text such as ``90s`` or ``1h30m``. Raises ValueError."""
-    if not re.match(DURATION_PATTERN, text):
+    # fullmatch, since Python's $ also matches before a last line feed, which the API server's does not.
+    if not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError(f"'{text}' is not a duration; write a number and a unit (ms, s, m, h, d), such as 90s or 1h30m")
     return sum(float(number) * _UNIT_S[unit] for number, unit in re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", text))
 
 
 def share_ratio(text: str) -> float:
     """The ratio (0…1) of a share text such as ``99.5%`` or ``0.995``. Raises ValueError."""
-    if not re.match(SHARE_PATTERN, text):
-        raise ValueError(f"'{text}' is not a share; write a percentage such as 99.5% or a ratio such as 0.995")
-    ratio = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    if not 0 <= ratio <= 1:
-        raise ValueError(f"'{text}' is not a share; it lies outside 0 % to 100 %")
-    return ratio
+    if not re.fullmatch(SHARE_PATTERN, text):
+        raise ValueError(f"'{text}' is not a share; write a percentage from 0% to 100% such as 99.5%, or a ratio such as 0.995")
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def target_value(text: str) -> float:
+    """An objective's target: seconds of a duration (``5s``) or the ratio of a percentage (``70%``). Raises ValueError."""
+    if not re.fullmatch(TARGET_PATTERN, text):
+        raise ValueError(f"'{text}' is neither a duration such as 5s nor a percentage such as 70%")
+    return float(text[:-1]) / 100 if text.endswith("%") else duration_s(text)
+
+
+def moment_s(text: str) -> float:
+    """Unix seconds of an RFC 3339 moment such as ``2026-01-31T06:00:00Z``. Raises ValueError."""
+    if re.fullmatch(MOMENT_PATTERN, text):
+        with contextlib.suppress(ValueError, OverflowError):
+            return datetime.fromisoformat(text.upper().replace("Z", "+00:00")).timestamp()
+    raise ValueError(f"'{text}' is not an RFC 3339 moment; write one such as 2026-01-31T06:00:00Z or 2026-01-31T07:00:00+01:00")
+
+
+def clock_minute(text: str) -> int:
+    """Minutes since midnight of a clock time such as ``07:30``. Raises ValueError."""
+    if not re.fullmatch(CLOCK_PATTERN, text):
+        raise ValueError(f"'{text}' is not a time of day; write one from 00:00 to 23:59")
+    return int(text[:2]) * 60 + int(text[3:])

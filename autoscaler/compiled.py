@@ -1,0 +1,132 @@
+"""From the manifest's words to the core's numbers: texts with units become seconds and ratios, optional parts become what they mean.
+
+The manifest must be valid (``autoscaler.manifests`` or the API server's schema has seen it); what still can't be turned into a number
+raises ``ValueError`` with the field's path and what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from autoscaler import spec
+from autoscaler.core.model import (
+    Capacity,
+    Fallback,
+    Objective,
+    ParamValue,
+    Pause,
+    PolicyRef,
+    PoolSpec,
+    RatePolicy,
+    ScalingRules,
+    ScalingSpec,
+    Schedule,
+)
+
+_T = TypeVar("_T")
+_DAY: Final = {name: number for number, name in enumerate(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))}
+
+
+def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
+    """One service's configuration in the core's units. Raises ValueError."""
+    wanted = manifest.spec
+    return ScalingSpec(
+        namespace=manifest.metadata.namespace,
+        name=manifest.metadata.name,
+        target=f"{wanted.scale_target_ref.kind}/{wanted.scale_target_ref.name}",
+        min_replicas=wanted.min_replicas,
+        max_replicas=wanted.max_replicas,
+        mode=wanted.mode,
+        policies=tuple(_policy(index, use) for index, use in enumerate(wanted.policies)),
+        objective=Objective(
+            signal=wanted.objective.signal,
+            target=_at("objective.target", spec.target_value, wanted.objective.target),
+            promised_ratio=_at("objective.promised", spec.share_ratio, wanted.objective.promised),
+        ),
+        capacity=Capacity(
+            per_s=math.nan if wanted.capacity.requests_per_second is None else wanted.capacity.requests_per_second,
+            slots=wanted.capacity.concurrency,
+            slots_slowdown=wanted.capacity.slowdown_concurrency,
+        ),
+        lead_time_s=_at("leadTime.replica", spec.duration_s, wanted.lead_time.replica),
+        node_lead_time_s=_at("leadTime.node", spec.duration_s, wanted.lead_time.node),
+        scale_up=_rules(wanted.behavior.scale_up),
+        scale_down=_rules(wanted.behavior.scale_down),
+        fallback=Fallback(
+            after_s=_at("fallback.after", spec.duration_s, wanted.fallback.after),
+            action=wanted.fallback.action,
+            replicas=wanted.fallback.replicas,
+        ),
+        schedules=tuple(_schedule(f"schedules[{index}]", window) for index, window in enumerate(wanted.schedules)),
+        pause=None if wanted.pause is None else _pause(wanted.pause),
+        drain_max_at_once=wanted.drain.max_at_once,
+        drain_s=_at("drain.time", spec.duration_s, wanted.drain.time),
+        replica_multiple=wanted.replica_multiple,
+        accelerators_per_replica=wanted.accelerators_per_replica,
+        pool=wanted.node_pool,
+        priority=wanted.priority,
+        stale_after_s=_at("signals.staleAfter", spec.duration_s, wanted.signals.stale_after),
+        generation=manifest.metadata.generation,
+        sources=wanted.signals,
+    )
+
+
+def pool_spec(manifest: spec.AcceleratorPool) -> PoolSpec:
+    """A node pool's configuration in the core's units."""
+    wanted = manifest.spec
+    return PoolSpec(
+        name=manifest.metadata.name,
+        min_nodes=wanted.min_nodes,
+        max_nodes=wanted.max_nodes,
+        accelerators_per_node=wanted.accelerators_per_node,
+        cost_per_hour=wanted.cost_per_hour,
+    )
+
+
+def _policy(index: int, use: spec.PolicyUse) -> PolicyRef:
+    params: dict[str, ParamValue] = {}
+    for name, value in use.params.items():
+        if not isinstance(value, (bool, int, float, str)):
+            raise ValueError(f"spec.policies[{index}].params.{name}: a number, a text, true or false is allowed")
+        params[name] = value
+    return PolicyRef(name=use.name, params=params)
+
+
+def _rules(rules: spec.ScaleUp | spec.ScaleDown) -> ScalingRules:
+    """An empty list of policies stays empty: no rate limit."""
+    return ScalingRules(
+        stabilization_s=float(rules.stabilization_window_seconds),
+        select=rules.select_policy,
+        policies=tuple(RatePolicy(kind=p.type, value=p.value, period_s=float(p.period_seconds)) for p in rules.policies),
+    )
+
+
+def _schedule(path: str, window: spec.CalendarWindow) -> Schedule:
+    return Schedule(
+        name=window.name,
+        timezone=window.timezone,
+        days=frozenset(_DAY[day] for day in window.days or _DAY),
+        start_minute=spec.clock_minute(window.start),
+        end_minute=spec.clock_minute(window.end),
+        from_s=None if window.not_before is None else _at(f"{path}.notBefore", spec.moment_s, window.not_before),
+        until_s=None if window.not_after is None else _at(f"{path}.notAfter", spec.moment_s, window.not_after),
+        min_replicas=window.min_replicas,
+        max_replicas=window.max_replicas,
+    )
+
+
+def _pause(pause: spec.Pause) -> Pause:
+    return Pause(
+        direction=pause.direction,
+        until_s=None if pause.until is None else _at("pause.until", spec.moment_s, pause.until),
+        reason=pause.reason,
+    )
+
+
+def _at(path: str, convert: Callable[[str], _T], text: str) -> _T:
+    try:
+        return convert(text)
+    except ValueError as fault:
+        raise ValueError(f"spec.{path}: {fault}") from None
