@@ -6,11 +6,11 @@ same contract tests. Adapters do not retry: the next tick is the retry. Every ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from autoscaler.core.model import Decisions, Fleet, Outcome, Plan, PoolSpec, Readings
+from autoscaler.core.model import Decisions, Fleet, Memory, Outcome, Plan, PoolSpec, Readings
 
 
 class Clock(Protocol):
@@ -90,6 +90,8 @@ class Tick:
     leading: bool
     interval_s: float
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    memory: Callable[[int], Memory]
+    """What a row's status should remember for a restart."""
     problems: tuple[str, ...] = ()
     """What went wrong in this tick outside the decisions (a reporter that failed, a policy that was refused), in words."""
 

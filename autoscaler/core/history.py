@@ -28,6 +28,10 @@ class History:
         self._end = length
         self._filled = 0
 
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self._values)
+
     @property
     def filled(self) -> int:
         """How many columns there are, at most `length`."""
@@ -71,6 +75,35 @@ class History:
         other._end = self._end
         other._filled = self._filled
         return other
+
+    def put(self, row: int, at_s: float, value: float) -> None:
+        """Writes `value` into the row's column that holds `at_s` (the first one not before it); nothing where all are older.
+
+        For what a service remembered from before this history began.
+        """
+        times = self.times_s(self._filled)
+        place = int(np.searchsorted(times, at_s, side="left"))
+        if place == len(times):
+            return
+        slot = (self._end - len(times) + place) % self.length
+        self._values[row, slot] = value
+        self._values[row, slot + self.length] = value
+
+    def save(self) -> dict[str, list[float | None]]:
+        """Times and values, oldest first, as plain JSON values (None for NaN; values column after column)."""
+        values = self.last(self._filled).T.ravel().tolist()
+        return {
+            "times_s": self.times_s(self._filled).tolist(),
+            "values": [None if value != value else value for value in values],
+        }
+
+    def load(self, state: dict[str, list[float | None]]) -> None:
+        """Pushes what save gave (same number of rows)."""
+        rows = len(self._values)
+        values = np.array([np.nan if value is None else value for value in state["values"]], dtype=np.float64)
+        for column, at_s in enumerate(state["times_s"]):
+            assert at_s is not None
+            self.push(at_s, values[column * rows : (column + 1) * rows])
 
     def select(self, rows: npt.NDArray[np.int64]) -> HistoryRows:
         """The same history seen by a policy that has only `rows`."""

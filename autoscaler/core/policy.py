@@ -100,7 +100,8 @@ class PolicyType:
 
     make(params, rng) builds the policy for len(any param) rows; rng is seeded by the caller, so equal input gives equal output.
     signals(params): the signals that the policy needs. optional_signals: those it uses where they are there.
-    lookback_s: how far back it reads ``Signal.history``.
+    lookback_s: how far back it reads ``Signal.history``. backfill_s: how much of the past it wants to be shown by ``observe`` at a cold
+    start beyond that, in steps of five minutes (``observation.interval_s`` says so).
     counts_starting: True where the policy's count is absolute (what demand and backlog need), so that replicas on their way are
     already in it. False (the safe default) lets the engine hold back a count that grows only because help hasn't arrived yet.
     interval_s: the policy's own period where it isn't the controller's (None: the controller's).
@@ -114,6 +115,7 @@ class PolicyType:
     signals: SignalsOf = no_signals
     optional_signals: tuple[str, ...] = ()
     lookback_s: float = 0.0
+    backfill_s: float = 0.0
     counts_starting: bool = False
     interval_s: float | None = None
     alone: bool = True

@@ -1,0 +1,362 @@
+"""What may change a policy's wish, in which order, and in which words.
+
+Each constraint is a pure function from counts (n,) to counts (n,): it returns the very array it was given where it changes nothing.
+``ORDER`` at the end of the file is the whole list; read it top to bottom to know what beats what.
+Windows and rate limits have HPA v2's words and meaning (kubernetes/api autoscaling/v2, pkg/controller/podautoscaler/horizontal.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from autoscaler.core.history import History
+from autoscaler.core.model import Bools, Direction, Fleet, Floats, Ints, Pause
+from autoscaler.core.table import RulesGroup, Table
+
+GROWTH_WHILE_STARTING = 2
+"""While replicas are starting, a count may grow to this multiple of what demand and backlog justify, or else of what is ready."""
+BACKLOG_DRAIN_S = 30.0
+"""A backlog is to be worked off within this time (the queueing rule's constant, see ``core.sizing``)."""
+SMALLEST_GROWTH = 4
+"""…but never held below this count, so that one or two replicas may grow at all (HPA's own floor for scale-ups)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What constraints look at. All arrays (n,); histories have a column a tick.
+
+    recommended: the policies' wish, NaN where none could tell. last_desired: the last decision, −1 where there is none.
+    blind_since_s: since when no policy can tell, NaN where one can. partial: some needed signal is unknown. settling: seen too briefly
+    to shrink. absolute: the wish already counts replicas on their way. demand_per_s, queue: NaN where unknown.
+    wishes: past wishes (for the stabilization windows). changes: past changes of `current`, each at the time of the tick that
+    made it (for the rate limits).
+    """
+
+    at_s: float
+    interval_s: float
+    fleet: Fleet
+    table: Table
+    recommended: Floats
+    last_desired: Ints
+    blind_since_s: Floats
+    blind: Bools
+    any_blind: bool
+    partial: Bools
+    any_partial: bool
+    settling: Bools | None
+    absolute: Bools
+    all_absolute: bool
+    demand_per_s: Floats | None
+    queue: Floats | None
+    wishes: History | None
+    changes: History | None
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """active: a cheap test for the whole fleet. limit: the counts after it. why(context, row, before, after): words for one row."""
+
+    name: str
+    active: Callable[[Context], bool]
+    limit: Callable[[Context, Ints], Ints]
+    why: Callable[[Context, int, int, int], str]
+
+
+# ---------------------------------------------------------------- blindness
+
+
+def held(c: Context) -> Ints:
+    """The count to keep while blind: the last decision, but never below what runs now (a write that failed isn't repeated blindly)."""
+    return np.maximum(c.last_desired, c.fleet.current)
+
+
+def _fallback(c: Context, counts: Ints) -> Ints:
+    late = c.blind & (c.at_s - c.blind_since_s >= c.table.fallback_after_s)
+    after = counts
+    for row in np.flatnonzero(late):
+        fallback = c.table.specs[row].fallback
+        if fallback.action == "Hold" or fallback.replicas is None:
+            continue
+        wanted = fallback.replicas if fallback.action == "Exactly" else max(int(counts[row]), fallback.replicas)
+        if wanted != counts[row]:
+            after = counts.copy() if after is counts else after
+            after[row] = wanted
+    return after
+
+
+def _fallback_why(c: Context, row: int, _before: int, after: int) -> str:
+    fallback = c.table.specs[row].fallback
+    since = c.at_s - float(c.blind_since_s[row])
+    words = "at least" if fallback.action == "AtLeast" else "exactly"
+    return f"signals unknown for {since:.0f} s, longer than {fallback.after_s:.0f} s: the manifest's fallback is {words} {after}"
+
+
+def _keep_when_partial(c: Context, counts: Ints) -> Ints:
+    # A blind row is the hold's and the fallback's business; here some policies could tell, others could not.
+    return np.where(c.partial & ~c.blind, np.maximum(counts, c.fleet.current), counts)
+
+
+def _keep_while_settling(c: Context, counts: Ints) -> Ints:
+    assert c.settling is not None
+    return np.where(c.settling, np.maximum(counts, c.fleet.current), counts)
+
+
+# ---------------------------------------------------------------- coming capacity
+
+
+def _justified(c: Context) -> Floats:
+    """Replicas that the demand and a timely end of the backlog need, (n,); NaN where not known."""
+    if c.demand_per_s is None:
+        return np.full(len(c.table), np.nan)
+    queue = 0.0 if c.queue is None else np.nan_to_num(c.queue, nan=0.0)
+    return np.ceil((c.demand_per_s + queue / BACKLOG_DRAIN_S) / c.table.capacity_per_s)
+
+
+def _starting_cap(c: Context) -> Floats:
+    by_ready = np.maximum(GROWTH_WHILE_STARTING * c.fleet.ready, SMALLEST_GROWTH)
+    by_demand = GROWTH_WHILE_STARTING * _justified(c)
+    return np.maximum(np.where(np.isnan(by_demand), by_ready, by_demand), c.fleet.current)
+
+
+def _count_starting(c: Context, counts: Ints) -> Ints:
+    applies = ~c.absolute & (c.fleet.starting > 0) & (counts > c.fleet.current)
+    if not applies.any():
+        return counts
+    return np.where(applies, np.minimum(counts, _starting_cap(c)), counts).astype(np.int64)
+
+
+def _count_starting_why(c: Context, row: int, before: int, after: int) -> str:
+    justified = _justified(c)[row]
+    basis = (
+        f"demand and backlog justify {justified:.0f}"
+        if not np.isnan(justified)
+        else f"{int(c.fleet.ready[row])} ready (demand or capacity not known)"
+    )
+    return (
+        f"{int(c.fleet.starting[row])} replicas are still starting and count as coming capacity: "
+        f"{after} instead of {before}, at most {GROWTH_WHILE_STARTING} × what {basis}"
+    )
+
+
+# ---------------------------------------------------------------- HPA v2: stabilization windows
+
+
+def _stabilize(c: Context, counts: Ints) -> Ints:
+    """HPA v2: the count stays between the lowest wish of the up window and the highest wish of the down window."""
+    current = c.fleet.current
+    low = _over_window(c, counts, c.table.up, lowest=True)
+    high = _over_window(c, counts, c.table.down, lowest=False)
+    after = np.minimum(np.maximum(current, low), high)
+    # Blind rows aren't wishes: their hold or fallback stands.
+    return np.where(c.blind, counts, after) if c.any_blind else after
+
+
+def _over_window(c: Context, counts: Ints, groups: tuple[RulesGroup, ...], *, lowest: bool) -> Ints:
+    assert c.wishes is not None
+    result = counts
+    pick = np.fmin if lowest else np.fmax
+    for group in groups:
+        if group.rules.stabilization_s <= 0:
+            continue
+        past = c.wishes.since(c.at_s - group.rules.stabilization_s)
+        if past.shape[1] == 0:
+            continue
+        if group.rows is None:
+            return pick(pick.reduce(past, axis=1), counts).astype(np.int64)
+        result = counts.copy() if result is counts else result
+        result[group.rows] = pick(pick.reduce(past[group.rows], axis=1), counts[group.rows])
+    return result
+
+
+def _rules_of(c: Context, groups: tuple[RulesGroup, ...], row: int) -> RulesGroup:
+    return next(group for group in groups if group.rows is None or row in group.rows)
+
+
+def _stabilize_why(c: Context, row: int, before: int, after: int) -> str:
+    growing = before > c.fleet.current[row]
+    group = _rules_of(c, c.table.up if growing else c.table.down, row)
+    extreme = "lowest" if growing else "highest"
+    return f"the {extreme} recommendation of the last {group.rules.stabilization_s:.0f} s is {after}, not {before}"
+
+
+# ---------------------------------------------------------------- HPA v2: rate limits
+
+
+def _limit_rate(c: Context, counts: Ints) -> Ints:
+    if not np.count_nonzero(counts != c.fleet.current):
+        return counts
+    up = _rate_bound(c, c.table.up, up=True)
+    down = _rate_bound(c, c.table.down, up=False)
+    limited = np.minimum(np.maximum(counts, down), up)
+    return np.where(c.blind, counts, limited).astype(np.int64) if c.any_blind else limited.astype(np.int64)
+
+
+def _rate_bound(c: Context, groups: tuple[RulesGroup, ...], *, up: bool) -> Floats:
+    bound = np.full(len(c.table), np.inf if up else -np.inf)
+    for group in groups:
+        rows = slice(None) if group.rows is None else group.rows
+        current = c.fleet.current[rows]
+        if group.rules.select == "Disabled":
+            bound[rows] = current
+            continue
+        limits = [_policy_bound(c, group, policy.kind, policy.value, policy.period_s, up=up) for policy in group.rules.policies]
+        if not limits:
+            continue
+        # Max selects the policy that allows the most change: the highest bound upwards, the lowest downwards.
+        widest = (group.rules.select == "Max") == up
+        limit = limits[0]
+        for other in limits[1:]:
+            limit = np.maximum(limit, other) if widest else np.minimum(limit, other)
+        bound[rows] = np.maximum(limit, current) if up else np.minimum(limit, current)
+    return bound
+
+
+def _policy_bound(
+    c: Context, group: RulesGroup, kind: Literal["Pods", "Percent"], value: int, period_s: float, *, up: bool
+) -> Floats:
+    """HPA v2: the count at the period's start is the current one less what was added and plus what was removed since."""
+    rows = slice(None) if group.rows is None else group.rows
+    start = c.fleet.current[rows].astype(np.float64)
+    if period_s > c.interval_s and c.changes is not None:
+        start -= np.nansum(c.changes.since(c.at_s - period_s)[rows], axis=1)
+    if kind == "Pods":
+        return start + value if up else start - value
+    # HPA rounds up upwards and truncates downwards; the small number keeps 1.1 × 10 from becoming 12.
+    return np.ceil(start * (1 + value / 100) - 1e-9) if up else np.trunc(start * (1 - value / 100) + 1e-9)
+
+
+def _limit_rate_why(c: Context, row: int, before: int, after: int) -> str:
+    growing = before > after
+    rules = _rules_of(c, c.table.up if growing else c.table.down, row).rules
+    if rules.select == "Disabled":
+        return f"{'growing' if growing else 'shrinking'} is disabled in the manifest's behavior"
+    words = ", ".join(f"{p.value}{' %' if p.kind == 'Percent' else ' pods'} in {p.period_s:.0f} s" for p in rules.policies)
+    return f"behavior allows {'up' if growing else 'down'} to {after} now ({rules.select} of {words}), not {before}"
+
+
+# ---------------------------------------------------------------- draining
+
+
+def _limit_drain(c: Context, counts: Ints) -> Ints:
+    room = np.maximum(c.table.drain_max - c.fleet.draining, 0)
+    floor = np.where(c.table.drain_max > 0, c.fleet.current - room, 0)
+    return np.where(counts < c.fleet.current, np.maximum(counts, floor), counts)
+
+
+def _limit_drain_why(c: Context, row: int, before: int, after: int) -> str:
+    return f"at most {int(c.table.drain_max[row])} replicas may drain at once and {int(c.fleet.draining[row])} do: {after}, not {before}"
+
+
+# ---------------------------------------------------------------- bounds
+
+
+def _bound(c: Context, counts: Ints) -> Ints:
+    return np.minimum(np.maximum(counts, c.table.min_replicas), c.table.max_replicas)
+
+
+def _bound_why(c: Context, row: int, before: int, after: int) -> str:
+    schedule = c.table.schedule_in_force.get(row)
+    where = f" (schedule '{schedule}')" if schedule else ""
+    return f"{'minReplicas' if after > before else 'maxReplicas'} is {after}{where}, not {before}"
+
+
+def _round_to_multiple(c: Context, counts: Ints) -> Ints:
+    multiple = c.table.multiple
+    up = -(-counts // multiple) * multiple
+    return np.where(up > c.table.max_replicas, c.table.max_replicas // multiple * multiple, up)
+
+
+# ---------------------------------------------------------------- standing still
+
+
+def _stay_at_zero(c: Context, counts: Ints) -> Ints:
+    return np.where((c.fleet.current == 0) & (c.table.min_replicas > 0), 0, counts)
+
+
+def pause_of(c: Context, row: int) -> Pause | None:
+    """The pause in force for a row: the cluster's, else its own unless that has expired."""
+    if c.fleet.paused is not None and _in_force(c.fleet.paused, c.at_s):
+        return c.fleet.paused
+    pause = c.table.pauses.get(row)
+    return pause if pause is not None and _in_force(pause, c.at_s) else None
+
+
+def _in_force(pause: Pause, at_s: float) -> bool:
+    return pause.until_s is None or at_s < pause.until_s
+
+
+def _stopped(direction: Direction, counts: Ints, current: Ints) -> Ints:
+    if direction == "Both":
+        return current
+    return np.minimum(counts, current) if direction == "Up" else np.maximum(counts, current)
+
+
+def _pause(c: Context, counts: Ints) -> Ints:
+    current = c.fleet.current
+    if c.fleet.paused is not None and _in_force(c.fleet.paused, c.at_s):
+        return _stopped(c.fleet.paused.direction, counts, current)
+    after = counts.copy()
+    for row, pause in c.table.pauses.items():
+        if _in_force(pause, c.at_s):
+            after[row] = _stopped(pause.direction, counts[row : row + 1], current[row : row + 1])[0]
+    return after
+
+
+def _pause_why(c: Context, row: int, before: int, after: int) -> str:
+    pause = pause_of(c, row)
+    assert pause is not None
+    what = {"Both": "changes", "Up": "growing", "Down": "shrinking"}[pause.direction]
+    whose = "the whole cluster" if pause is c.fleet.paused else "this object"
+    return f"{what} paused for {whose}{': ' + pause.reason if pause.reason else ''}: {after}, not {before}"
+
+
+STABILIZED = Constraint("Stabilized", lambda c: c.table.stabilizes and c.wishes is not None, _stabilize, _stabilize_why)
+
+ORDER: tuple[Constraint, ...] = (
+    # Blind for too long: what the manifest says for that case. (The hold before it is where a blind row starts from.)
+    Constraint("Fallback", lambda c: c.any_blind, _fallback, _fallback_why),
+    # Some of the needed signals are unknown: growing on the healthy ones is fine, shrinking is not.
+    Constraint(
+        "PartialData",
+        lambda c: c.any_partial,
+        _keep_when_partial,
+        lambda _c, _row, before, after: f"some signals are unknown: no scale-down to {before} on partial data, {after} stay",
+    ),
+    # Met moments ago (a restart, a new leader, a new object) and the past could not be learnt: wait with shrinking.
+    Constraint(
+        "Settling",
+        lambda c: c.settling is not None,
+        _keep_while_settling,
+        lambda _c, _row, before, after: (
+            f"seen too briefly to scale down to {before}: {after} stay until the history is long enough"
+        ),
+    ),
+    # Before the windows, so that a wish that only grows because help is late does not enter them as it is.
+    Constraint("StartingReplicas", lambda c: not c.all_absolute, _count_starting, _count_starting_why),
+    # HPA v2, in its order: windows, then rates.
+    STABILIZED,
+    Constraint("RateLimit", lambda c: c.table.limits_rate, _limit_rate, _limit_rate_why),
+    # Leaving replicas finish their work: only so many at once.
+    Constraint("DrainLimit", lambda c: c.table.has_drain_limit, _limit_drain, _limit_drain_why),
+    # Bounds beat windows and rates, as in HPA: a count outside them is corrected at once.
+    Constraint("Bounds", lambda _c: True, _bound, _bound_why),
+    Constraint(
+        "ReplicaMultiple",
+        lambda c: c.table.has_multiple,
+        _round_to_multiple,
+        lambda c, row, before, after: f"replicas come in multiples of {int(c.table.multiple[row])}: {after}, not {before}",
+    ),
+    # As HPA: somebody set the target to 0 although minReplicas is higher: scaling is switched off for it.
+    Constraint(
+        "ScalingDisabled",
+        lambda c: c.table.has_zero_guard,
+        _stay_at_zero,
+        lambda _c, _row, before, _after: f"the target was set to 0 replicas, which switches its scaling off (not {before})",
+    ),
+    # A pause beats everything: it is a person's word.
+    Constraint("Paused", lambda c: bool(c.table.pauses) or c.fleet.paused is not None, _pause, _pause_why),
+)

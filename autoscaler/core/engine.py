@@ -1,0 +1,411 @@
+"""From readings to decisions for all services at once: observe → recommend → constrain. Pure but for what it has learnt.
+
+One policy object serves all services that name it (a *group*); a service that names several policies is a row of several groups and
+gets the highest wish. What happens in a tick, in order: rows and columns are compiled anew if the fleet changed; the readings enter
+the histories; every group learns and recommends; the constraints of ``constraints.ORDER`` follow; the outcome enters the histories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autoscaler.core.constraints import ORDER, STABILIZED, Constraint, Context, held
+from autoscaler.core.group import Group
+from autoscaler.core.history import History
+from autoscaler.core.model import (
+    Bools,
+    Decisions,
+    Fleet,
+    Floats,
+    Forecast,
+    Ints,
+    Limit,
+    Memory,
+    Readings,
+    Recommendation,
+    SignalColumn,
+)
+from autoscaler.core.policy import PolicyType
+from autoscaler.core.signals import SignalState
+from autoscaler.core.table import Table
+
+_EPSILON = 1e-9
+"""Float noise just above a whole number must not cost a replica."""
+
+
+class Engine:
+    """Decides for a fleet; holds what was learnt between ticks.
+
+    policies: by name, what is installed. interval_s: the controller's period. seed: for policies that draw numbers; equal input and
+    seed give equal decisions.
+    """
+
+    def __init__(self, policies: Mapping[str, PolicyType], interval_s: float, seed: int = 0) -> None:
+        self._policies = policies
+        self.interval_s = interval_s
+        self._seed = seed
+        self._table: Table | None = None
+        self._groups: list[Group] = []
+        self._signals: dict[str, History] = {}
+        self._wishes: History | None = None
+        self._changes: History | None = None
+        self._last_desired: Ints = np.empty(0, dtype=np.int64)
+        self._last_current: Ints = np.empty(0, dtype=np.int64)
+        self._blind_since_s: Floats = np.empty(0)
+        self._settled_at_s: Floats = np.empty(0)
+        self._last_at_s = float("nan")
+        self.wanted: dict[str, list[int]] = {}
+        self.faults: dict[int, str] = {}
+        """Rows whose policies can't be used, with the fault in words; they are blind until the manifest is mended."""
+        self.lookback_s = 0.0
+        self.backfill_s = 0.0
+
+    # ------------------------------------------------------------ following the fleet
+
+    def prepare(self, fleet: Fleet, at_s: float) -> bool:
+        """Compiles anew if the fleet's revision changed; returns whether it did."""
+        old = self._table
+        if old is not None and old.revision == fleet.revision:
+            return False
+        table = Table(fleet)
+        moved = np.array([old.row_of.get(key, -1) if old else -1 for key in table.keys], dtype=np.int64)
+        self._make_groups(table, moved)
+        self._make_histories(table, moved)
+        self._last_desired = _moved(self._last_desired, moved, -1)
+        self._last_current = _moved(self._last_current, moved, -1)
+        self._blind_since_s = _moved(self._blind_since_s, moved, np.nan)
+        self._settled_at_s = _moved(self._settled_at_s, moved, at_s + self.lookback_s)
+        self._table = table
+        for row in np.flatnonzero(moved < 0):
+            self._meet(int(row), table.keys[row], fleet, at_s)
+        return True
+
+    def _make_groups(self, table: Table, moved: Ints) -> None:
+        self.faults = {}
+        members: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+        for row, spec in enumerate(table.specs):
+            for ref in spec.policies:
+                members.setdefault(ref.name, []).append((row, ref.params))
+        before = {group.name: group for group in self._groups}
+        self._groups = []
+        for name, rows in members.items():
+            policy_type = self._policies.get(name)
+            if policy_type is None:
+                known = ", ".join(sorted(self._policies))
+                self.faults.update((row, f"policy '{name}' is not installed; there are {known}") for row, _ in rows)
+                continue
+            group = Group(policy_type, table, rows, self._seed, before.get(name), moved)
+            self.faults.update(group.faults)
+            if len(group.rows):
+                self._groups.append(group)
+
+    def _make_histories(self, table: Table, moved: Ints) -> None:
+        self.lookback_s = max((group.type.lookback_s for group in self._groups), default=0.0)
+        self.backfill_s = max((group.type.backfill_s for group in self._groups), default=0.0)
+        wanted: dict[str, set[int]] = {}
+        for group in self._groups:
+            for name, rows in group.signals.items():
+                wanted.setdefault(name, set()).update(rows)
+        if any(not group.type.counts_starting for group in self._groups):
+            # Demand and backlog tell what is justified while replicas start (constraints.StartingReplicas).
+            known = set(np.flatnonzero(~np.isnan(table.capacity_per_s)).tolist())
+            for name in ("demand", "queue"):
+                wanted.setdefault(name, set()).update(known)
+        self.wanted = {name: sorted(rows) for name, rows in wanted.items() if rows}
+        columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
+        self._signals = {name: _history(self._signals.get(name), moved, columns) for name in self.wanted}
+        self._wishes = _history(self._wishes, moved, self._columns(table.longest_window_s)) if table.stabilizes else None
+        remembers_changes = table.longest_period_s > self.interval_s
+        self._changes = _history(self._changes, moved, self._columns(table.longest_period_s)) if remembers_changes else None
+
+    def _columns(self, window_s: float) -> int:
+        return int(np.ceil(window_s / self.interval_s)) + 2
+
+    def _meet(self, row: int, key: str, fleet: Fleet, at_s: float) -> None:
+        """A service that this engine sees for the first time: what its status remembers counts, and what runs counts as wished.
+
+        As HPA does at a first sight, the current count enters the windows, so that neither a restart nor a new leader scales
+        down before a whole down window has passed.
+        """
+        memory = fleet.memories.get(key, Memory())
+        if memory.desired is not None:
+            self._last_desired[row] = memory.desired
+        if memory.blind_since_s is not None:
+            self._blind_since_s[row] = memory.blind_since_s
+        for history, entries in ((self._wishes, memory.recommendations), (self._changes, memory.scale_events)):
+            if history is None:
+                continue
+            if history.filled == 0:
+                past = at_s - self.interval_s * np.arange(history.length - 1, -1, -1)
+                for time_s in past[past < at_s]:
+                    history.push(float(time_s), np.full(len(fleet), np.nan))
+            for time_s, count in entries:
+                history.put(row, time_s, count)
+        if self._wishes is not None and self._wishes.filled:
+            newest = float(self._wishes.times_s(1)[0])
+            self._wishes.put(row, newest, float(fleet.current[row]))
+
+    # ------------------------------------------------------------ a tick
+
+    def learn(self, fleet: Fleet, readings: Readings, step_s: float) -> None:
+        """Shows past readings to histories and policies, without deciding; `step_s` since the ones before. For a cold start."""
+        table = self._compiled(fleet)
+        if step_s <= self.interval_s * 1.5:
+            self._remember(readings)
+        for group in self._groups:
+            group.observe(fleet, table, readings, self._signals, step_s)
+
+    def learnt_until(self, at_s: float) -> None:
+        """The past up to `at_s` was shown: services of which something was known in it need not wait for their history to fill."""
+        known: Bools = np.zeros(len(self.table), dtype=np.bool_)
+        for history in self._signals.values():
+            known |= np.isfinite(history.last(history.filled)).any(axis=1)
+        self._settled_at_s = np.where(known, np.minimum(self._settled_at_s, at_s), self._settled_at_s)
+
+    def decide(self, fleet: Fleet, readings: Readings) -> Decisions:
+        """One tick's decisions. Each tick's readings must be later than the last one's."""
+        at_s = readings.at_s
+        table = self._compiled(fleet)
+        table.move_bounds(at_s)
+        self._remember(readings)
+        self._remember_changes(fleet)
+
+        recommended = np.full(len(table), np.nan)
+        headroom = np.zeros(len(table))
+        partial: Bools = np.zeros(len(table), dtype=np.bool_)
+        absolute: Bools = np.ones(len(table), dtype=np.bool_)
+        wishes: list[tuple[Group, Recommendation]] = []
+        forecasts: list[tuple[str, Ints, Forecast]] = []
+        for group in self._groups:
+            group.observe(fleet, table, readings, self._signals, self.interval_s)
+            wish = group.recommend()
+            wishes.append((group, wish))
+            group.merge(wish, recommended, headroom, partial, absolute)
+            if wish.forecast is not None:
+                forecasts.append((group.name, group.rows, wish.forecast))
+
+        blind: Bools = np.isnan(recommended)
+        any_blind = bool(np.count_nonzero(blind))
+        if any_blind or self._any_was_blind():
+            self._blind_since_s = np.where(blind, np.fmin(self._blind_since_s, at_s), np.nan)
+        context = Context(
+            at_s=at_s,
+            interval_s=self.interval_s,
+            fleet=fleet,
+            table=table,
+            recommended=recommended,
+            last_desired=self._last_desired,
+            blind_since_s=self._blind_since_s,
+            blind=blind,
+            any_blind=any_blind,
+            partial=partial,
+            any_partial=bool(np.count_nonzero(partial)),
+            settling=self._settling(at_s),
+            absolute=absolute,
+            all_absolute=all(group.type.counts_starting for group in self._groups),
+            demand_per_s=_values(readings, "demand"),
+            queue=_values(readings, "queue"),
+            wishes=self._wishes,
+            changes=self._changes,
+        )
+        counts: Ints = (
+            np.ceil(recommended - _EPSILON).astype(np.int64) if not any_blind else _start(recommended, blind, held(context))
+        )
+        steps: list[tuple[Constraint, Ints, Ints]] = []
+        for constraint in ORDER:
+            if constraint is STABILIZED:
+                unstabilized = counts
+            if constraint.active(context):
+                after = constraint.limit(context, counts)
+                if after is not counts:
+                    steps.append((constraint, counts, after))
+                    counts = after
+        if self._wishes is not None:
+            self._wishes.push(at_s, np.where(blind, np.nan, unstabilized))
+        self._last_desired = counts
+        self._last_at_s = at_s
+        return Decisions(
+            at_s=at_s,
+            recommended=recommended,
+            desired=counts,
+            headroom=np.ceil(headroom - _EPSILON).astype(np.int64),
+            blind=blind,
+            partial=partial,
+            limits=_limits(context, steps),
+            reason=_reasons(context, wishes, steps, self.faults),
+            forecasts=tuple(forecasts),
+        )
+
+    @property
+    def table(self) -> Table:
+        """The fleet's configuration as compiled by the last prepare."""
+        if self._table is None:
+            raise ValueError("prepare(fleet) comes first")
+        return self._table
+
+    def problems(self) -> tuple[str, ...]:
+        """What policies did wrong in the last tick, in words."""
+        return tuple(group.failure for group in self._groups if group.failure)
+
+    def _compiled(self, fleet: Fleet) -> Table:
+        if self._table is None or self._table.revision != fleet.revision:
+            raise ValueError("prepare(fleet) comes first: the fleet's revision has changed")
+        return self._table
+
+    def _remember(self, readings: Readings) -> None:
+        for name, history in self._signals.items():
+            column = readings.signals.get(name)
+            history.push(readings.at_s, np.full(len(history), np.nan) if column is None else column.values)
+
+    def _remember_changes(self, fleet: Fleet) -> None:
+        if self._changes is not None and self._last_at_s == self._last_at_s:
+            # A change seen now was made right after the tick before this one: that is its time, as HPA notes it.
+            known = self._last_current >= 0
+            self._changes.push(self._last_at_s, np.where(known, fleet.current - self._last_current, 0).astype(np.float64))
+        self._last_current = fleet.current.copy()
+
+    def _any_was_blind(self) -> bool:
+        return bool(np.count_nonzero(~np.isnan(self._blind_since_s)))
+
+    def _settling(self, at_s: float) -> Bools | None:
+        settling: Bools = self._settled_at_s > at_s
+        return settling if np.count_nonzero(settling) else None
+
+    # ------------------------------------------------------------ what survives
+
+    def memory(self, row: int) -> Memory:
+        """What the service's status should remember of this engine's past decisions."""
+        blind_since = float(self._blind_since_s[row])
+        return Memory(
+            desired=int(self._last_desired[row]) if self._last_desired[row] >= 0 else None,
+            blind_since_s=None if blind_since != blind_since else blind_since,
+            recommendations=_changes_of(self._wishes, row),
+            scale_events=tuple(entry for entry in _entries(self._changes, row) if entry[1]),
+        )
+
+    def save(self) -> dict[str, Any]:
+        """Everything learnt, as plain JSON values; with the same fleet, ``load`` continues exactly from here."""
+        return {
+            "schema": 1,
+            "policies": {group.name: group.policy.save() for group in self._groups},
+            "signals": {name: history.save() for name, history in self._signals.items()},
+            "wishes": self._wishes.save() if self._wishes else None,
+            "changes": self._changes.save() if self._changes else None,
+            "last_desired": self._last_desired.tolist(),
+            "last_current": self._last_current.tolist(),
+            "blind_since_s": _to_json(self._blind_since_s),
+            "settled_at_s": _to_json(self._settled_at_s),
+            "last_at_s": None if self._last_at_s != self._last_at_s else self._last_at_s,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Takes back what ``save`` gave, after ``prepare`` with the same services. State of another schema is ignored."""
+        if state.get("schema") != 1:
+            return
+        for group in self._groups:
+            if group.name in state["policies"]:
+                group.policy.load(state["policies"][group.name])
+        for name, history in self._signals.items():
+            if name in state["signals"]:
+                history.load(state["signals"][name])
+        for history_or_none, saved in ((self._wishes, state["wishes"]), (self._changes, state["changes"])):
+            if history_or_none is not None and saved is not None:
+                history_or_none.load(saved)
+        self._last_desired = np.array(state["last_desired"], dtype=np.int64)
+        self._last_current = np.array(state["last_current"], dtype=np.int64)
+        self._blind_since_s = _from_json(state["blind_since_s"])
+        self._settled_at_s = _from_json(state["settled_at_s"])
+        self._last_at_s = float("nan") if state["last_at_s"] is None else state["last_at_s"]
+
+
+# ---------------------------------------------------------------- small pieces
+
+
+def _moved(column: Any, moved: Ints, missing: float) -> Any:
+    after = np.full(len(moved), missing, dtype=column.dtype)
+    known = moved >= 0
+    after[known] = column[moved[known]]
+    return after
+
+
+def _history(old: History | None, moved: Ints, length: int) -> History:
+    """The old history with its rows moved, or a new one; a changed length keeps the newest columns."""
+    if old is None:
+        return History(len(moved), length)
+    rearranged = old.rearranged(moved)
+    if old.length == length:
+        return rearranged
+    resized = History(len(moved), length)
+    for column, at_s in zip(rearranged.last(length).T, rearranged.times_s(length), strict=True):
+        resized.push(float(at_s), column)
+    return resized
+
+
+def _to_json(values: Floats) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _from_json(values: Sequence[float | None]) -> Floats:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _values(readings: Readings, name: str) -> Floats | None:
+    column: SignalColumn | None = readings.signals.get(name)
+    if column is None:
+        return None
+    return np.where(column.state == SignalState.UNKNOWN, np.nan, column.values)
+
+
+def _start(recommended: Floats, blind: Bools, hold: Ints) -> Ints:
+    return np.where(blind, hold, np.ceil(np.where(blind, 0.0, recommended) - _EPSILON)).astype(np.int64)
+
+
+def _entries(history: History | None, row: int) -> tuple[tuple[float, int], ...]:
+    if history is None:
+        return ()
+    times, values = history.times_s(history.filled), history.last(history.filled)[row]
+    return tuple((float(at_s), int(value)) for at_s, value in zip(times, values, strict=True) if value == value)
+
+
+def _changes_of(history: History | None, row: int) -> tuple[tuple[float, int], ...]:
+    """Wishes without repetitions: of a run of equal ones the last (they leave the window last)."""
+    entries = _entries(history, row)
+    return tuple(entry for i, entry in enumerate(entries) if i + 1 == len(entries) or entries[i + 1][1] != entry[1])
+
+
+def _limits(context: Context, steps: Sequence[tuple[Constraint, Ints, Ints]]) -> Callable[[int], tuple[Limit, ...]]:
+    def limits(row: int) -> tuple[Limit, ...]:
+        found = []
+        for constraint, before, after in steps:
+            if before[row] != after[row]:
+                b, a = int(before[row]), int(after[row])
+                found.append(Limit(name=constraint.name, before=b, after=a, why=constraint.why(context, row, b, a)))
+        return tuple(found)
+
+    return limits
+
+
+def _reasons(
+    context: Context,
+    wishes: Sequence[tuple[Group, Recommendation]],
+    steps: Sequence[tuple[Constraint, Ints, Ints]],
+    faults: Mapping[int, str],
+) -> Callable[[int], str]:
+    """One sentence a row: whose wish it was and why. The limits have words of their own."""
+
+    def reason(row: int) -> str:
+        if row in faults:
+            return faults[row]
+        if context.blind[row]:
+            since = context.at_s - float(context.blind_since_s[row])
+            return f"signals unknown for {since:.0f} s: holding {int(held(context)[row])}"
+        for group, wish in wishes:
+            for position in group.positions(row):
+                if float(wish.replicas[position]) == float(context.recommended[row]):
+                    return f"{group.name}: {wish.why(position)}"
+        return ""
+
+    return reason

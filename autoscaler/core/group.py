@@ -1,0 +1,197 @@
+"""The services that name one policy, and the one policy object that serves them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autoscaler.core.history import History, HistoryRows
+from autoscaler.core.model import Bools, Fleet, Floats, Ints, Observation, Readings, Recommendation, Signal, SignalColumn
+from autoscaler.core.policy import Policy, PolicyType, complete_params, stack_params
+from autoscaler.core.signals import SignalState
+from autoscaler.core.table import Table
+
+
+class Group:
+    """One policy's rows.
+
+    rows (m,): fleet rows, one for each use of the policy (a service may use it twice with other parameters). faults: fleet rows whose
+    parameters the policy refuses. `before` is the same policy's group of the last revision; what it learnt moves along.
+    """
+
+    def __init__(
+        self,
+        policy_type: PolicyType,
+        table: Table,
+        members: Sequence[tuple[int, Mapping[str, Any]]],
+        seed: int,
+        before: Group | None,
+        moved: Ints,
+    ) -> None:
+        self.type = policy_type
+        self.name = policy_type.name
+        self.faults: dict[int, str] = {}
+        rows: list[int] = []
+        params: list[Mapping[str, Any]] = []
+        for row, given in members:
+            completed, faults = complete_params(policy_type, given)
+            if faults:
+                self.faults[row] = f"policy '{policy_type.name}': {'; '.join(faults)}"
+            else:
+                rows.append(row)
+                params.append(completed)
+        self.rows: Ints = np.array(rows, dtype=np.int64)
+        self._all_rows = rows == list(range(len(table)))
+        self._take: Any = slice(None) if self._all_rows else self.rows
+        self._unique = len(set(rows)) == len(rows)
+        self._uses = _uses(table, rows)
+        self._positions: dict[int, list[int]] = {}
+        for position, row in enumerate(rows):
+            self._positions.setdefault(row, []).append(position)
+        self.needs: dict[str, Bools] = {}
+        self.signals: dict[str, list[int]] = {}
+        self._declare_signals(rows, params)
+        self._static = {
+            "capacity_per_s": table.capacity_per_s[self._take],
+            "slots": table.slots[self._take],
+            "slots_slowdown": table.slots_slowdown[self._take],
+            "objective_target": table.objective_target[self._take],
+            "promised_ratio": table.promised_ratio[self._take],
+        }
+        self._observation: Observation | None = None
+        self._failure = ""
+        stacked = stack_params(policy_type, params)
+        if before is None:
+            rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(self.name.encode())]))
+            self.policy: Policy = policy_type.make(stacked, rng)
+        else:
+            self.policy = before.policy
+            self.policy.rearrange(self._moved_from(before, moved), stacked)
+
+    def _declare_signals(self, rows: Sequence[int], params: Sequence[Mapping[str, Any]]) -> None:
+        for position, (row, given) in enumerate(zip(rows, params, strict=True)):
+            for name in self.type.signals(given):
+                self.needs.setdefault(name, np.zeros(len(rows), dtype=np.bool_))[position] = True
+                self.signals.setdefault(name, []).append(row)
+            for name in self.type.optional_signals:
+                self.signals.setdefault(name, []).append(row)
+
+    def _moved_from(self, before: Group, moved: Ints) -> Ints:
+        """For each of our positions the position in `before` that was the same service's same use of the policy, or −1."""
+        old = {use: position for position, use in enumerate(before._uses)}
+        return np.array([old.get(use, -1) for use in self._uses], dtype=np.int64)
+
+    def positions(self, row: int) -> Sequence[int]:
+        """Where the fleet's `row` stands in this group (empty: nowhere)."""
+        return self._positions.get(row, ())
+
+    # ------------------------------------------------------------ a tick
+
+    def observe(self, fleet: Fleet, table: Table, readings: Readings, histories: Mapping[str, History], step_s: float) -> None:
+        """Lets the policy learn from the readings; the same observation serves recommend."""
+        take = self._take
+        self._observation = observation = Observation(
+            at_s=readings.at_s,
+            interval_s=step_s,
+            signals={name: self._signal(readings.signals.get(name), histories[name]) for name in self.signals},
+            current=fleet.current[take],
+            ready=fleet.ready[take],
+            starting=fleet.starting[take],
+            min_replicas=table.min_replicas[take],
+            max_replicas=table.max_replicas[take],
+            lead_time_s=fleet.lead_time_s[take],
+            node_lead_time_s=fleet.node_lead_time_s[take],
+            **self._static,
+        )
+        self._failure = ""
+        try:
+            self.policy.observe(observation)
+        except Exception as error:  # a stranger's plug-in: its fault must not reach other services
+            self._failure = f"policy '{self.name}' failed to observe: {type(error).__name__}: {error}"
+
+    def _signal(self, column: SignalColumn | None, history: History) -> Signal:
+        rows: History | HistoryRows = history if self._all_rows else history.select(self.rows)
+        if column is None:
+            m = len(self.rows)
+            return Signal(
+                values=np.full(m, np.nan),
+                age_s=np.full(m, np.inf),
+                state=np.full(m, SignalState.UNKNOWN, dtype=np.int8),
+                history=rows,
+            )
+        if self._all_rows:
+            return Signal(values=column.values, age_s=column.age_s, state=column.state, history=rows)
+        take = self.rows
+        return Signal(values=column.values[take], age_s=column.age_s[take], state=column.state[take], history=rows)
+
+    def recommend(self) -> Recommendation:
+        """The policy's wish; NaN for all rows where it broke its contract, with the failure as the reason."""
+        assert self._observation is not None
+        m = len(self.rows)
+        failure = self._failure
+        if not failure:
+            try:
+                wish = self.policy.recommend(self._observation)
+            except Exception as error:  # as above
+                failure = f"policy '{self.name}' failed: {type(error).__name__}: {error}"
+            else:
+                if wish.replicas.shape == (m,):
+                    return wish
+                failure = f"policy '{self.name}' gave {wish.replicas.shape} counts for {m} services"
+        self._failure = failure
+        return Recommendation(replicas=np.full(m, np.nan), why=lambda _row: failure)
+
+    @property
+    def failure(self) -> str:
+        """What the policy did wrong in this tick, "" where nothing."""
+        return self._failure
+
+    def merge(self, wish: Recommendation, recommended: Floats, headroom: Floats, partial: Bools, absolute: Bools) -> None:
+        """Adds this group's wishes to the fleet's columns: the highest count and headroom win; a needed signal that is unknown makes
+        the row partial. Counts that aren't finite or are negative are no wish."""
+        replicas = wish.replicas
+        usable = np.isfinite(replicas) & (replicas >= 0)
+        if np.count_nonzero(usable) < len(usable):
+            replicas = np.where(usable, replicas, np.nan)
+        take = self._take
+        unknown = self._unknown()
+        if self._unique:
+            recommended[take] = np.fmax(recommended[take], replicas)
+            if wish.headroom is not None:
+                headroom[take] = np.fmax(headroom[take], wish.headroom)
+            if unknown is not None:
+                partial[take] |= unknown
+        else:
+            np.fmax.at(recommended, self.rows, replicas)
+            if wish.headroom is not None:
+                np.fmax.at(headroom, self.rows, wish.headroom)
+            if unknown is not None:
+                np.logical_or.at(partial, self.rows, unknown)
+        if not self.type.counts_starting:
+            absolute[take] = False
+        if self._failure:
+            partial[take] = True
+
+    def _unknown(self) -> Bools | None:
+        """Rows (m,) with a needed signal unknown; None where there are none."""
+        assert self._observation is not None
+        found: Bools | None = None
+        for name, needed in self.needs.items():
+            unknown = (self._observation.signals[name].state == SignalState.UNKNOWN) & needed
+            if np.count_nonzero(unknown):
+                found = unknown if found is None else found | unknown
+        return found
+
+
+def _uses(table: Table, rows: Sequence[int]) -> list[tuple[str, int]]:
+    """(key, how many times it was there before) for each position: what stays the same when rows move."""
+    counts: dict[str, int] = {}
+    uses = []
+    for row in rows:
+        key = table.keys[row]
+        uses.append((key, counts.get(key, 0)))
+        counts[key] = counts.get(key, 0) + 1
+    return uses

@@ -1,0 +1,96 @@
+"""The services' configuration as columns, compiled once for each revision of the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from autoscaler.core.calendar import in_force
+from autoscaler.core.model import Bools, Fleet, Floats, Ints, Pause, ScalingRules, ScalingSpec
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesGroup:
+    """Rows that share one set of HPA v2 rules; rows None means all of them, which spares the indexing."""
+
+    rules: ScalingRules
+    rows: Ints | None
+
+
+def _grouped(specs: Sequence[ScalingSpec], of: Callable[[ScalingSpec], ScalingRules]) -> tuple[RulesGroup, ...]:
+    groups: dict[ScalingRules, list[int]] = {}
+    for row, spec in enumerate(specs):
+        groups.setdefault(of(spec), []).append(row)
+    if len(groups) == 1:
+        return (RulesGroup(rules=next(iter(groups)), rows=None),)
+    return tuple(RulesGroup(rules=rules, rows=np.array(rows)) for rules, rows in groups.items())
+
+
+def _floats(values: Sequence[float | None], missing: float = np.nan) -> Floats:
+    return np.array([missing if value is None else value for value in values], dtype=np.float64)
+
+
+def _ints(specs: Sequence[ScalingSpec], name: str) -> Ints:
+    return np.array([getattr(spec, name) for spec in specs], dtype=np.int64)
+
+
+class Table:
+    """Columns (n,) of a fleet's specs. Constant for one revision, but for the bounds, which schedules move by the minute."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        specs = fleet.specs
+        self.revision = fleet.revision
+        self.specs = specs
+        self.keys = tuple(spec.key for spec in specs)
+        self.row_of = {key: row for row, key in enumerate(self.keys)}
+        self._own_min: Ints = _ints(specs, "min_replicas")
+        self._own_max: Ints = _ints(specs, "max_replicas")
+        self.min_replicas, self.max_replicas = self._own_min, self._own_max
+        self.schedule_in_force: dict[int, str] = {}
+        self.multiple: Ints = _ints(specs, "replica_multiple")
+        self.priority: Ints = _ints(specs, "priority")
+        self.accelerators: Ints = _ints(specs, "accelerators_per_replica")
+        self.drain_max: Ints = _ints(specs, "drain_max_at_once")
+        self.active: Bools = np.array([spec.mode == "Active" for spec in specs], dtype=np.bool_)
+        self.capacity_per_s = _floats([spec.capacity.per_s for spec in specs])
+        self.slots = _floats([spec.capacity.slots for spec in specs])
+        self.slots_slowdown = _floats([spec.capacity.slots_slowdown for spec in specs])
+        self.objective_target = _floats([spec.objective.target for spec in specs])
+        self.promised_ratio = _floats([spec.objective.promised_ratio for spec in specs])
+        self.fallback_after_s = _floats([spec.fallback.after_s for spec in specs])
+        self.up = _grouped(specs, lambda spec: spec.scale_up)
+        self.down = _grouped(specs, lambda spec: spec.scale_down)
+        self.pauses: dict[int, Pause] = {row: spec.pause for row, spec in enumerate(specs) if spec.pause is not None}
+        self._scheduled = [row for row, spec in enumerate(specs) if spec.schedules]
+        self._minute = -1
+        self.has_multiple = bool((self.multiple > 1).any())
+        self.has_drain_limit = bool((self.drain_max > 0).any())
+        self.has_zero_guard = bool((self._own_min > 0).any())
+        self.longest_window_s = max((g.rules.stabilization_s for g in (*self.up, *self.down)), default=0.0)
+        self.longest_period_s = max((p.period_s for g in (*self.up, *self.down) for p in g.rules.policies), default=0.0)
+        self.stabilizes = self.longest_window_s > 0
+        self.limits_rate = any(g.rules.policies or g.rules.select == "Disabled" for g in (*self.up, *self.down))
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def move_bounds(self, at_s: float) -> None:
+        """Applies the schedules in force at `at_s`; of several the last one in the manifest wins, bound by bound."""
+        minute = int(at_s // 60)
+        if not self._scheduled or minute == self._minute:
+            return
+        self._minute = minute
+        low, high = self._own_min.copy(), self._own_max.copy()
+        self.schedule_in_force = {}
+        for row in self._scheduled:
+            for schedule in self.specs[row].schedules:
+                if in_force(schedule, at_s):
+                    self.schedule_in_force[row] = schedule.name
+                    low[row] = low[row] if schedule.min_replicas is None else schedule.min_replicas
+                    high[row] = high[row] if schedule.max_replicas is None else schedule.max_replicas
+        self.min_replicas, self.max_replicas = np.minimum(low, high), high

@@ -1,0 +1,132 @@
+"""TickRecords: a tick as one JSON line, for people, audit and replay. The format is documented in docs/records.md.
+
+A file starts with a ``fleet`` record (the services' specs, and with ``state`` all that the engine had learnt), and has another one
+whenever the fleet changes; ``tick`` records between them hold columns in the order of the last fleet record's services. Whoever has the
+fleet record and the ticks after it can run them again: ``replay verify``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import orjson
+
+from autoscaler.core.model import Fleet, Pause, PoolSpec, ScalingSpec, SignalColumn
+from autoscaler.ports import Tick
+
+SCHEMA: Final = 1
+_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+
+
+def fleet_record(
+    fleet: Fleet, *, at_s: float, interval_s: float, seed: int, wanted: Mapping[str, Any], state: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What the following tick records are columns of. state: ``Engine.save()`` before the next tick, at a file's start."""
+    return {
+        "schema": SCHEMA,
+        "kind": "fleet",
+        "at_s": at_s,
+        "interval_s": interval_s,
+        "seed": seed,
+        "revision": fleet.revision,
+        "services": [msgspec.to_builtins(_without_sources(spec)) for spec in fleet.specs],
+        "pools": [msgspec.to_builtins(pool) for pool in fleet.pools],
+        "memories": {key: msgspec.to_builtins(memory) for key, memory in fleet.memories.items()},
+        "wanted": wanted,
+        "state": state,
+    }
+
+
+def tick_record(tick: Tick) -> dict[str, Any]:
+    """One tick. Columns are arrays in the fleet's order; unknown numbers are null."""
+    fleet, decisions, plan = tick.fleet, tick.decisions, tick.plan
+    rows = range(len(fleet))
+    return {
+        "schema": SCHEMA,
+        "kind": "tick",
+        "tick": tick.number,
+        "at_s": decisions.at_s,
+        "revision": fleet.revision,
+        "leading": tick.leading,
+        "current": fleet.current,
+        "ready": fleet.ready,
+        "starting": fleet.starting,
+        "draining": fleet.draining,
+        "lead_time_s": fleet.lead_time_s,
+        "node_lead_time_s": fleet.node_lead_time_s,
+        "hands_off": dict(_texts(fleet.hands_off_why)),
+        "paused": None if fleet.paused is None else msgspec.to_builtins(fleet.paused),
+        "signals": {
+            name: {"values": column.values, "age_s": column.age_s, "state": column.state}
+            for name, column in tick.readings.signals.items()
+        },
+        "recommended": decisions.recommended,
+        "desired": decisions.desired,
+        "headroom": decisions.headroom,
+        "blind": decisions.blind,
+        "partial": decisions.partial,
+        "planned": plan.replicas,
+        "act": plan.act,
+        "written": tick.outcome.written,
+        "nodes": dict(plan.nodes),
+        "reasons": [decisions.reason(row) for row in rows],
+        "limits": [
+            [
+                msgspec.to_builtins(limit)
+                for limit in (*decisions.limits(row), *((plan.limits[row],) if row in plan.limits else ()))
+            ]
+            for row in rows
+        ],
+        "errors": dict(_texts(tick.outcome.errors)),
+        "problems": list(tick.problems),
+    }
+
+
+def encode(record: Mapping[str, Any]) -> bytes:
+    """One JSON line. The same record always gives the same bytes."""
+    return orjson.dumps(_contiguous(record), option=_OPTIONS)
+
+
+def decode_spec(data: Mapping[str, Any]) -> ScalingSpec:
+    return msgspec.convert(data, ScalingSpec)
+
+
+def decode_pool(data: Mapping[str, Any]) -> PoolSpec:
+    return msgspec.convert(data, PoolSpec)
+
+
+def decode_pause(data: Mapping[str, Any] | None) -> Pause | None:
+    return None if data is None else msgspec.convert(data, Pause)
+
+
+def decode_column(data: Mapping[str, Any]) -> SignalColumn:
+    """A signal's column from a tick record; null is NaN (an unknown age is infinite)."""
+    return SignalColumn(
+        values=_floats(data["values"], np.nan), age_s=_floats(data["age_s"], np.inf), state=np.array(data["state"], dtype=np.int8)
+    )
+
+
+def _floats(values: list[float | None], missing: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([missing if value is None else value for value in values], dtype=np.float64)
+
+
+def _without_sources(spec: ScalingSpec) -> ScalingSpec:
+    # Where signals come from is no part of a decision, and may name servers.
+    return spec if spec.sources is None else replace(spec, sources=None)
+
+
+def _texts(words: Mapping[int, str]) -> Mapping[str, str]:
+    return {str(row): text for row, text in words.items()}
+
+
+def _contiguous(value: Any) -> Any:
+    """orjson takes only contiguous arrays."""
+    if isinstance(value, np.ndarray):
+        return value if value.flags.c_contiguous else np.ascontiguousarray(value)
+    if isinstance(value, dict):
+        return {key: _contiguous(item) for key, item in value.items()}
+    return value
