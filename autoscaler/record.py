@@ -1,15 +1,15 @@
 """TickRecords: a tick as one JSON line, for people, audit and replay. The format is documented in docs/records.md.
 
-A file starts with a ``fleet`` record (the services' specs, and with ``state`` all that the engine had learnt), and has another one
-whenever the fleet changes; ``tick`` records between them hold columns in the order of the last fleet record's services. Whoever has the
-fleet record and the ticks after it can run them again: ``replay verify``.
+A file starts with a ``fleet`` record (the services' specs, and with ``start: state`` all that the engine had learnt), and has another one
+whenever the fleet changes; ``tick`` records between them hold columns in the order of the last fleet record's services. Whoever has a
+fleet record that says how the engine stood, and the ticks after it, can run them again: ``replay verify``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -22,13 +22,25 @@ SCHEMA: Final = 1
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
 
+Start: TypeAlias = Literal["cold", "state", "continues", "unknown"]
+"""How the engine stood before the tick that follows a fleet record: new, as ``state`` says, as the ticks before left it, or unrecorded."""
+
+
 def fleet_record(
-    fleet: Fleet, *, at_s: float, interval_s: float, seed: int, wanted: Mapping[str, Any], state: Mapping[str, Any] | None
+    fleet: Fleet,
+    *,
+    at_s: float,
+    interval_s: float,
+    seed: int,
+    wanted: Mapping[str, Any],
+    start: Start,
+    state: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the following tick records are columns of. state: ``Engine.save()`` before the next tick, at a file's start."""
+    """What the following tick records are columns of. state: ``Engine.save()`` taken after the tick before, with start "state"."""
     return {
         "schema": SCHEMA,
         "kind": "fleet",
+        "start": start,
         "at_s": at_s,
         "interval_s": interval_s,
         "seed": seed,

@@ -1,0 +1,30 @@
+"""Own metrics: valid text, per-object series, nothing for what is unknown."""
+
+from __future__ import annotations
+
+import math
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from autoscaler.adapters.telemetry.metrics import Metrics
+from tests.ticks import a_controller, a_spec
+
+
+async def test_per_object_series_parse_and_carry_the_columns() -> None:
+    controller, _, _, _ = a_controller([a_spec("a"), a_spec("b")], lambda _at_s, row: 50.0 if row == 0 else math.nan)
+    metrics = Metrics()
+    tick = await controller.tick()
+    await metrics.report(tick)
+    samples = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+    }
+    a = (("name", "a"), ("namespace", "team"))
+    b = (("name", "b"), ("namespace", "team"))
+    assert samples["inference_autoscaler_desired_replicas", a] == tick.decisions.desired[0] == 5
+    assert samples["inference_autoscaler_blind", b] == 1
+    assert ("inference_autoscaler_recommended_replicas", b) not in samples
+    assert samples["inference_autoscaler_signal", tuple(sorted((*a, ("signal", "concurrency"))))] == 50.0
+    assert ("inference_autoscaler_signal", tuple(sorted((*b, ("signal", "concurrency"))))) not in samples
+    assert samples["inference_autoscaler_ticks_total", ()] == 1
