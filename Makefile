@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 FAST   := $(VENV)/.installed-fast
 
-.PHONY: demo test check bench realparts lock clean
+.PHONY: demo test lint check bench realparts lock clean
 
 # `pip install -c requirements.lock NAMES` checks every hash of the lock, also of what NAMES bring along;
 # an editable project has no hash, so its requirements are installed first and the project itself without any.
@@ -35,12 +35,13 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP)
+lint: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory test
+
+check: lint test
 
 bench: $(FAST)
 	@$(BIN)/python -m tests.benchmarks $(BENCH)
