@@ -140,7 +140,7 @@ class Engine:
                 continue
             if history.filled == 0:
                 past = at_s - self.interval_s * np.arange(history.length - 1, -1, -1)
-                for time_s in past[past < at_s]:
+                for time_s in past:
                     history.push(float(time_s), np.full(len(fleet), np.nan))
             for time_s, count in entries:
                 history.put(row, time_s, count)

@@ -1,0 +1,26 @@
+"""What all tests share: where the real traffic lies, which parts are there, and a quick property-test profile."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Machines are shared and noisy: no property test is judged by its time.
+settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
+
+pytest_plugins = ["tests.realparts.fixtures"]
+
+
+@pytest.fixture(scope="session")
+def shared_traces() -> Path:
+    """The folder of real traffic beside the project; tests that want it are skipped, visibly, where it isn't."""
+    folder = Path(os.environ.get("SHARED_TRACES", ROOT.parent / "shared" / "traces"))
+    if not folder.is_dir():
+        pytest.skip(f"the shared traces are not at {folder.name}/ beside the project (SHARED_TRACES names another folder)")
+    return folder

@@ -1,0 +1,190 @@
+"""The loop itself: what a tick does, what a restart doesn't, and what survives a fault in any port."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from autoscaler.core.allocation import ChangeBudget
+from autoscaler.core.model import Memory, Pause, PolicyRef, ScalingRules
+from autoscaler.ports import Tick
+from tests.ticks import HPA_DOWN, NO_RULES, a_controller, a_spec
+
+
+async def test_a_tick_writes_what_the_policy_wishes_and_says_why() -> None:
+    controller, cluster, _, _ = a_controller([a_spec()], lambda _at_s, _row: 72.0)
+    tick = await controller.tick()
+    assert cluster.writes == [(0.0, "team/llama", 8)]
+    assert tick.decisions.reason(0) == "per-replica: 72 in flight ÷ 10"
+
+
+async def test_nothing_is_written_twice() -> None:
+    controller, cluster, _, clock = a_controller([a_spec()], lambda _at_s, _row: 72.0)
+    for _ in range(5):
+        await controller.tick()
+        clock.advance_to(clock.now_s() + 15)
+    assert len(cluster.writes) == 1
+
+
+async def test_a_standby_learns_and_decides_but_does_not_write() -> None:
+    leads = False
+    controller, cluster, _, clock = a_controller([a_spec(scale_down=HPA_DOWN)], lambda _at_s, _row: 72.0, may_act=lambda: leads)
+    tick = await controller.tick()
+    assert tick.decisions.desired[0] == 8
+    assert not tick.leading
+    assert not cluster.writes
+    leads = True
+    clock.advance_to(15)
+    await controller.tick()
+    assert cluster.writes == [(15.0, "team/llama", 8)]
+
+
+@pytest.mark.parametrize("mode", ["Shadow", "Recommend"])
+async def test_only_active_objects_are_written(mode: str) -> None:
+    controller, cluster, _, _ = a_controller([a_spec(mode=mode)], lambda _at_s, _row: 72.0)
+    tick = await controller.tick()
+    assert tick.plan.replicas[0] == 8
+    assert not cluster.writes
+
+
+async def test_unknown_holds_and_says_since_when() -> None:
+    controller, cluster, _, clock = a_controller([a_spec()], lambda at_s, _row: 72.0 if at_s < 20 else math.nan)
+    for _ in range(10):
+        tick = await controller.tick()
+        clock.advance_to(clock.now_s() + 15)
+    assert cluster.current[0] == 8
+    assert tick.decisions.reason(0) == "signals unknown for 105 s: holding 8"
+
+
+async def test_a_restart_does_not_scale_down_by_itself_within_the_down_window() -> None:
+    # The signals of the past are gone (no backfill), and what is read now says 1.
+    controller, cluster, _, clock = a_controller([a_spec(scale_down=HPA_DOWN)], lambda _at_s, _row: 1.0)
+    cluster.current[:] = 40
+    for _ in range(20):
+        await controller.tick()
+        clock.advance_to(clock.now_s() + 15)
+    assert not cluster.writes
+    await controller.tick()
+    clock.advance_to(clock.now_s() + 15)
+    await controller.tick()
+    assert [count for _, _, count in cluster.writes] == [1]
+
+
+async def test_a_restart_goes_on_with_the_window_the_status_remembers() -> None:
+    controller, cluster, _, clock = a_controller([a_spec(scale_down=HPA_DOWN)], lambda _at_s, _row: 1.0)
+    clock.advance_to(1000)
+    cluster.current[:] = 20
+    cluster.changes = {"memories": {"team/llama": Memory(desired=20, recommendations=((900.0, 25), (980.0, 20)))}}
+    await controller.tick()
+    memory = controller.engine.memory(0)
+    assert 25 in [count for _, count in memory.recommendations]
+    assert not cluster.writes
+
+
+async def test_blindness_keeps_its_start_over_a_restart() -> None:
+    spec = a_spec(fallback=replace(a_spec().fallback, after_s=600, action="AtLeast", replicas=9))
+    controller, cluster, _, clock = a_controller([spec], lambda _at_s, _row: math.nan)
+    clock.advance_to(1000)
+    cluster.changes = {"memories": {"team/llama": Memory(desired=5, blind_since_s=395.0)}}
+    tick = await controller.tick()
+    assert tick.decisions.desired[0] == 9
+    assert tick.decisions.limits(0)[0].name == "Fallback"
+
+
+async def test_a_cold_start_learns_from_past_samples_before_it_acts() -> None:
+    controller, cluster, metrics, clock = a_controller([a_spec()], lambda _at_s, _row: 30.0)
+    clock.advance_to(10_000)
+    metrics.past = {"concurrency": lambda _at_s, _row: 90.0}
+    await controller.tick()
+    assert cluster.writes[0][2] == 3
+
+
+async def test_one_switch_pauses_everybody() -> None:
+    controller, cluster, _, _ = a_controller([a_spec("a"), a_spec("b")], lambda _at_s, _row: 72.0)
+    cluster.changes = {"paused": Pause(direction="Both", until_s=None, reason="an incident")}
+    tick = await controller.tick()
+    assert not cluster.writes
+    assert "paused for the whole cluster: an incident" in tick.decisions.limits(0)[0].why
+
+
+async def test_the_budget_bounds_a_tick() -> None:
+    controller, cluster, _, _ = a_controller(
+        [a_spec("a"), a_spec("b")], lambda _at_s, _row: 200.0, budget=ChangeBudget(add=10, remove=0)
+    )
+    await controller.tick()
+    assert int(cluster.current.sum()) == 20
+
+
+async def test_a_policy_that_is_not_installed_blinds_its_own_services_only() -> None:
+    strange = a_spec("strange", policies=(PolicyRef(name="crystal-ball"),))
+    controller, cluster, _, _ = a_controller([a_spec("a"), strange], lambda _at_s, _row: 72.0)
+    tick = await controller.tick()
+    assert "policy 'crystal-ball' is not installed" in tick.decisions.reason(1)
+    assert cluster.writes == [(0.0, "team/a", 8)]
+
+
+async def test_objects_come_and_go_without_disturbing_the_others() -> None:
+    controller, cluster, _, clock = a_controller([a_spec("a", scale_down=HPA_DOWN)], lambda _at_s, _row: 72.0)
+    await controller.tick()
+    cluster.specs = (a_spec("new"), cluster.specs[0])
+    cluster.current, cluster.starting = np.array([5, 8]), np.zeros(2, dtype=np.int64)
+    cluster.revision += 1
+    clock.advance_to(15)
+    tick = await controller.tick()
+    assert tick.fleet.specs[0].name == "new"
+    assert controller.engine.memory(1).recommendations[-1] == (15.0, 8)
+    assert cluster.writes[-1] == (15.0, "team/new", 8)
+
+
+async def test_a_failing_reporter_is_counted_and_felt_by_nobody() -> None:
+    class Broken:
+        async def report(self, tick: Tick) -> None:
+            raise OSError("disk full")
+
+    controller, cluster, _, _ = a_controller([a_spec()], lambda _at_s, _row: 72.0, reporters=[Broken()])
+    await controller.tick()
+    assert controller.reporter_failures == 1
+    assert len(cluster.writes) == 1
+
+
+async def test_saved_state_continues_exactly() -> None:
+    rules = ScalingRules(stabilization_s=120.0, select="Max", policies=HPA_DOWN.policies)
+    wave = lambda at_s, _row: 100 + 60 * math.sin(at_s / 60)  # noqa: E731
+    one, one_cluster, _, one_clock = a_controller([a_spec(scale_up=NO_RULES, scale_down=rules)], wave)
+    for _ in range(30):
+        await one.tick()
+        one_clock.advance_to(one_clock.now_s() + 15)
+    two, two_cluster, _, two_clock = a_controller([a_spec(scale_up=NO_RULES, scale_down=rules)], wave)
+    two_clock.advance_to(one_clock.now_s())
+    two_cluster.current[:] = one_cluster.current
+    two.engine.prepare(await two_cluster.observe(0.0), 0.0)
+    two.engine.load(one.engine.save())
+    for _ in range(30):
+        a, b = await one.tick(), await two.tick()
+        assert a.decisions.desired.tolist() == b.decisions.desired.tolist()
+        for clock in (one_clock, two_clock):
+            clock.advance_to(clock.now_s() + 15)
+
+
+async def test_the_loop_goes_on_after_a_fault_and_stops_when_told() -> None:
+    controller, cluster, _, _ = a_controller([a_spec()], lambda _at_s, _row: 72.0)
+    stop = asyncio.Event()
+    calls = 0
+    observe = cluster.observe
+
+    async def sometimes(at_s: float) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RuntimeError("a fault of ours")
+        if calls == 4:
+            stop.set()
+        return await observe(at_s)
+
+    cluster.observe = sometimes  # type: ignore[method-assign,assignment]
+    await controller.run(stop)
+    assert calls == 4
