@@ -250,7 +250,9 @@ class ControlPlane:
         """
         with self.audit_log.open(encoding="utf-8") as file:
             for line in file:
-                if line.endswith("\n"):  # else it is being written
+                if not line.endswith("\n"):  # it is being written
+                    return
+                with contextlib.suppress(ValueError):  # a server that was killed may leave half a line
                     yield json.loads(line)
 
     async def audited(self, condition: Callable[[Object], bool], *, timeout_s: float = 10.0) -> Object:

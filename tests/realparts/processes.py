@@ -83,12 +83,28 @@ class Process:
         self.directory.mkdir(parents=True, exist_ok=True)
         # No proxy, kubeconfig or telemetry settings of the person who runs the tests.
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.directory), **self._environment}
-        launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid())]
-        with self.log_path.open("ab") as log:
-            self._running = subprocess.Popen(
-                [*launcher, *self.command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.directory
-            )
+        done, launching = os.pipe()
+        launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(launching)]
+        try:
+            with self.log_path.open("ab") as log:
+                self._running = subprocess.Popen(
+                    [*launcher, *self.command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    cwd=self.directory,
+                    pass_fds=[launching],
+                )
+        finally:
+            os.close(launching)
         _started.append(self)
+        try:
+            with open(done, "rb") as end:
+                await asyncio.to_thread(end.read)  # returns when the launcher has become the program
+        except BaseException:
+            self._kill_now()
+            raise
 
     async def wait_ready(self, *, within_s: float = 60.0) -> None:
         """Return when it answers its readiness probe; an error with the end of its log when it ends or takes too long."""
