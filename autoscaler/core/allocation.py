@@ -27,10 +27,12 @@ def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBud
     may_write = table.active & ~fleet.hands_off
     limits: dict[int, Limit] = {}
     replicas = desired
-    change = np.where(may_write, desired - current, 0)
     for up, allowance in ((True, budget.add), (False, budget.remove)):
+        if allowance is None:
+            continue
+        change = np.where(may_write, desired - current, 0)
         wanted = np.maximum(change if up else -change, 0)
-        if allowance is None or int(wanted.sum()) <= allowance:
+        if int(wanted.sum()) <= allowance:
             continue
         granted = _share_out(wanted, table, allowance)
         cut = np.flatnonzero(granted < wanted)

@@ -31,7 +31,7 @@ class Context:
 
     recommended: the policies' wish, NaN where none could tell. last_desired: the last decision, −1 where there is none.
     blind_since_s: since when no policy can tell, NaN where one can. partial: some needed signal is unknown. settling: seen too briefly
-    to shrink. absolute: the wish already counts replicas on their way. demand_per_s, queue: NaN where unknown.
+    to shrink. relative: the wish doesn't count replicas on their way (None: no such row). demand_per_s, queue: NaN where unknown.
     wishes: past wishes (for the stabilization windows). changes: past changes of `current`, each at the time of the tick that
     made it (for the rate limits).
     """
@@ -48,8 +48,7 @@ class Context:
     partial: Bools
     any_partial: bool
     settling: Bools | None
-    absolute: Bools
-    all_absolute: bool
+    relative: Bools | None
     demand_per_s: Floats | None
     queue: Floats | None
     wishes: History | None
@@ -123,7 +122,8 @@ def _starting_cap(c: Context) -> Floats:
 
 
 def _count_starting(c: Context, counts: Ints) -> Ints:
-    applies = ~c.absolute & (c.fleet.starting > 0) & (counts > c.fleet.current)
+    assert c.relative is not None
+    applies = c.relative & (c.fleet.starting > 0) & (counts > c.fleet.current)
     if not applies.any():
         return counts
     return np.where(applies, np.minimum(counts, _starting_cap(c)), counts).astype(np.int64)
@@ -148,6 +148,8 @@ def _count_starting_why(c: Context, row: int, before: int, after: int) -> str:
 def _stabilize(c: Context, counts: Ints) -> Ints:
     """HPA v2: the count stays between the lowest wish of the up window and the highest wish of the down window."""
     current = c.fleet.current
+    if not np.count_nonzero(counts != current):
+        return counts
     low = _over_window(c, counts, c.table.up, lowest=True)
     high = _over_window(c, counts, c.table.down, lowest=False)
     after = np.minimum(np.maximum(current, low), high)
@@ -274,6 +276,8 @@ def _round_to_multiple(c: Context, counts: Ints) -> Ints:
 
 
 def _stay_at_zero(c: Context, counts: Ints) -> Ints:
+    if np.count_nonzero(c.fleet.current) == len(counts):
+        return counts
     return np.where((c.fleet.current == 0) & (c.table.min_replicas > 0), 0, counts)
 
 
@@ -336,7 +340,7 @@ ORDER: tuple[Constraint, ...] = (
         ),
     ),
     # Before the windows, so that a wish that only grows because help is late does not enter them as it is.
-    Constraint("StartingReplicas", lambda c: not c.all_absolute, _count_starting, _count_starting_why),
+    Constraint("StartingReplicas", lambda c: c.relative is not None, _count_starting, _count_starting_why),
     # HPA v2, in its order: windows, then rates.
     STABILIZED,
     Constraint("RateLimit", lambda c: c.table.limits_rate, _limit_rate, _limit_rate_why),

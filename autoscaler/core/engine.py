@@ -29,7 +29,7 @@ from autoscaler.core.model import (
     SignalColumn,
 )
 from autoscaler.core.policy import PolicyType
-from autoscaler.core.signals import SignalState
+from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import Table
 
 _EPSILON = 1e-9
@@ -55,7 +55,11 @@ class Engine:
         self._last_desired: Ints = np.empty(0, dtype=np.int64)
         self._last_current: Ints = np.empty(0, dtype=np.int64)
         self._blind_since_s: Floats = np.empty(0)
+        self._any_was_blind = True
         self._settled_at_s: Floats = np.empty(0)
+        self._all_settled_at_s = float("-inf")
+        self._relative: Bools | None = None
+        """Rows (n,) with a policy that doesn't count replicas on their way; None: there are none."""
         self._last_at_s = float("nan")
         self.wanted: dict[str, list[int]] = {}
         self.faults: dict[int, str] = {}
@@ -78,6 +82,8 @@ class Engine:
         self._last_current = _moved(self._last_current, moved, -1)
         self._blind_since_s = _moved(self._blind_since_s, moved, np.nan)
         self._settled_at_s = _moved(self._settled_at_s, moved, at_s + self.lookback_s)
+        self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
+        self._any_was_blind = True
         self._table = table
         for row in np.flatnonzero(moved < 0):
             self._meet(int(row), table.keys[row], fleet, at_s)
@@ -109,9 +115,14 @@ class Engine:
         for group in self._groups:
             for name, rows in group.signals.items():
                 wanted.setdefault(name, set()).update(rows)
-        if any(not group.type.counts_starting for group in self._groups):
+        relative: Bools = np.zeros(len(table), dtype=np.bool_)
+        for group in self._groups:
+            if not group.type.counts_starting:
+                relative[group.rows] = True
+        self._relative = relative if relative.any() else None
+        if self._relative is not None:
             # Demand and backlog tell what is justified while replicas start (constraints.StartingReplicas).
-            known = set(np.flatnonzero(~np.isnan(table.capacity_per_s)).tolist())
+            known = set(np.flatnonzero(relative & ~np.isnan(table.capacity_per_s)).tolist())
             for name in ("demand", "queue"):
                 wanted.setdefault(name, set()).update(known)
         self.wanted = {name: sorted(rows) for name, rows in wanted.items() if rows}
@@ -173,24 +184,23 @@ class Engine:
         self._remember(readings)
         self._remember_changes(fleet)
 
-        recommended = np.full(len(table), np.nan)
-        headroom = np.zeros(len(table))
-        partial: Bools = np.zeros(len(table), dtype=np.bool_)
-        absolute: Bools = np.ones(len(table), dtype=np.bool_)
+        recommended, headroom = table.no_wish.copy(), table.zeros.copy()
+        partial: Bools = table.nowhere.copy()
         wishes: list[tuple[Group, Recommendation]] = []
         forecasts: list[tuple[str, Ints, Forecast]] = []
         for group in self._groups:
             group.observe(fleet, table, readings, self._signals, self.interval_s)
             wish = group.recommend()
             wishes.append((group, wish))
-            group.merge(wish, recommended, headroom, partial, absolute)
+            group.merge(wish, recommended, headroom, partial)
             if wish.forecast is not None:
                 forecasts.append((group.name, group.rows, wish.forecast))
 
         blind: Bools = np.isnan(recommended)
         any_blind = bool(np.count_nonzero(blind))
-        if any_blind or self._any_was_blind():
+        if any_blind or self._any_was_blind:
             self._blind_since_s = np.where(blind, np.fmin(self._blind_since_s, at_s), np.nan)
+            self._any_was_blind = any_blind
         context = Context(
             at_s=at_s,
             interval_s=self.interval_s,
@@ -204,10 +214,9 @@ class Engine:
             partial=partial,
             any_partial=bool(np.count_nonzero(partial)),
             settling=self._settling(at_s),
-            absolute=absolute,
-            all_absolute=all(group.type.counts_starting for group in self._groups),
-            demand_per_s=_values(readings, "demand"),
-            queue=_values(readings, "queue"),
+            relative=self._relative,
+            demand_per_s=None if self._relative is None else _values(readings, "demand"),
+            queue=None if self._relative is None else _values(readings, "queue"),
             wishes=self._wishes,
             changes=self._changes,
         )
@@ -224,14 +233,14 @@ class Engine:
                     steps.append((constraint, counts, after))
                     counts = after
         if self._wishes is not None:
-            self._wishes.push(at_s, np.where(blind, np.nan, unstabilized))
+            self._wishes.push(at_s, np.where(blind, np.nan, unstabilized) if any_blind else unstabilized)
         self._last_desired = counts
         self._last_at_s = at_s
         return Decisions(
             at_s=at_s,
             recommended=recommended,
             desired=counts,
-            headroom=np.ceil(headroom - _EPSILON).astype(np.int64),
+            headroom=np.ceil(headroom - _EPSILON).astype(np.int64) if np.count_nonzero(headroom) else table.no_headroom,
             blind=blind,
             partial=partial,
             limits=_limits(context, steps),
@@ -248,7 +257,7 @@ class Engine:
 
     def problems(self) -> tuple[str, ...]:
         """What policies did wrong in the last tick, in words."""
-        return tuple(group.failure for group in self._groups if group.failure)
+        return tuple([group.failure for group in self._groups if group.failure])
 
     def _compiled(self, fleet: Fleet) -> Table:
         if self._table is None or self._table.revision != fleet.revision:
@@ -267,10 +276,9 @@ class Engine:
             self._changes.push(self._last_at_s, np.where(known, fleet.current - self._last_current, 0).astype(np.float64))
         self._last_current = fleet.current.copy()
 
-    def _any_was_blind(self) -> bool:
-        return bool(np.count_nonzero(~np.isnan(self._blind_since_s)))
-
     def _settling(self, at_s: float) -> Bools | None:
+        if at_s >= self._all_settled_at_s:
+            return None
         settling: Bools = self._settled_at_s > at_s
         return settling if np.count_nonzero(settling) else None
 
@@ -318,6 +326,8 @@ class Engine:
         self._last_current = np.array(state["last_current"], dtype=np.int64)
         self._blind_since_s = _from_json(state["blind_since_s"])
         self._settled_at_s = _from_json(state["settled_at_s"])
+        self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
+        self._any_was_blind = True
         self._last_at_s = float("nan") if state["last_at_s"] is None else state["last_at_s"]
 
 
@@ -356,7 +366,7 @@ def _values(readings: Readings, name: str) -> Floats | None:
     column: SignalColumn | None = readings.signals.get(name)
     if column is None:
         return None
-    return np.where(column.state == SignalState.UNKNOWN, np.nan, column.values)
+    return np.where(column.state == UNKNOWN, np.nan, column.values)
 
 
 def _start(recommended: Floats, blind: Bools, hold: Ints) -> Ints:

@@ -11,7 +11,7 @@ import numpy as np
 from autoscaler.core.history import History, HistoryRows
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Observation, Readings, Recommendation, Signal, SignalColumn
 from autoscaler.core.policy import Policy, PolicyType, complete_params, stack_params
-from autoscaler.core.signals import SignalState
+from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import Table
 
 
@@ -119,7 +119,7 @@ class Group:
             return Signal(
                 values=np.full(m, np.nan),
                 age_s=np.full(m, np.inf),
-                state=np.full(m, SignalState.UNKNOWN, dtype=np.int8),
+                state=np.full(m, UNKNOWN, dtype=np.int8),
                 history=rows,
             )
         if self._all_rows:
@@ -149,7 +149,7 @@ class Group:
         """What the policy did wrong in this tick, "" where nothing."""
         return self._failure
 
-    def merge(self, wish: Recommendation, recommended: Floats, headroom: Floats, partial: Bools, absolute: Bools) -> None:
+    def merge(self, wish: Recommendation, recommended: Floats, headroom: Floats, partial: Bools) -> None:
         """Adds this group's wishes to the fleet's columns: the highest count and headroom win; a needed signal that is unknown makes
         the row partial. Counts that aren't finite or are negative are no wish."""
         replicas = wish.replicas
@@ -170,8 +170,6 @@ class Group:
                 np.fmax.at(headroom, self.rows, wish.headroom)
             if unknown is not None:
                 np.logical_or.at(partial, self.rows, unknown)
-        if not self.type.counts_starting:
-            absolute[take] = False
         if self._failure:
             partial[take] = True
 
@@ -180,8 +178,9 @@ class Group:
         assert self._observation is not None
         found: Bools | None = None
         for name, needed in self.needs.items():
-            unknown = (self._observation.signals[name].state == SignalState.UNKNOWN) & needed
+            unknown = self._observation.signals[name].state == UNKNOWN
             if np.count_nonzero(unknown):
+                unknown &= needed
                 found = unknown if found is None else found | unknown
         return found
 

@@ -37,7 +37,7 @@ class History:
         """How many columns there are, at most `length`."""
         return self._filled
 
-    def push(self, at_s: float, values: Floats) -> None:
+    def push(self, at_s: float, values: Floats | npt.NDArray[np.int64]) -> None:
         """Adds the column `values` (n,) of time `at_s`; the oldest one goes."""
         length = self.length
         slot = self._end - length
@@ -64,7 +64,7 @@ class History:
     def since(self, at_s: float) -> Floats:
         """A view (n, k) of the columns later than `at_s`."""
         times = self.times_s(self._filled)
-        return self.last(self._filled - int(np.searchsorted(times, at_s, side="right")))
+        return self.last(self._filled - int(times.searchsorted(at_s, side="right")))
 
     def rearranged(self, rows: npt.NDArray[np.int64]) -> History:
         """A history whose row i is this one's row `rows[i]`, or empty (NaN) where that is -1."""
@@ -82,7 +82,7 @@ class History:
         For what a service remembered from before this history began.
         """
         times = self.times_s(self._filled)
-        place = int(np.searchsorted(times, at_s, side="left"))
+        place = int(times.searchsorted(at_s, side="left"))
         if place == len(times):
             return
         slot = (self._end - len(times) + place) % self.length

@@ -34,8 +34,17 @@ def needed_capacity_per_s(demand_per_s: Numbers, wait_s: Numbers, z: Numbers, di
 
     z (≥ 0): how many standard deviations of the arrivals are provided for; 0 asks for the demand alone.
     dispersion (≥ 0): variance ÷ mean of the counts; 1 for a Poisson stream."""
-    margin = demand_per_s * (z * z * dispersion / wait_s)
-    return 0.5 * (demand_per_s + np.sqrt(demand_per_s * demand_per_s + margin))
+    return capacity_with_slack_per_s(demand_per_s, slack_per_s(wait_s, z, dispersion))
+
+
+def slack_per_s(wait_s: Numbers, z: Numbers, dispersion: Numbers = 1.0) -> Any:
+    """z²φ ÷ X in requests/s: all that the rule knows beside the demand. A quarter of it is what a large service keeps free."""
+    return z * z * dispersion / wait_s
+
+
+def capacity_with_slack_per_s(demand_per_s: Numbers, slack: Numbers) -> Any:
+    """needed_capacity_per_s with a slack that was computed before (it changes far more slowly than the demand)."""
+    return 0.5 * (demand_per_s + np.sqrt(demand_per_s * (demand_per_s + slack)))
 
 
 def backlog_capacity_per_s(backlog: Numbers, drain_s: Numbers) -> Any:

@@ -68,6 +68,10 @@ class Table:
         self.pauses: dict[int, Pause] = {row: spec.pause for row, spec in enumerate(specs) if spec.pause is not None}
         self._scheduled = [row for row, spec in enumerate(specs) if spec.schedules]
         self._minute = -1
+        self.no_wish: Floats = np.full(len(specs), np.nan)
+        self.zeros: Floats = np.zeros(len(specs))
+        self.no_headroom: Ints = np.zeros(len(specs), dtype=np.int64)
+        self.nowhere: Bools = np.zeros(len(specs), dtype=np.bool_)
         self.has_multiple = bool((self.multiple > 1).any())
         self.has_drain_limit = bool((self.drain_max > 0).any())
         self.has_zero_guard = bool((self._own_min > 0).any())
