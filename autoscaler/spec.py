@@ -51,6 +51,11 @@ Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 ClockTime = Annotated[str, Meta(pattern=CLOCK_PATTERN)]
 
 
+def _unique_by(key: str) -> dict[str, Any]:
+    """A list whose items are told apart by `key`: the API server refuses two of the same and merges by it on server-side apply."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
 class Base(Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """Common settings of all manifest types: unknown fields are faults, defaults are left out when written."""
 
@@ -61,16 +66,25 @@ class Base(Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=Tru
 class ScaleTargetRef(Base):
     """What is scaled: anything in the same namespace that has a scale subresource."""
 
-    kind: Annotated[str, Meta(min_length=1, max_length=63, description="Kind of the target, such as Deployment.")]
+    kind: Annotated[
+        str, Meta(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=63, description="Kind of the target, such as Deployment.")
+    ]
     name: Annotated[DnsName, Meta(description="Name of the target, in this object's namespace.")]
-    api_version: Annotated[str, Meta(max_length=317, description="API version of the target, such as apps/v1.")] = "apps/v1"
+    api_version: Annotated[
+        str,
+        Meta(
+            pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9][a-z0-9]*$",
+            max_length=317,
+            description="API version of the target, such as apps/v1.",
+        ),
+    ] = "apps/v1"
 
 
 class SecretKey(Base):
     """A key of a Secret in the object's own namespace."""
 
     name: Annotated[DnsName, Meta(description="Name of the Secret, in this object's namespace.")]
-    key: Annotated[str, Meta(min_length=1, max_length=253, description="Key within the Secret.")]
+    key: Annotated[str, Meta(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253, description="Key within the Secret.")]
 
 
 class BasicAuth(Base):
@@ -110,11 +124,13 @@ class PrometheusRef(Base):
     bearer_token: Annotated[SecretKey | None, Meta(description="Bearer token.")] = None
     basic_auth: Annotated[BasicAuth | None, Meta(description="Basic authentication.")] = None
     tls: Annotated[ClientTls | None, Meta(description="Certificates.")] = None
-    headers: Annotated[list[Header], Meta(max_length=16, description="Extra headers.")] = msgspec.field(default_factory=list)
+    headers: Annotated[
+        list[Header], Meta(max_length=16, description="Extra headers, each name once.", extra_json_schema=_unique_by("name"))
+    ] = msgspec.field(default_factory=list)
 
 
 class Query(Base):
-    """Own PromQL for one signal, instead of a preset's. Every selector in it is confined to the object's namespace."""
+    """Every selector in it is confined to the object's namespace."""
 
     signal: Annotated[SignalName, Meta(description="The signal that the query's value is taken as.")]
     query: Annotated[
@@ -132,11 +148,20 @@ class Signals(Base):
 
     presets: Annotated[
         list[Preset],
-        Meta(max_length=4, description="What serves the model and what watches the GPU: the metric names follow from it."),
+        Meta(
+            max_length=4,
+            description="What serves the model and what watches the GPU: the metric names follow from it.",
+            extra_json_schema={"x-kubernetes-list-type": "set"},
+        ),
     ] = msgspec.field(default_factory=lambda: ["vllm"])
-    queries: Annotated[list[Query], Meta(max_length=16, description="Own PromQL, by signal; wins over the presets.")] = (
-        msgspec.field(default_factory=list)
-    )
+    queries: Annotated[
+        list[Query],
+        Meta(
+            max_length=16,
+            description="Own PromQL, one query a signal; wins over the presets.",
+            extra_json_schema=_unique_by("signal"),
+        ),
+    ] = msgspec.field(default_factory=list)
     prometheus: Annotated[PrometheusRef | None, Meta(description="Another Prometheus than the controller's default one.")] = None
     stale_after: Annotated[Duration, Meta(description="A sample older than this is unknown.")] = "60s"
 
@@ -185,7 +210,7 @@ class Capacity(Base):
     """What one ready replica can do."""
 
     requests_per_second: Annotated[
-        Annotated[float, Meta(gt=0)] | None,
+        Annotated[float, Meta(gt=0, le=1e9)] | None,
         Meta(description="Requests a second that one replica sustains within the objective. Unknown where left out."),
     ] = None
     concurrency: Annotated[
@@ -195,6 +220,7 @@ class Capacity(Base):
         float,
         Meta(
             gt=0,
+            le=1e9,
             description="Batch size at which a token takes twice as long as alone: time per token ∝ 1 + batch ÷ this.",
         ),
     ] = 64.0
@@ -211,11 +237,11 @@ class LeadTime(Base):
 
 
 class ScalingPolicy(Base):
-    """HPA v2's HPAScalingPolicy."""
+    """A rate limit, as HPA v2's HPAScalingPolicy."""
 
     type: Annotated[Literal["Pods", "Percent"], Meta(description="Whether value counts pods or percent.")]
-    value: Annotated[int, Meta(gt=0, description="The most that may change within the period.")]
-    period_seconds: Annotated[int, Meta(gt=0, le=1800, description="The period.")]
+    value: Annotated[int, Meta(ge=1, le=100000, description="The most that may change within the period.")]
+    period_seconds: Annotated[int, Meta(ge=1, le=1800, description="The period.")]
 
 
 class ScaleUp(Base):
@@ -256,8 +282,12 @@ class ScaleDown(Base):
 class Behavior(Base):
     """HPA v2's behavior."""
 
-    scale_up: Annotated[ScaleUp, Meta(description="Rules for growing.")] = msgspec.field(default_factory=ScaleUp)
-    scale_down: Annotated[ScaleDown, Meta(description="Rules for shrinking.")] = msgspec.field(default_factory=ScaleDown)
+    scale_up: Annotated[ScaleUp, Meta(description="Window and rate limits for growing, as in HPA v2.")] = msgspec.field(
+        default_factory=ScaleUp
+    )
+    scale_down: Annotated[ScaleDown, Meta(description="Window and rate limits for shrinking, as in HPA v2.")] = msgspec.field(
+        default_factory=ScaleDown
+    )
 
 
 class Fallback(Base):
@@ -268,29 +298,44 @@ class Fallback(Base):
         Literal["Hold", "AtLeast", "Exactly"],
         Meta(description="Hold: keep holding. AtLeast: raise to replicas, never lower. Exactly: go to replicas, also downwards."),
     ] = "Hold"
-    replicas: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="The count for AtLeast and Exactly.")] = None
+    replicas: Annotated[Annotated[int, Meta(ge=0, le=100000)] | None, Meta(description="The count for AtLeast and Exactly.")] = (
+        None
+    )
 
 
 class CalendarWindow(Base):
-    """Other bounds in a window of the calendar."""
+    """A window of the calendar and the bounds inside it."""
 
     name: Annotated[str, Meta(min_length=1, max_length=63, description="For explanations.")]
     days: Annotated[
-        list[Weekday], Meta(max_length=7, description="Days on which the window starts; every day where left out.")
+        list[Weekday],
+        Meta(
+            max_length=7,
+            description="Days on which the window starts; every day where left out.",
+            extra_json_schema={"x-kubernetes-list-type": "set"},
+        ),
     ] = msgspec.field(default_factory=list)
     start: Annotated[ClockTime, Meta(description="Local time at which it starts.")] = "00:00"
     end: Annotated[ClockTime, Meta(description="Local time at which it ends; at or before the start: on the next day.")] = "00:00"
-    timezone: Annotated[str, Meta(max_length=64, description="IANA time zone, such as Europe/Berlin.")] = "UTC"
+    timezone: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9_+/-]+$", max_length=64, description="IANA time zone, such as Europe/Berlin.")
+    ] = "UTC"
     not_before: Annotated[Moment | None, Meta(description="Not in force before this moment (RFC 3339).")] = None
     not_after: Annotated[Moment | None, Meta(description="Not in force from this moment on (RFC 3339).")] = None
-    min_replicas: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="Lower bound inside the window.")] = None
-    max_replicas: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Upper bound inside the window.")] = None
+    min_replicas: Annotated[Annotated[int, Meta(ge=0, le=100000)] | None, Meta(description="Lower bound inside the window.")] = (
+        None
+    )
+    max_replicas: Annotated[Annotated[int, Meta(ge=1, le=100000)] | None, Meta(description="Upper bound inside the window.")] = (
+        None
+    )
 
 
 class Drain(Base):
     """How replicas leave."""
 
-    max_at_once: Annotated[int, Meta(ge=0, description="Replicas that may be draining at the same time; 0 sets no limit.")] = 0
+    max_at_once: Annotated[
+        int, Meta(ge=0, le=100000, description="Replicas that may be draining at the same time; 0 sets no limit.")
+    ] = 0
     time: Annotated[Duration, Meta(description="How long a replica is taken to drain.")] = "20s"
 
 
@@ -322,12 +367,19 @@ class InferenceAutoscalerSpec(Base):
     ] = msgspec.field(default_factory=lambda: [PolicyUse(name="reactive")])
     capacity: Annotated[Capacity, Meta(description="What one ready replica can do.")] = msgspec.field(default_factory=Capacity)
     lead_time: Annotated[LeadTime, Meta(description="How long a new replica takes.")] = msgspec.field(default_factory=LeadTime)
-    behavior: Annotated[Behavior, Meta(description="HPA v2's windows and rate limits.")] = msgspec.field(default_factory=Behavior)
+    behavior: Annotated[Behavior, Meta(description="As in HPA v2: stabilization windows and rate limits, by direction.")] = (
+        msgspec.field(default_factory=Behavior)
+    )
     fallback: Annotated[Fallback, Meta(description="What happens while the signals are unknown.")] = msgspec.field(
         default_factory=Fallback
     )
     schedules: Annotated[
-        list[CalendarWindow], Meta(max_length=32, description="Other bounds by calendar; the last one in force wins.")
+        list[CalendarWindow],
+        Meta(
+            max_length=32,
+            description="Other bounds by calendar, each name once; the last one in force wins.",
+            extra_json_schema=_unique_by("name"),
+        ),
     ] = msgspec.field(default_factory=list)
     drain: Annotated[Drain, Meta(description="How replicas leave.")] = msgspec.field(default_factory=Drain)
     pause: Annotated[Pause | None, Meta(description="No changes for now.")] = None
@@ -427,7 +479,7 @@ class InferenceAutoscalerStatus(Base):
         list[Condition],
         Meta(
             max_length=16,
-            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+            extra_json_schema=_unique_by("type"),
             description="Conditions.",
         ),
     ] = msgspec.field(default_factory=list)
@@ -448,7 +500,7 @@ class AcceleratorPoolSpec(Base):
     max_nodes: Annotated[int, Meta(ge=0, le=100000, description="Upper bound.")]
     accelerators_per_node: Annotated[int, Meta(ge=1, le=1024, description="GPUs of one node.")] = 8
     min_nodes: Annotated[int, Meta(ge=0, le=100000, description="Lower bound.")] = 0
-    cost_per_hour: Annotated[float, Meta(ge=0, description="Price of one node for one hour, in any one currency.")] = 0.0
+    cost_per_hour: Annotated[float, Meta(ge=0, le=1e9, description="Price of one node for one hour, in any one currency.")] = 0.0
     backend: Annotated[PoolBackend, Meta(description="How its size is set.")] = msgspec.field(default_factory=PoolBackend)
 
 
@@ -462,7 +514,7 @@ class AcceleratorPoolStatus(Base):
         list[Condition],
         Meta(
             max_length=16,
-            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+            extra_json_schema=_unique_by("type"),
             description="Conditions.",
         ),
     ] = msgspec.field(default_factory=list)

@@ -1,0 +1,298 @@
+"""Rules between fields of a manifest, each once in CEL (for the API server) and once in Python (for files), with the same meaning.
+
+The Python predicate sees what CEL sees: plain data with the schema's defaults filled in, optional fields absent where left out. A rule
+is looked at only where the data has the schema's types. tests/realparts judge both by the same data on a real API server.
+
+The API server estimates what a rule may cost and refuses expensive ones: every list and text that a rule walks needs a maximum in ``spec``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from autoscaler import spec
+
+Data: TypeAlias = Mapping[str, Any]
+Kind: TypeAlias = Literal["InferenceAutoscaler", "AcceleratorPool"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """at: path of the object that the rule is about, items of a list as ``[]``; "" is the manifest itself. field: path below it to blame.
+
+    cel is true, and holds(data) is true, where the rule is kept. message says what is allowed.
+    """
+
+    name: str
+    kind: Kind
+    at: str
+    field: str
+    cel: str
+    message: str
+    holds: Callable[[Data], bool]
+
+
+def _service(name: str, at: str, field: str, cel: str, message: str, holds: Callable[[Data], bool]) -> Rule:
+    return Rule(name=name, kind="InferenceAutoscaler", at=at, field=field, cel=cel, message=message, holds=holds)
+
+
+def _both_or_neither(data: Data, one: str, other: str) -> bool:
+    return (one in data) == (other in data)
+
+
+def _positive(text: str) -> bool:
+    return re.search("[1-9]", text) is not None
+
+
+def _smallest_multiple(wanted: Data) -> int:
+    least, multiple = int(wanted["minReplicas"]), int(wanted["replicaMultiple"])
+    return (least + multiple - 1) // multiple * multiple
+
+
+def _plain_secret_header(header: Data) -> bool:
+    return "value" in header and header["name"].lower() in ("authorization", "proxy-authorization", "cookie", "x-api-key")
+
+
+_OWN_CREDENTIALS: Final = ("bearerToken", "basicAuth", "tls", "headers")
+
+RULES: Final[tuple[Rule, ...]] = (
+    _service(
+        "name-fits-a-label",
+        "",
+        "metadata.name",
+        "size(self.metadata.name) <= 63",
+        "metadata.name must have at most 63 characters: the name is the value of a label selector in the external metrics API",
+        lambda whole: len(whole["metadata"]["name"]) <= 63,
+    ),
+    # ------------------------------------------------------------ bounds
+    _service(
+        "bounds-in-order",
+        "spec",
+        "minReplicas",
+        "self.minReplicas <= self.maxReplicas",
+        "minReplicas must not be greater than maxReplicas",
+        lambda wanted: wanted["minReplicas"] <= wanted["maxReplicas"],
+    ),
+    _service(
+        "multiple-within-bounds",
+        "spec",
+        "replicaMultiple",
+        "self.replicaMultiple <= self.maxReplicas && "
+        "(self.minReplicas + self.replicaMultiple - 1) / self.replicaMultiple * self.replicaMultiple <= self.maxReplicas",
+        "some multiple of replicaMultiple must lie between minReplicas and maxReplicas",
+        lambda wanted: wanted["replicaMultiple"] <= wanted["maxReplicas"] and _smallest_multiple(wanted) <= wanted["maxReplicas"],
+    ),
+    _service(
+        "target-is-a-workload",
+        "spec.scaleTargetRef",
+        "apiVersion",
+        "!self.apiVersion.startsWith('inference-autoscaler.io/') && !self.apiVersion.startsWith('autoscaling/')",
+        "an autoscaler can't be scaled; name the workload, such as apps/v1 Deployment",
+        lambda target: not target["apiVersion"].startswith(("inference-autoscaler.io/", "autoscaling/")),
+    ),
+    _service(
+        "pool-needs-accelerators",
+        "spec",
+        "acceleratorsPerReplica",
+        "!has(self.nodePool) || self.acceleratorsPerReplica > 0",
+        "must be at least 1 where nodePool is given",
+        lambda wanted: "nodePool" not in wanted or wanted["acceleratorsPerReplica"] > 0,
+    ),
+    # ------------------------------------------------------------ objective
+    _service(
+        "target-has-the-unit-of-its-signal",
+        "spec.objective",
+        "target",
+        "self.signal.endsWith('utilization') == self.target.endsWith('%')",
+        "a percentage such as 70% for a utilization, a duration such as 5s for a wait or latency",
+        lambda objective: objective["signal"].endswith("utilization") == objective["target"].endswith("%"),
+    ),
+    _service(
+        "target-above-zero",
+        "spec.objective",
+        "target",
+        "self.target.matches('[1-9]')",
+        "must be above zero",
+        lambda objective: _positive(objective["target"]),
+    ),
+    _service(
+        "target-at-most-everything",
+        "spec.objective",
+        "target",
+        "!self.target.endsWith('%') || double(self.target.split('%')[0]) <= 100.0",
+        "a utilization of at most 100% is allowed",
+        lambda objective: not objective["target"].endswith("%") or float(objective["target"][:-1]) <= 100,
+    ),
+    _service(
+        "promise-above-zero",
+        "spec.objective",
+        "promised",
+        "self.promised.matches('[1-9]')",
+        "must be above zero",
+        lambda objective: _positive(objective["promised"]),
+    ),
+    # ------------------------------------------------------------ signals
+    _service(
+        "signals-go-stale-after-a-while",
+        "spec.signals",
+        "staleAfter",
+        "self.staleAfter.matches('[1-9]')",
+        "must be above zero, or every signal would always be unknown",
+        lambda signals: _positive(signals["staleAfter"]),
+    ),
+    _service(
+        "one-prometheus",
+        "spec.signals.prometheus",
+        "",
+        "has(self.name) != has(self.url)",
+        "exactly one of name and url is allowed",
+        lambda server: ("name" in server) != ("url" in server),
+    ),
+    _service(
+        "credentials-only-for-an-own-url",
+        "spec.signals.prometheus",
+        "",
+        "has(self.url) || !(has(self.bearerToken) || has(self.basicAuth) || has(self.tls) || has(self.headers))",
+        "bearerToken, basicAuth, tls and headers are allowed with url only; a named server's are the administrator's",
+        lambda server: "url" in server or not any(name in server for name in _OWN_CREDENTIALS),
+    ),
+    _service(
+        "one-way-to-sign-in",
+        "spec.signals.prometheus",
+        "basicAuth",
+        "!(has(self.bearerToken) && has(self.basicAuth))",
+        "only one of bearerToken and basicAuth is allowed",
+        lambda server: not ("bearerToken" in server and "basicAuth" in server),
+    ),
+    _service(
+        "tls-needs-https",
+        "spec.signals.prometheus",
+        "tls",
+        "!has(self.tls) || !has(self.url) || self.url.startsWith('https://')",
+        "certificates are allowed with an https:// url only",
+        lambda server: "tls" not in server or "url" not in server or server["url"].startswith("https://"),
+    ),
+    _service(
+        "certificate-with-key",
+        "spec.signals.prometheus.tls",
+        "cert",
+        "has(self.cert) == has(self.key)",
+        "cert and key are needed together",
+        lambda tls: _both_or_neither(tls, "cert", "key"),
+    ),
+    _service(
+        "header-has-one-value",
+        "spec.signals.prometheus.headers[]",
+        "value",
+        "has(self.value) != has(self.valueFrom)",
+        "exactly one of value and valueFrom is allowed",
+        lambda header: ("value" in header) != ("valueFrom" in header),
+    ),
+    _service(
+        "secret-header-from-a-secret",
+        "spec.signals.prometheus.headers[]",
+        "value",
+        "!has(self.value) || !(self.name.lowerAscii() in ['authorization', 'proxy-authorization', 'cookie', 'x-api-key'])",
+        "a credential must come from a Secret: use valueFrom",
+        lambda header: not _plain_secret_header(header),
+    ),
+    # ------------------------------------------------------------ fallback
+    _service(
+        "fallback-needs-a-count",
+        "spec.fallback",
+        "replicas",
+        "(self.action == 'Hold') != has(self.replicas)",
+        "needed with AtLeast and Exactly, not allowed with Hold",
+        lambda fallback: (fallback["action"] == "Hold") != ("replicas" in fallback),
+    ),
+    _service(
+        "fallback-within-bounds",
+        "spec",
+        "fallback.replicas",
+        "!has(self.fallback.replicas) || (self.minReplicas <= self.fallback.replicas && self.fallback.replicas <= self.maxReplicas)",
+        "must lie between minReplicas and maxReplicas",
+        lambda wanted: (
+            "replicas" not in wanted["fallback"]
+            or wanted["minReplicas"] <= wanted["fallback"]["replicas"] <= wanted["maxReplicas"]
+        ),
+    ),
+    # ------------------------------------------------------------ schedules
+    _service(
+        "window-has-a-bound",
+        "spec.schedules[]",
+        "",
+        "has(self.minReplicas) || has(self.maxReplicas)",
+        "minReplicas, maxReplicas or both are needed",
+        lambda window: "minReplicas" in window or "maxReplicas" in window,
+    ),
+    _service(
+        "window-bounds-in-order",
+        "spec.schedules[]",
+        "minReplicas",
+        "!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
+        "minReplicas must not be greater than maxReplicas",
+        lambda window: (
+            "minReplicas" not in window or "maxReplicas" not in window or window["minReplicas"] <= window["maxReplicas"]
+        ),
+    ),
+    _service(
+        "window-begins-before-it-ends",
+        "spec.schedules[]",
+        "notAfter",
+        "!has(self.notBefore) || !has(self.notAfter) || self.notBefore < self.notAfter",
+        "must lie after notBefore",
+        lambda window: (
+            "notBefore" not in window
+            or "notAfter" not in window
+            or spec.moment_s(window["notBefore"]) < spec.moment_s(window["notAfter"])
+        ),
+    ),
+    _service(
+        "window-fits-the-other-bound",
+        "spec",
+        "schedules",
+        "!has(self.schedules) || self.schedules.all(w, "
+        "(has(w.maxReplicas) || !has(w.minReplicas) || w.minReplicas <= self.maxReplicas) && "
+        "(has(w.minReplicas) || !has(w.maxReplicas) || w.maxReplicas >= self.minReplicas))",
+        "a window that gives one bound only must fit the spec's other one: its minReplicas at most maxReplicas, its maxReplicas at least "
+        "minReplicas",
+        lambda wanted: all(
+            ("maxReplicas" in window or window.get("minReplicas", 0) <= wanted["maxReplicas"])
+            and ("minReplicas" in window or window.get("maxReplicas", wanted["minReplicas"]) >= wanted["minReplicas"])
+            for window in wanted.get("schedules", ())
+        ),
+    ),
+    # ------------------------------------------------------------ pools
+    Rule(
+        name="bounds-in-order",
+        kind="AcceleratorPool",
+        at="spec",
+        field="minNodes",
+        cel="self.minNodes <= self.maxNodes",
+        message="minNodes must not be greater than maxNodes",
+        holds=lambda wanted: wanted["minNodes"] <= wanted["maxNodes"],
+    ),
+)
+
+
+def broken(kind: str, whole: Data) -> Iterator[tuple[Rule, tuple[str | int, ...]]]:
+    """The rules that a manifest with defaults breaks, each with the path to blame."""
+    for rule in RULES:
+        if rule.kind == kind:
+            for path, data in _places(whole, rule.at):
+                if not rule.holds(data):
+                    yield rule, (*path, *filter(None, rule.field.split(".")))
+
+
+def _places(data: Any, at: str) -> list[tuple[tuple[str | int, ...], Any]]:
+    """Every object that `at` means here, with its path; none where it was left out."""
+    places: list[tuple[tuple[str | int, ...], Any]] = [((), data)]
+    for step in filter(None, at.split(".")):
+        name = step.removesuffix("[]")
+        places = [((*path, name), value[name]) for path, value in places if name in value]
+        if step.endswith("[]"):
+            places = [((*path, index), item) for path, value in places for index, item in enumerate(value)]
+    return places
