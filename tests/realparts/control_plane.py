@@ -19,6 +19,7 @@ import yaml
 from tests.realparts import parts
 from tests.realparts.api import Api, Object, is_ready
 from tests.realparts.certificates import Authority, service_account_key
+from tests.realparts.fault_proxy import FaultProxy
 from tests.realparts.kubeconfig import write_kubeconfig
 from tests.realparts.ports import LOOPBACK, free_port
 from tests.realparts.processes import Process
@@ -138,16 +139,40 @@ class ControlPlane:
         )
         return str(answer["status"]["token"])
 
-    async def service_account_kubeconfig(self, namespace: str, name: str) -> pathlib.Path:
-        """A kubeconfig that acts as an existing service account: what a pod would be allowed, and no more."""
+    async def service_account_kubeconfig(self, namespace: str, name: str, *, server: str | None = None) -> pathlib.Path:
+        """A kubeconfig that acts as an existing service account: what a pod would be allowed, and no more.
+
+        `server`: go through a proxy (`fault_proxy()`) instead of to the API server itself.
+        """
         token = await self.service_account_token(namespace, name)
         return write_kubeconfig(
             self._new_file(f"{namespace}-{name}"),
-            server=self.url,
+            server=server or self.url,
             authority=self.authority.certificate,
             token=token,
             namespace=namespace,
         )
+
+    async def until_allowed(
+        self, user: str, *, verb: str, resource: str, group: str = "", namespace: str = "", within_s: float = 10.0
+    ) -> None:
+        """Return when RBAC lets the user do this: the API server learns of a new binding a moment after it is stored."""
+        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {"user": user, "resourceAttributes": attributes},
+        }
+        async with asyncio.timeout(within_s):
+            while not (await self.api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review))["status"]["allowed"]:
+                await asyncio.sleep(0.02)
+
+    def fault_proxy(self) -> FaultProxy:
+        """A proxy before the API server, to be used with `async with`; clients trust it like the server itself."""
+        pair = self.authority.server(self._new_file("fault-proxy").stem, names=["localhost", LOOPBACK])
+        server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server_context.load_cert_chain(pair.certificate, pair.key)
+        return FaultProxy(self.url, target_context=self.authority.client_context(), server_context=server_context)
 
     # Tools.
 
