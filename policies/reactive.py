@@ -1,0 +1,345 @@
+"""``reactive``: as many replicas as the demand of the last minute and the backlog need, by the queueing rule of ``core.sizing``.
+
+Capacity for the demand: the smallest C with (C − λ)·C ≥ z²φλ ÷ (4X), where λ is the rate of the last `window_s` with `headroom` on
+top, but at least `floor` × the latest rate; X the wait that the objective allows; φ the measured burstiness of the demand. A backlog
+of B requests adds B ÷ `drain_s`. Replicas: that, divided by what one replica can do.
+
+What is missing changes the basis, never the rule that unknown is not zero:
+
+- demand unknown: the rate is read off the batches that run (``core.capacity``); a full batch tells only that it is at least that much,
+  and the backlog says the rest.
+- capacity unknown: the requests in flight must fit into `fill` of the slots, the only thing known of a replica then.
+- backlog unknown: the demand alone counts. None of these can scale down (the tick is partial), but each can scale up.
+- neither demand nor what runs is known: can't tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from autoscaler.core.capacity import slots_needed, throughput_per_s
+from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, Recommendation, Signal
+from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
+from autoscaler.core.seen import any_unknown, seen
+from autoscaler.core.sizing import capacity_with_slack_per_s, slack_per_s, step_dispersion_scale_s, whole_replicas
+
+DISPERSION_MEMORY_S: Final = 3600.0
+"""How fast the measured burstiness forgets: an hour, long against its noise and short against a day's rhythm."""
+LONGEST_STEP_S: Final = 90.0
+"""Differences over longer steps measure trends rather than burstiness; they teach nothing."""
+LONGEST_WINDOW_S: Final = 300.0
+_TINY: Final = 1e-300  # a mean rate to divide by before anything was seen: 0 ÷ this is 0, and silent
+
+
+class Reactive:
+    """Learns the burstiness only: sums of ½(Δrate)² × scale and of rates, both forgetting, (n,) each."""
+
+    def __init__(self, params: Params) -> None:
+        n = len(params["z"])
+        self._before: Floats = np.full(n, np.nan)
+        self._squares: Floats = np.zeros(n)
+        self._rates: Floats = np.full(n, _TINY)
+        self._dispersion: Floats = np.ones(n)
+        self._seen_at_s = float("nan")
+        self._take(params)
+
+    def _take(self, params: Params) -> None:
+        self.params = params
+        self._slack: Floats | None = None
+        self._windows: list[tuple[int, Ints | None, Floats]] = []
+        self._windows_for_s = float("nan")
+        self._lift: Floats = 1.0 + params["headroom"]
+        self._floor: Floats = params["floor"]
+        self._has_floor = bool(np.count_nonzero(self._floor))
+        self._drain_per_s: Floats = 1.0 / params["drain_s"]
+        self._by_running: Bools | None = params["basis"] == "running"
+        if not np.count_nonzero(self._by_running):
+            self._by_running = None
+
+    # ------------------------------------------------------------ learning
+
+    def observe(self, observation: Observation) -> None:
+        demand = seen(observation, "demand")
+        step_s = observation.at_s - self._seen_at_s
+        if 0.0 < step_s <= LONGEST_STEP_S:
+            self._learn(demand, step_s, observation.interval_s)
+        self._before = demand
+        self._seen_at_s = observation.at_s
+        self._slack = self._slack_now(observation)
+
+    def _learn(self, demand: Floats, step_s: float, interval_s: float) -> None:
+        spans = self.params["sample_s"]
+        if np.count_nonzero(spans):
+            given = np.where(spans > 0, spans, interval_s)
+            scale: Any = given * given / np.minimum(given, step_s)
+        else:
+            scale = step_dispersion_scale_s(interval_s, step_s)
+        keep = 1.0 - step_s / DISPERSION_MEMORY_S
+        squares = demand - self._before
+        squares *= squares
+        squares *= 0.5 * scale
+        rates = demand
+        if any_unknown(squares):
+            known = squares == squares
+            squares, rates = np.where(known, squares, 0.0), np.where(known, demand, 0.0)
+        self._squares = self._squares * keep + squares
+        self._rates = self._rates * keep + rates
+        # Never taken for smoother than Poisson: requests of independent people aren't, and a calm hour proves little.
+        self._dispersion = np.maximum(self._squares / np.maximum(self._rates, _TINY), 1.0)
+
+    def _slack_now(self, observation: Observation) -> Floats:
+        wait_s = self.params["wait_s"]
+        wait_s = np.where(wait_s > 0, wait_s, observation.objective_target) if np.count_nonzero(wait_s == 0) else wait_s
+        slack: Floats = slack_per_s(wait_s, self.params["z"], self._dispersion)
+        return slack
+
+    # ------------------------------------------------------------ recommending
+
+    def recommend(self, observation: Observation) -> Recommendation:
+        latest = seen(observation, "demand")
+        queue = seen(observation, "queue")
+        rate = self._window_rate(observation, latest)
+        if self._has_floor:
+            rate = np.maximum(rate, self._floor * latest)
+        slack = self._slack if self._slack is not None else self._slack_now(observation)
+        capacity: Floats = capacity_with_slack_per_s(rate, slack)
+        exact = (capacity + queue * self._drain_per_s) / observation.capacity_per_s
+        basis: Floats | None = None
+        if any_unknown(exact) or self._by_running is not None:
+            rate, capacity, exact, basis = self._with_gaps(observation, rate, queue, slack)
+        replicas: Floats = whole_replicas(exact)
+
+        def why(row: int) -> str:
+            return self._words(observation, row, rate, capacity, queue, replicas, basis)
+
+        return Recommendation(replicas=replicas, why=why)
+
+    def _window_rate(self, observation: Observation, latest: Floats) -> Floats:
+        """The mean rate of each row's window with its headroom on top; NaN where the latest one is unknown."""
+        signal = observation.signals.get("demand")
+        if signal is None:
+            return latest
+        if self._windows_for_s != observation.interval_s:
+            self._windows = self._columns(observation.interval_s)
+            self._windows_for_s = observation.interval_s
+        if len(self._windows) == 1:
+            columns, _, weight = self._windows[0]
+            return _mean_of(signal, columns, latest) * weight
+        rate = np.empty(len(latest))
+        for columns, rows, weight in self._windows:
+            rate[rows] = _mean_of(signal, columns, latest)[rows] * weight
+        return rate
+
+    def _columns(self, interval_s: float) -> list[tuple[int, Ints | None, Floats]]:
+        """Window length in columns, the rows that have it (None: all), and their 1 + headroom."""
+        columns = np.maximum(np.rint(self.params["window_s"] / interval_s), 1).astype(np.int64)
+        distinct = np.unique(columns)
+        if len(distinct) == 1:
+            return [(int(distinct[0]), None, self._lift)]
+        groups = [(int(k), np.flatnonzero(columns == k)) for k in distinct]
+        return [(k, rows, self._lift[rows]) for k, rows in groups]
+
+    def _with_gaps(
+        self, observation: Observation, rate: Floats, queue: Floats, slack: Floats
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """The same with what is missing replaced where something else tells (see the module's text).
+
+        Returns rate, capacity, unrounded replicas, and each row's basis: 0 demand, 1 what runs, 2 slots."""
+        running = seen(observation, "running")
+        ready = observation.ready
+        own = observation.capacity_per_s
+        waiting = np.fmax(queue, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            batch = np.where(ready > 0, running / ready, np.where(running == 0, 0.0, np.nan))
+        # Requests wait although we can't see what runs: then what is ready is full.
+        batch = np.where(np.isnan(batch) & (queue > 0) & (ready > 0), observation.slots, batch)
+        served = ready * throughput_per_s(batch, own, observation.slots, observation.slots_slowdown)
+        by_running = np.isnan(rate)
+        if self._by_running is not None:
+            by_running |= self._by_running
+        rate = np.where(by_running, served * self._lift, rate)
+        capacity: Floats = capacity_with_slack_per_s(rate, slack)
+        exact = (capacity + waiting * self._drain_per_s) / own
+        in_flight = np.where(np.isnan(running), seen(observation, "concurrency"), running + waiting)
+        by_slots = np.isnan(own)
+        exact = np.where(by_slots, slots_needed(in_flight, observation.slots, self.params["fill"]), exact)
+        return rate, capacity, exact, np.where(by_slots, 2.0, np.where(by_running, 1.0, 0.0))
+
+    def _words(
+        self,
+        observation: Observation,
+        row: int,
+        rate: Floats,
+        capacity: Floats,
+        queue: Floats,
+        replicas: Floats,
+        basis: Floats | None,
+    ) -> str:
+        kind = 0 if basis is None else int(basis[row])
+        count, waits, own = float(replicas[row]), float(queue[row]), float(observation.capacity_per_s[row])
+        if count != count:
+            missing = "neither requests in flight nor a replica's capacity" if kind == 2 else "neither demand nor what runs"
+            return f"{missing} is known: no count"
+        if kind == 2:
+            slots, fill = float(observation.slots[row]), float(self.params["fill"][row])
+            return (
+                f"a replica's capacity is unknown, so the requests in flight take {fill:.0%} of its {slots:g} slots: {count:.0f}"
+            )
+        need = float(capacity[row])
+        alone = float(whole_replicas(need / own))
+        drain_s = float(self.params["drain_s"][row])
+        source = "demand" if kind == 0 else "the load of what runs, taken as demand,"
+        words = f"{source} {float(rate[row]):.3g}/s needs capacity {need:.3g}/s at {own:.3g}/s a replica: {alone:.0f}"
+        if waits != waits:
+            return words + "; the backlog is unknown"
+        if waits > 0:
+            words += f"; backlog {waits:.0f} requests in {drain_s:.0f} s adds {count - alone:.0f}"
+        return words
+
+    # ------------------------------------------------------------ what survives
+
+    def rearrange(self, rows: Ints, params: Params) -> None:
+        self._before = np.append(self._before, np.nan)[rows]
+        self._squares = np.append(self._squares, 0.0)[rows]
+        self._rates = np.append(self._rates, _TINY)[rows]
+        self._dispersion = np.append(self._dispersion, 1.0)[rows]
+        self._take(params)
+
+    def save(self) -> Saved:
+        return {
+            "version": 1,
+            "seen_at_s": None if self._seen_at_s != self._seen_at_s else self._seen_at_s,
+            "before": [None if value != value else value for value in self._before.tolist()],
+            "squares": self._squares.tolist(),
+            "rates": self._rates.tolist(),
+        }
+
+    def load(self, state: Saved) -> None:
+        if state.get("version") != 1 or len(state["rates"]) != len(self._rates):
+            return
+        self._seen_at_s = float("nan") if state["seen_at_s"] is None else state["seen_at_s"]
+        self._before = np.array([np.nan if value is None else value for value in state["before"]], dtype=np.float64)
+        self._squares = np.array(state["squares"], dtype=np.float64)
+        self._rates = np.array(state["rates"], dtype=np.float64)
+        self._dispersion = np.maximum(self._squares / np.maximum(self._rates, _TINY), 1.0)
+        self._slack = None
+
+
+def _mean_of(signal: Signal, columns: int, latest: Floats) -> Floats:
+    """Mean (n,) of the newest `columns` of history, missing ones left out; NaN where the latest is unknown."""
+    past = signal.history.last(columns)
+    if columns == 1 or past.shape[1] < 2:
+        return latest
+    mean: Floats = np.add.reduce(past, axis=1) / past.shape[1]
+    if any_unknown(mean):
+        known = past == past
+        total = np.where(known, past, 0.0).sum(axis=1)
+        mean = np.where(np.isnan(latest), np.nan, total / np.maximum(known.sum(axis=1), 1))
+    return mean
+
+
+def _signals(params: Mapping[str, ParamValue]) -> Sequence[str]:
+    return (str(params["basis"]), "queue")
+
+
+POLICY = PolicyType(
+    name="reactive",
+    summary="what the demand of the last minute and the backlog need, by a queueing rule",
+    parameters=(
+        Parameter(
+            name="z",
+            kind="float",
+            default=2.0,
+            description="how many standard deviations of the arrivals are provided for",
+            minimum=0,
+            maximum=6,
+            tunable=True,
+        ),
+        Parameter(
+            name="headroom",
+            kind="float",
+            default=0.1,
+            description="share put on top of the demand, for its growth while a replica starts",
+            unit="ratio",
+            minimum=0,
+            maximum=3,
+            tunable=True,
+        ),
+        Parameter(
+            name="floor",
+            kind="float",
+            default=0.95,
+            description="share of the latest rate that is served whatever the window's mean says",
+            unit="ratio",
+            minimum=0,
+            maximum=2,
+            tunable=True,
+        ),
+        Parameter(
+            name="window_s",
+            kind="float",
+            default=60.0,
+            description="the demand is its mean over this time",
+            unit="s",
+            minimum=1,
+            maximum=LONGEST_WINDOW_S,
+            tunable=True,
+            log_scale=True,
+        ),
+        Parameter(
+            name="drain_s",
+            kind="float",
+            default=30.0,
+            description="a backlog is worked off within this time",
+            unit="s",
+            minimum=1,
+            maximum=3600,
+            tunable=True,
+            log_scale=True,
+        ),
+        Parameter(
+            name="wait_s",
+            kind="float",
+            default=0.0,
+            description="the wait that is allowed; 0: the objective's target (give it where the objective isn't a wait)",
+            unit="s",
+            minimum=0,
+            maximum=3600,
+        ),
+        Parameter(
+            name="sample_s",
+            kind="float",
+            default=0.0,
+            description="the time over which one value of demand is a mean, to measure burstiness rightly; 0: the control interval",
+            unit="s",
+            minimum=0,
+            maximum=3600,
+        ),
+        Parameter(
+            name="fill",
+            kind="float",
+            default=0.7,
+            description="share of the slots to take where a replica's capacity is unknown",
+            unit="ratio",
+            minimum=0.05,
+            maximum=1,
+            tunable=True,
+        ),
+        Parameter(
+            name="basis",
+            kind="str",
+            default="demand",
+            description="where the rate comes from: demand, or running where arrivals can't be measured",
+            choices=("demand", "running"),
+        ),
+    ),
+    make=lambda params, _rng: Reactive(params),
+    signals=_signals,
+    optional_signals=("running", "concurrency"),
+    lookback_s=LONGEST_WINDOW_S,
+    counts_starting=True,
+    source="queueing rule of core.sizing; the capacity and backlog parts of the recipe PRED-1, without its forecast",
+)
