@@ -21,10 +21,10 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.core.capacity import slots_needed, throughput_per_s
-from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, Recommendation, Signal
+from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
 from autoscaler.core.seen import any_unknown, seen
-from autoscaler.core.sizing import capacity_with_slack_per_s, slack_per_s, step_dispersion_scale_s, whole_replicas
+from autoscaler.core.sizing import capacity_with_slack_per_s, step_dispersion_scale_s, whole_replicas
 
 DISPERSION_MEMORY_S: Final = 3600.0
 """How fast the measured burstiness forgets: an hour, long against its noise and short against a day's rhythm."""
@@ -52,6 +52,9 @@ class Reactive:
         self._windows: list[tuple[int, Ints | None, Floats]] = []
         self._windows_for_s = float("nan")
         self._lift: Floats = 1.0 + params["headroom"]
+        self._z_squared: Floats = params["z"] ** 2
+        self._wait_s: Floats | None = params["wait_s"] if np.count_nonzero(params["wait_s"]) else None
+        self._sample_s: Floats | None = params["sample_s"] if np.count_nonzero(params["sample_s"]) else None
         self._floor: Floats = params["floor"]
         self._has_floor = bool(np.count_nonzero(self._floor))
         self._drain_per_s: Floats = 1.0 / params["drain_s"]
@@ -71,12 +74,8 @@ class Reactive:
         self._slack = self._slack_now(observation)
 
     def _learn(self, demand: Floats, step_s: float, interval_s: float) -> None:
-        spans = self.params["sample_s"]
-        if np.count_nonzero(spans):
-            given = np.where(spans > 0, spans, interval_s)
-            scale: Any = given * given / np.minimum(given, step_s)
-        else:
-            scale = step_dispersion_scale_s(interval_s, step_s)
+        sample_s: Any = interval_s if self._sample_s is None else np.where(self._sample_s > 0, self._sample_s, interval_s)
+        scale = step_dispersion_scale_s(sample_s, step_s)
         keep = 1.0 - step_s / DISPERSION_MEMORY_S
         squares = demand - self._before
         squares *= squares
@@ -91,9 +90,10 @@ class Reactive:
         self._dispersion = np.maximum(self._squares / np.maximum(self._rates, _TINY), 1.0)
 
     def _slack_now(self, observation: Observation) -> Floats:
-        wait_s = self.params["wait_s"]
-        wait_s = np.where(wait_s > 0, wait_s, observation.objective_target) if np.count_nonzero(wait_s == 0) else wait_s
-        slack: Floats = slack_per_s(wait_s, self.params["z"], self._dispersion)
+        allowed_s = observation.objective_target
+        if self._wait_s is not None:
+            allowed_s = np.where(self._wait_s > 0, self._wait_s, allowed_s)
+        slack: Floats = self._z_squared * self._dispersion / allowed_s
         return slack
 
     # ------------------------------------------------------------ recommending
@@ -109,6 +109,7 @@ class Reactive:
         exact = (capacity + queue * self._drain_per_s) / observation.capacity_per_s
         basis: Floats | None = None
         if any_unknown(exact) or self._by_running is not None:
+            rate = np.where(np.isnan(rate), self._known_rate(observation, latest), rate)
             rate, capacity, exact, basis = self._with_gaps(observation, rate, queue, slack)
         replicas: Floats = whole_replicas(exact)
 
@@ -118,7 +119,7 @@ class Reactive:
         return Recommendation(replicas=replicas, why=why)
 
     def _window_rate(self, observation: Observation, latest: Floats) -> Floats:
-        """The mean rate of each row's window with its headroom on top; NaN where the latest one is unknown."""
+        """The mean rate of each row's window with its headroom on top; NaN where a part of it is missing (see _known_rate)."""
         signal = observation.signals.get("demand")
         if signal is None:
             return latest
@@ -127,20 +128,43 @@ class Reactive:
             self._windows_for_s = observation.interval_s
         if len(self._windows) == 1:
             columns, _, weight = self._windows[0]
-            return _mean_of(signal, columns, latest) * weight
-        rate = np.empty(len(latest))
+            past = signal.history.last(columns)
+            return np.add.reduce(past, 1) * weight if past.shape[1] == columns else latest * np.nan
+        rate = np.full(len(latest), np.nan)
         for columns, rows, weight in self._windows:
-            rate[rows] = _mean_of(signal, columns, latest)[rows] * weight
+            past = signal.history.last(columns)
+            if past.shape[1] == columns:
+                rate[rows] = np.add.reduce(past, 1)[rows] * weight
         return rate
 
     def _columns(self, interval_s: float) -> list[tuple[int, Ints | None, Floats]]:
-        """Window length in columns, the rows that have it (None: all), and their 1 + headroom."""
+        """Window length k in columns, the rows that have it (None: all), and their (1 + headroom) ÷ k."""
         columns = np.maximum(np.rint(self.params["window_s"] / interval_s), 1).astype(np.int64)
+        weights = self._lift / columns
         distinct = np.unique(columns)
         if len(distinct) == 1:
-            return [(int(distinct[0]), None, self._lift)]
+            return [(int(distinct[0]), None, weights)]
         groups = [(int(k), np.flatnonzero(columns == k)) for k in distinct]
-        return [(k, rows, self._lift[rows]) for k, rows in groups]
+        return [(k, rows, weights[rows]) for k, rows in groups]
+
+    def _known_rate(self, observation: Observation, latest: Floats) -> Floats:
+        """As _window_rate from what is known of the window; NaN only where the latest rate is unknown."""
+        signal = observation.signals.get("demand")
+        if signal is None:
+            return latest
+        rate = latest.copy()
+        for columns, rows, _ in self._windows:
+            past = signal.history.last(columns)
+            known = past == past
+            counts = known.sum(axis=1)
+            mean = np.where(known, past, 0.0).sum(axis=1) / np.maximum(counts, 1)
+            mean = np.where(counts > 0, mean, latest)
+            if rows is None:
+                rate = mean
+            else:
+                rate[rows] = mean[rows]
+        rate = np.where(np.isnan(latest), np.nan, rate * self._lift)
+        return np.maximum(rate, self._floor * latest)
 
     def _with_gaps(
         self, observation: Observation, rate: Floats, queue: Floats, slack: Floats
@@ -226,19 +250,6 @@ class Reactive:
         self._rates = np.array(state["rates"], dtype=np.float64)
         self._dispersion = np.maximum(self._squares / np.maximum(self._rates, _TINY), 1.0)
         self._slack = None
-
-
-def _mean_of(signal: Signal, columns: int, latest: Floats) -> Floats:
-    """Mean (n,) of the newest `columns` of history, missing ones left out; NaN where the latest is unknown."""
-    past = signal.history.last(columns)
-    if columns == 1 or past.shape[1] < 2:
-        return latest
-    mean: Floats = np.add.reduce(past, axis=1) / past.shape[1]
-    if any_unknown(mean):
-        known = past == past
-        total = np.where(known, past, 0.0).sum(axis=1)
-        mean = np.where(np.isnan(latest), np.nan, total / np.maximum(known.sum(axis=1), 1))
-    return mean
 
 
 def _signals(params: Mapping[str, ParamValue]) -> Sequence[str]:

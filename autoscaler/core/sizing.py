@@ -34,16 +34,11 @@ def needed_capacity_per_s(demand_per_s: Numbers, wait_s: Numbers, z: Numbers, di
 
     z (≥ 0): how many standard deviations of the arrivals are provided for; 0 asks for the demand alone.
     dispersion (≥ 0): variance ÷ mean of the counts; 1 for a Poisson stream."""
-    return capacity_with_slack_per_s(demand_per_s, slack_per_s(wait_s, z, dispersion))
-
-
-def slack_per_s(wait_s: Numbers, z: Numbers, dispersion: Numbers = 1.0) -> Any:
-    """z²φ ÷ X in requests/s: all that the rule knows beside the demand. A quarter of it is what a large service keeps free."""
-    return z * z * dispersion / wait_s
+    return capacity_with_slack_per_s(demand_per_s, z * z * dispersion / wait_s)
 
 
 def capacity_with_slack_per_s(demand_per_s: Numbers, slack: Numbers) -> Any:
-    """needed_capacity_per_s with a slack that was computed before (it changes far more slowly than the demand)."""
+    """The same with slack = z²φ ÷ X (requests/s) computed before: it changes far more slowly than the demand."""
     return 0.5 * (demand_per_s + np.sqrt(demand_per_s * (demand_per_s + slack)))
 
 
@@ -71,8 +66,8 @@ def dispersion_of_counts(counts: Floats) -> Any:
     return np.divide(0.5 * squares, total, out=np.full_like(total, np.nan), where=total > 0)
 
 
-def step_dispersion_scale_s(window_s: float, step_s: float) -> float:
+def step_dispersion_scale_s(window_s: Numbers, step_s: float) -> Any:
     """What turns ½·(difference of two rates)² ÷ rate into a dispersion, for rates that are means over `window_s` taken every `step_s`.
 
     Windows that overlap (window_s > step_s) share arrivals, so their differences vary less: by step ÷ window."""
-    return window_s * window_s / min(window_s, step_s)
+    return window_s * window_s / np.minimum(window_s, step_s)
