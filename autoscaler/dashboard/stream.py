@@ -1,0 +1,89 @@
+"""The live stream: server-sent events that tell what is newer than what the client has.
+
+Nothing is queued for a client. Each message is made when it can be sent, from the rings, and holds all that came since the last one:
+a slow client gets fewer and larger messages, and costs no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from autoscaler.dashboard.board import Board
+from autoscaler.dashboard.controls import Demo
+from autoscaler.dashboard.security import error
+
+MOST_STREAMS: Final = 64
+HEARTBEAT_S: Final = 15.0
+SMALLEST_GAP_S: Final = 0.1
+"""A sped-up demo ticks more often than eyes can follow."""
+SEND_TIMEOUT_S: Final = 30.0
+RETRY_MS: Final = 2000
+"""How soon a browser connects again."""
+
+
+class Streams:
+    """All open streams of one server."""
+
+    def __init__(self, board: Board, demo: Demo | None, *, heartbeat_s: float = HEARTBEAT_S, most: int = MOST_STREAMS) -> None:
+        self._board = board
+        self._demo = demo
+        self._heartbeat_s = heartbeat_s
+        self._most = most
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def open(self) -> int:
+        return len(self._tasks)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """GET /api/stream[?service=namespace/name]"""
+        key = request.query.get("service")
+        if len(self._tasks) >= self._most:
+            return error(503, f"{self._most} streams are open already; try again later", {"Retry-After": "10"})
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            return await self._send(request, key)
+        finally:
+            self._tasks.discard(task)
+
+    async def close(self, _app: web.Application) -> None:
+        """Ends all streams: a shutdown doesn't wait for people to close their pages."""
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _send(self, request: web.Request, key: str | None) -> web.StreamResponse:
+        board = self._board
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
+        await response.prepare(request)
+        await response.write(f"retry: {RETRY_MS}\n\n".encode())
+        version, since_s = -1, float("inf")
+        while True:
+            if version >= 0 and not await board.news(version, self._heartbeat_s):
+                await asyncio.wait_for(response.write(b": still here\n\n"), SEND_TIMEOUT_S)
+                continue
+            version = board.version
+            message = self._message(key, since_s)
+            since_s = message.get("at_s") or since_s
+            body = b"event: tick\ndata: " + orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n\n"
+            await asyncio.wait_for(response.write(body), SEND_TIMEOUT_S)
+            await asyncio.sleep(SMALLEST_GAP_S)
+
+    def _message(self, key: str | None, since_s: float) -> dict[str, Any]:
+        """The fleet, the chosen service with the columns later than `since_s` (inf: none, the client asks for the history itself), and
+        the demo's state."""
+        fleet = self._board.fleet()
+        return {
+            "at_s": fleet.get("at_s"),
+            "since_s": None if since_s == float("inf") else since_s,
+            "fleet": fleet,
+            "service": None if key is None else self._board.service(key, since_s),
+            "demo": None if self._demo is None else self._demo.state(),
+        }

@@ -1,0 +1,218 @@
+"""Why this many replicas: one service's way from signals to plan in one tick, as plain JSON values with words for people.
+
+The live page, ``GET /api/services/{namespace}/{name}/explain`` and ``autoscaler explain`` give the same document; it is made from a tick
+or from a recorded one. Every step says what it made of the count before it, so that the steps read top to bottom like a sum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from autoscaler.core.model import Limit, Written
+from autoscaler.core.signals import SIGNALS, SignalState
+from autoscaler.ports import Tick
+
+SCHEMA: Final = 1
+
+_WRITTEN: Final = {
+    Written.NOTHING: "nothing to write",
+    Written.DONE: "written",
+    Written.REFUSED: "refused: the object was changed by somebody else in the meantime; decided again at the next tick",
+    Written.FAILED: "the write failed; tried again at the next tick",
+}
+
+
+def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
+    """The document for one row of a tick. Call it before the next tick: words live no longer."""
+    fleet, decisions, plan = tick.fleet, tick.decisions, tick.plan
+    spec = fleet.specs[row]
+    limits = [*decisions.limits(row), *([plan.limits[row]] if row in plan.limits else [])]
+    return _document(
+        key=spec.key,
+        target=spec.target,
+        mode=spec.mode,
+        policies=[policy.name for policy in spec.policies],
+        pool=spec.pool,
+        tick=tick.number,
+        at_s=float(decisions.at_s),
+        leading=tick.leading,
+        signals=[
+            {
+                "name": name,
+                "value": _number(column.values[row]),
+                "age_s": _number(column.age_s[row]),
+                "state": SignalState(int(column.state[row])).name.lower(),
+                "why": tick.readings.why(name, row),
+            }
+            for name, column in tick.readings.signals.items()
+        ],
+        counts={
+            "current": int(fleet.current[row]),
+            "ready": int(fleet.ready[row]),
+            "starting": int(fleet.starting[row]),
+            "draining": int(fleet.draining[row]),
+        },
+        recommended=_number(decisions.recommended[row]),
+        reason=decisions.reason(row),
+        limits=[_limit(limit) for limit in limits],
+        desired=int(decisions.desired[row]),
+        planned=int(plan.replicas[row]),
+        headroom=int(plan.headroom[row]),
+        act=bool(plan.act[row]),
+        written=Written(int(tick.outcome.written[row])),
+        error=tick.outcome.errors.get(row, ""),
+        hands_off=fleet.hands_off_why.get(row, "") or ("not ours to write" if fleet.hands_off[row] else ""),
+        nodes=dict(plan.nodes),
+        problems=list(tick.problems),
+    )
+
+
+def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) -> dict[str, Any]:
+    """The same from a ``fleet`` record and a ``tick`` record after it (see autoscaler.record), decoded from JSON."""
+    spec = fleet["services"][row]
+    text = str(row)
+    return _document(
+        key=f"{spec['namespace']}/{spec['name']}",
+        target=spec["target"],
+        mode=spec["mode"],
+        policies=[policy["name"] for policy in spec["policies"]],
+        pool=spec.get("pool"),
+        tick=tick["tick"],
+        at_s=tick["at_s"],
+        leading=tick["leading"],
+        signals=[
+            {
+                "name": name,
+                "value": _number(column["values"][row]),
+                "age_s": _number(column["age_s"][row]),
+                "state": SignalState(int(column["state"][row])).name.lower(),
+                "why": "",
+            }
+            for name, column in tick["signals"].items()
+        ],
+        counts={name: tick[name][row] for name in ("current", "ready", "starting", "draining")},
+        recommended=_number(tick["recommended"][row]),
+        reason=tick["reasons"][row],
+        limits=[dict(limit) for limit in tick["limits"][row]],
+        desired=tick["desired"][row],
+        planned=tick["planned"][row],
+        headroom=tick["headroom"][row],
+        act=tick["act"][row],
+        written=Written(tick["written"][row]),
+        error=tick["errors"].get(text, ""),
+        hands_off=tick["hands_off"].get(text, ""),
+        nodes=dict(tick["nodes"]),
+        problems=list(tick["problems"]),
+    )
+
+
+def _document(
+    *,
+    key: str,
+    target: str,
+    mode: str,
+    policies: list[str],
+    pool: str | None,
+    tick: int,
+    at_s: float,
+    leading: bool,
+    signals: list[dict[str, Any]],
+    counts: dict[str, int],
+    recommended: float | None,
+    reason: str,
+    limits: list[dict[str, Any]],
+    desired: int,
+    planned: int,
+    headroom: int,
+    act: bool,
+    written: Written,
+    error: str,
+    hands_off: str,
+    nodes: dict[str, int],
+    problems: list[str],
+) -> dict[str, Any]:
+    for signal in signals:
+        known = SIGNALS.get(signal["name"])
+        signal["unit"] = known.unit if known else ""
+    steps: list[dict[str, Any]] = [
+        {
+            "step": "policy",
+            "name": ", ".join(policies),
+            "before": None,
+            "after": None if recommended is None else math.ceil(recommended - 1e-9),
+            "words": reason or "no policy said anything",
+        }
+    ]
+    steps += [
+        {"step": "limit", "name": limit["name"], "before": limit["before"], "after": limit["after"], "words": limit["why"]}
+        for limit in limits
+    ]
+    writing = _writing_words(mode, leading, act, written, error, hands_off, counts["current"], planned)
+    steps.append({"step": "write", "name": "Write", "before": counts["current"], "after": planned, "words": writing})
+    return {
+        "schema": SCHEMA,
+        "key": key,
+        "target": target,
+        "mode": mode,
+        "tick": tick,
+        "at_s": at_s,
+        "leading": leading,
+        "sentence": _sentence(planned, reason, limits, counts),
+        "signals": signals,
+        **counts,
+        "recommended": recommended,
+        "reason": reason,
+        "limits": limits,
+        "desired": desired,
+        "planned": planned,
+        "headroom": headroom,
+        "act": act,
+        "written": written.name.lower(),
+        "error": error,
+        "hands_off": hands_off,
+        "pool": pool,
+        "nodes": nodes,
+        "steps": steps,
+        "problems": problems,
+    }
+
+
+def _sentence(planned: int, reason: str, limits: list[dict[str, Any]], counts: Mapping[str, int]) -> str:
+    """All of it in one breath: the count, the policy's view, each limit that bit, and how far the cluster is."""
+    parts = [reason or "no policy said anything", *(f"{limit['name']}: {limit['why']}" for limit in limits)]
+    on_the_way = f", {counts['starting']} starting" if counts["starting"] else ""
+    return f"{planned} {'replica' if planned == 1 else 'replicas'}. {'. '.join(parts)}. Now {counts['ready']} ready{on_the_way}."
+
+
+def _writing_words(
+    mode: str, leading: bool, act: bool, written: Written, error: str, hands_off: str, current: int, planned: int
+) -> str:
+    if error:
+        return error
+    if hands_off:
+        return f"not written: {hands_off}"
+    if written != Written.NOTHING:
+        return _WRITTEN[written]
+    if planned == current:
+        return f"the target has {current} already"
+    if mode == "Shadow":
+        return f"mode Shadow: {planned} is only noted, the target keeps {current}"
+    if mode == "Recommend":
+        return f"mode Recommend: {planned} is published, the target's {current} is somebody else's to change"
+    if act and not leading:
+        return "a standby does not write; the leader does"
+    return _WRITTEN[Written.NOTHING]
+
+
+def _limit(limit: Limit) -> dict[str, Any]:
+    return {"name": limit.name, "before": int(limit.before), "after": int(limit.after), "why": limit.why}
+
+
+def _number(value: Any) -> float | None:
+    """A JSON number, or null where it is not one (NaN, infinite)."""
+    if value is None:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
