@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -164,7 +164,10 @@ class ControlPlane:
             "spec": {"user": user, "resourceAttributes": attributes},
         }
         async with asyncio.timeout(within_s):
-            while not (await self.api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review))["status"]["allowed"]:
+            while True:
+                answer = await self.api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+                if answer["status"]["allowed"]:
+                    return
                 await asyncio.sleep(0.02)
 
     def fault_proxy(self) -> FaultProxy:
@@ -346,27 +349,32 @@ class ControlPlane:
 
     def _controller_manager(self, program: pathlib.Path, secrets: pathlib.Path, hpa_sync_period_s: float) -> Process:
         kubeconfig = self.user_kubeconfig("system:kube-controller-manager")
+        controllers = [f"{name}-controller" for name in _CONTROLLERS]
         arguments = [
             # Each controller acts as its own service account: the plain user has no rights of theirs.
             "--use-service-account-credentials=true",
             f"--service-account-private-key-file={secrets / 'service-accounts.key'}",
             f"--root-ca-file={self.authority.certificate}",
-            f"--controllers={','.join(f'{name}-controller' for name in _CONTROLLERS)}",
+            f"--controllers={','.join(controllers)}",
             f"--horizontal-pod-autoscaler-sync-period={hpa_sync_period_s:g}s",
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
         ]
-        return self._kubernetes_client("kube-controller-manager", program, kubeconfig, secrets, arguments)
+        command, url = self._kubernetes_client("kube-controller-manager", program, kubeconfig, secrets)
+        # It is healthy before it has made its controllers, and gives up when the API server goes away meanwhile.
+        ready = self._answers(f"{url}/healthz?verbose", *(f"{name} ok" for name in controllers))
+        return Process("kube-controller-manager", [*command, *arguments], directory=self.directory, ready=ready)
 
     def _scheduler(self, program: pathlib.Path, secrets: pathlib.Path) -> Process:
         kubeconfig = self.user_kubeconfig("system:kube-scheduler")
-        arguments = ["--kube-api-qps=500", "--kube-api-burst=1000"]
-        return self._kubernetes_client("kube-scheduler", program, kubeconfig, secrets, arguments)
+        command, url = self._kubernetes_client("kube-scheduler", program, kubeconfig, secrets)
+        command += ["--kube-api-qps=500", "--kube-api-burst=1000"]
+        return Process("kube-scheduler", command, directory=self.directory, ready=self._answers(f"{url}/readyz"))
 
     def _kubernetes_client(
-        self, name: str, program: pathlib.Path, kubeconfig: pathlib.Path, secrets: pathlib.Path, arguments: Sequence[str]
-    ) -> Process:
-        """The part that controller manager and scheduler have in common."""
+        self, name: str, program: pathlib.Path, kubeconfig: pathlib.Path, secrets: pathlib.Path
+    ) -> tuple[list[str], str]:
+        """What controller manager and scheduler have in common: the command, and the URL on which they listen."""
         port = free_port()
         server = self.authority.server(f"{name}-server", names=["localhost", LOOPBACK])
         command = [
@@ -381,9 +389,8 @@ class ControlPlane:
             f"--tls-private-key-file={server.key}",
             "--leader-elect=false",
             "--profiling=false",
-            *arguments,
         ]
-        return Process(name, command, directory=self.directory, ready=self._answers(f"https://{LOOPBACK}:{port}/healthz"))
+        return command, f"https://{LOOPBACK}:{port}"
 
     def _kwok(self, program: pathlib.Path) -> Process:
         address = f"{LOOPBACK}:{free_port()}"
@@ -398,15 +405,16 @@ class ControlPlane:
         ]
         return Process("kwok", command, directory=self.directory, ready=self._answers(f"http://{address}/healthz"))
 
-    def _answers(self, url: str) -> Callable[[], Any]:
-        """A readiness probe: whether a GET is answered with 200."""
+    def _answers(self, url: str, *words: str) -> Callable[[], Awaitable[bool]]:
+        """A readiness probe: whether a GET is answered with 200 and all of these words."""
 
         async def probe() -> bool:
             timeout = aiohttp.ClientTimeout(total=5)
             connector = aiohttp.TCPConnector(ssl=self.admin_context, force_close=True)
             try:
                 async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http, http.get(url) as answer:
-                    return answer.status == 200
+                    text = await answer.text()
+                    return answer.status == 200 and all(word in text for word in words)
             except (aiohttp.ClientError, TimeoutError):
                 return False
 

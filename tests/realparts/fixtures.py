@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.realparts.control_plane import ControlPlane
-from tests.realparts.processes import Process
+from tests.realparts.processes import Process, crashes, revive
 from tests.realparts.prometheus_server import PrometheusServer
 
 _numbers = itertools.count(1)
@@ -41,8 +41,13 @@ async def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest)
     """A namespace of the test's own, whose pods run only on nodes that were added for it; all gone afterwards."""
     words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
     name = f"{words[:40].strip('-')}-{next(_numbers)}"
+    processes = request.config.stash[_processes]
+    await revive(processes)  # an earlier test may have failed between stopping and starting one
     await control_plane.create_namespace(name)
     yield name
+    if crashed := crashes(processes):
+        pytest.fail("\n".join(crashed))
+    await revive(processes)
     await control_plane.delete_namespace(name)
 
 

@@ -9,7 +9,7 @@ import pathlib
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 
 _LAUNCH = pathlib.Path(__file__).with_name("launch.py")
@@ -47,6 +47,7 @@ class Process:
         self._ready = ready
         self._environment = dict(environment or {})
         self._running: subprocess.Popen[bytes] | None = None
+        self._should_run = False
 
     async def __aenter__(self) -> Process:
         await self.start()
@@ -66,6 +67,11 @@ class Process:
         if self._running is None or self._running.poll() is not None:
             raise ProcessError(f"{self.name} is not running")
         return self._running.pid
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended though nobody told it to."""
+        return self._should_run and not self.running
 
     async def start(self, *, ready_within_s: float = 60.0) -> None:
         """Start it and return when it is ready."""
@@ -98,6 +104,7 @@ class Process:
                 )
         finally:
             os.close(launching)
+        self._should_run = True
         _started.append(self)
         try:
             with open(done, "rb") as end:
@@ -133,6 +140,7 @@ class Process:
 
     async def stop(self) -> None:
         """End it in an orderly way, by force if it does not follow. Fine if it does not run."""
+        self._should_run = False
         if not self.running:
             return
         self._signal(signal.SIGTERM)
@@ -144,6 +152,7 @@ class Process:
 
     async def kill(self) -> None:
         """End it as a crash of its machine would: SIGKILL, nothing is flushed or released."""
+        self._should_run = False
         self._signal(signal.SIGKILL)
         await self.wait()
 
@@ -183,9 +192,24 @@ class Process:
 
     def _kill_now(self) -> None:
         """Where nothing can be awaited: after a cancellation, at the very end of the run."""
+        self._should_run = False
         if self.running and self._running:
             self._running.kill()
             self._running.wait()
+
+
+async def revive(processes: Iterable[Process]) -> None:
+    """Let everything run again that a test has stopped or frozen and a failure has left so."""
+    for process in processes:
+        if process.running:
+            process.thaw()
+        else:
+            await process.start()
+
+
+def crashes(processes: Iterable[Process]) -> list[str]:
+    """What ended by itself, without a test's doing; with the end of its log."""
+    return [f"{process.name} ended by itself:\n{process.log_tail()}" for process in processes if process.crashed]
 
 
 @atexit.register
