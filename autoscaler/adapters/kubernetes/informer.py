@@ -116,8 +116,9 @@ class Informer(Generic[T]):
                 log.info("%s: listing again: %s", self._path, why)
                 self._version = ""
             except ApiError as fault:
+                if str(fault) != str(self.last_fault):  # once, not with every try of a long outage
+                    log.warning("%s: %s", self._path, fault)
                 self.last_fault, wait_s = fault, fault.retry_after_s
-                log.warning("%s: %s", self._path, fault)
             except Exception:
                 # A fault of ours, or an answer that nobody foresaw: begin anew, never die.
                 log.exception("%s: beginning anew", self._path)

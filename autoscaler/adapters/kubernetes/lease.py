@@ -114,8 +114,9 @@ class LeaseElection:
                 await self._compete()
             self.last_fault = None
         except ApiError as fault:
+            if str(fault) != str(self.last_fault):  # once, not with every try of a long outage
+                log.warning("lease %s/%s: %s", self._namespace, self._name, fault)
             self.last_fault = fault
-            log.warning("lease %s/%s: %s", self._namespace, self._name, fault)
 
     def _pause_s(self) -> float:
         retry_s = self._settings.retry_s * (0.9 + 0.2 * float(self._rng.random()))
