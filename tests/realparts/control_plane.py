@@ -401,6 +401,7 @@ class ControlPlane:
             f"--config={_HERE / 'kwok' / 'stages.yaml'}",
             "--manage-all-nodes",
             "--node-lease-duration-seconds=0",  # with leases, a restarted kwok waits for the end of its old one
+            "--cidr=10.64.0.0/12",  # of the pods; the services have 10.0.0.0/24
             f"--server-address={address}",
         ]
         return Process("kwok", command, directory=self.directory, ready=self._answers(f"http://{address}/healthz"))
