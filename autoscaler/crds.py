@@ -132,13 +132,12 @@ def _whole_schema(manifest: type[msgspec.Struct], checks: Sequence[Check]) -> Sc
                 made["fieldPath"] = f".{check.field}"
             _at(schema, check.at).setdefault("x-kubernetes-validations", []).append(made)
     # The API server has its own schema of these three.
-    schema["properties"]["apiVersion"] = {"type": "string", "description": f"{spec.API_VERSION}."}
-    schema["properties"]["metadata"] = {"type": "object"}
+    ours = {name: part for name, part in schema["properties"].items() if name not in ("apiVersion", "kind", "metadata")}
     schema["properties"] = {
-        "apiVersion": schema["properties"].pop("apiVersion"),
+        "apiVersion": {"type": "string", "description": f"{spec.API_VERSION}."},
         "kind": {"type": "string", "description": f"{manifest.__name__}."},
-        "metadata": schema["properties"].pop("metadata"),
-        **schema["properties"],
+        "metadata": {"type": "object"},
+        **ours,
     }
     schema["required"] = ["spec"]
     return schema

@@ -39,7 +39,8 @@ class Fault:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.object}: {self.path}: {self.message}" + (f" (is: {self.value})" if self.value else "")
+        words = ": ".join(filter(None, (where, self.object, self.path, self.message)))
+        return words + (f" (is: {self.value})" if self.value else "")
 
 
 class InvalidManifest(AutoscalerError):

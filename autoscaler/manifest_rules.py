@@ -9,13 +9,14 @@ The API server estimates what a rule may cost and refuses expensive ones: every 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from autoscaler import spec
 
 Data: TypeAlias = Mapping[str, Any]
+Path: TypeAlias = tuple[str | int, ...]
 Kind: TypeAlias = Literal["InferenceAutoscaler", "AcceleratorPool"]
 
 
@@ -80,10 +81,13 @@ RULES: Final[tuple[Rule, ...]] = (
         "multiple-within-bounds",
         "spec",
         "replicaMultiple",
-        "self.replicaMultiple <= self.maxReplicas && "
+        "self.minReplicas > self.maxReplicas || self.replicaMultiple <= self.maxReplicas && "
         "(self.minReplicas + self.replicaMultiple - 1) / self.replicaMultiple * self.replicaMultiple <= self.maxReplicas",
         "some multiple of replicaMultiple must lie between minReplicas and maxReplicas",
-        lambda wanted: wanted["replicaMultiple"] <= wanted["maxReplicas"] and _smallest_multiple(wanted) <= wanted["maxReplicas"],
+        lambda wanted: (
+            wanted["minReplicas"] > wanted["maxReplicas"]
+            or (wanted["replicaMultiple"] <= wanted["maxReplicas"] and _smallest_multiple(wanted) <= wanted["maxReplicas"])
+        ),
     ),
     _service(
         "target-is-a-workload",
@@ -278,21 +282,31 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
-def broken(kind: str, whole: Data) -> Iterator[tuple[Rule, tuple[str | int, ...]]]:
-    """The rules that a manifest with defaults breaks, each with the path to blame."""
+def broken(kind: str, whole: Data, flawed: Collection[Path] = ()) -> Iterator[tuple[Rule, Path]]:
+    """The rules that a manifest with defaults breaks, each with the path to blame.
+
+    flawed: paths whose data hasn't the schema's type or range; rules that read them are left out, since they could only guess.
+    """
     for rule in RULES:
         if rule.kind == kind:
             for path, data in _places(whole, rule.at):
-                if not rule.holds(data):
+                if not _reads_any(rule, path, flawed) and not rule.holds(data):
                     yield rule, (*path, *filter(None, rule.field.split(".")))
 
 
-def _places(data: Any, at: str) -> list[tuple[tuple[str | int, ...], Any]]:
+def _reads_any(rule: Rule, place: Path, flawed: Collection[Path]) -> bool:
+    reads = {(*place, field) for field in re.findall(r"self\.([A-Za-z]+)", rule.cel)}
+    return any(path[: len(place)] == path or path[: len(place) + 1] in reads for path in flawed)
+
+
+def _places(data: Any, at: str) -> list[tuple[Path, Data]]:
     """Every object that `at` means here, with its path; none where it was left out."""
-    places: list[tuple[tuple[str | int, ...], Any]] = [((), data)]
+    places: list[tuple[Path, Any]] = [((), data)]
     for step in filter(None, at.split(".")):
         name = step.removesuffix("[]")
-        places = [((*path, name), value[name]) for path, value in places if name in value]
+        places = [((*path, name), value[name]) for path, value in places if isinstance(value, Mapping) and name in value]
         if step.endswith("[]"):
-            places = [((*path, index), item) for path, value in places for index, item in enumerate(value)]
-    return places
+            places = [
+                ((*path, index), item) for path, value in places if isinstance(value, list) for index, item in enumerate(value)
+            ]
+    return [(path, value) for path, value in places if isinstance(value, Mapping)]

@@ -37,6 +37,8 @@ def _object(described: types.StructType) -> Schema:
         schema["description"] = text.replace("\n", " ")
     hints = get_type_hints(described.cls, include_extras=True)
     properties: Schema = {}
+    if described.tag_field is not None:
+        properties[described.tag_field] = {"type": "string", "enum": [described.tag]}
     for field in described.fields:
         made = _node(field.type, hints[field.name])
         default = _default(field, made)
@@ -49,6 +51,8 @@ def _object(described: types.StructType) -> Schema:
     schema["properties"] = properties
     if required := [field.encode_name for field in described.fields if field.required]:
         schema["required"] = required
+    if not described.forbid_unknown_fields:
+        schema["x-kubernetes-preserve-unknown-fields"] = True
     return schema
 
 
@@ -98,6 +102,8 @@ def _node(described: types.Type, hint: Any) -> Schema:
             return made if above is None else {**made, "exclusiveMinimum": True}
         case types.ListType(item_type=item, min_length=least, max_length=most):
             return _with({"type": "array", "items": _node(item, hint)}, minItems=least or None, maxItems=most)
+        case types.DictType(value_type=types.StrType()):
+            return {"type": "object", "additionalProperties": {"type": "string"}}
         case types.DictType():
             return {"type": "object"}
     raise TypeError(f"{described} has no structural schema")

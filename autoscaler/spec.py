@@ -23,12 +23,14 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 DURATION_PATTERN: Final = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 SHARE_PATTERN: Final = r"^([0-9]{1,2}(\.[0-9]+)?%|100(\.0+)?%|0(\.[0-9]+)?|1(\.0+)?)$"
 TARGET_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%)$"
+DNS_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+URL_PATTERN: Final = r"^https?://[^\s?#@]+$"
 CLOCK_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 MOMENT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 Duration = Annotated[str, Meta(pattern=DURATION_PATTERN, max_length=32)]
 Share = Annotated[str, Meta(pattern=SHARE_PATTERN, max_length=16)]
 Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, max_length=40)]
-DnsName = Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+DnsName = Annotated[str, Meta(pattern=DNS_PATTERN, max_length=253)]
 SignalName = Literal[
     "demand",
     "queue",
@@ -118,7 +120,7 @@ class PrometheusRef(Base):
 
     name: Annotated[DnsName | None, Meta(description="A server from the controller's configuration.")] = None
     url: Annotated[
-        Annotated[str, Meta(pattern=r"^https?://[^\s?#@]+$", max_length=2048)] | None,
+        Annotated[str, Meta(pattern=URL_PATTERN, max_length=2048)] | None,
         Meta(description="Own URL, without query and credentials."),
     ] = None
     bearer_token: Annotated[SecretKey | None, Meta(description="Bearer token.")] = None
@@ -526,8 +528,8 @@ class AcceleratorPoolStatus(Base):
 class ObjectMeta(Struct, rename="camel", kw_only=True, omit_defaults=True):
     """The part of metav1.ObjectMeta that we read; other fields are allowed."""
 
-    name: str = ""
-    namespace: str = "default"
+    name: DnsName
+    namespace: Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)] = "default"
     generation: int = 0
     uid: str = ""
     resource_version: str = ""
