@@ -1,0 +1,291 @@
+"""The rules that ``check_policy`` runs: each is a function of a case that yields what it finds, in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autoscaler.core.contract_world import What, World
+from autoscaler.core.model import Floats, Forecast, Observation, ParamValue, Recommendation
+from autoscaler.core.policy import Params, Policy, PolicyType, Saved, complete_params, stack_params
+
+ROWS = (0, 1, 2)
+NEW_ROW = 3
+TICKS = 48
+"""12 minutes of 15 s: longer than the five-minute bins and one-minute windows that policies are made of."""
+_SEED = 7
+
+
+class Case:
+    """A policy with one set of completed parameters, ready to be made for any rows."""
+
+    def __init__(self, policy: PolicyType, params: Mapping[str, ParamValue]) -> None:
+        self.type = policy
+        self.params = params
+        self.needs = tuple(policy.signals(params))
+        self.names = tuple(dict.fromkeys((*self.needs, *policy.optional_signals)))
+
+    def stacked(self, rows: int) -> Params:
+        stacked = stack_params(self.type, [self.params] * rows)
+        for values in stacked.values():
+            values.flags.writeable = False
+        return stacked
+
+    def make(self, rows: int) -> Policy:
+        return self.type.make(self.stacked(rows), np.random.Generator(np.random.PCG64(_SEED)))
+
+    def world(self, rows: Sequence[int] = ROWS, what: What = "usual", first_tick: int = 0) -> World:
+        return World(self.names, rows, self.type.lookback_s, what, first_tick)
+
+
+def _play(policy: Policy, observations: Iterable[Observation]) -> list[Floats]:
+    """The counts (n,) of each tick."""
+    answers = []
+    for observation in observations:
+        policy.observe(observation)
+        answers.append(np.array(policy.recommend(observation).replicas))
+    return answers
+
+
+def _differ(one: Sequence[Floats], other: Sequence[Floats], exact: bool = False) -> tuple[int, Floats, Floats] | None:
+    """The first tick at which two runs' counts differ, and both counts; None where they never do."""
+    tolerance = 0.0 if exact else 1e-9
+    for tick, (a, b) in enumerate(zip(one, other, strict=True)):
+        if a.shape != b.shape or not np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True):
+            return tick, a, b
+    return None
+
+
+# ---------------------------------------------------------------- one answer
+
+
+def shapes(case: Case) -> Iterator[str]:
+    for rows in (ROWS, ROWS[:1]):
+        policy = case.make(len(rows))
+        for observation in case.world(rows).ticks(3):
+            policy.observe(observation)
+            yield from _shape_faults(policy.recommend(observation), len(rows))
+
+
+def _shape_faults(answer: Recommendation, n: int) -> Iterator[str]:
+    columns: dict[str, Any] = (
+        {"replicas": answer.replicas} if answer.headroom is None else {"replicas": answer.replicas, "headroom": answer.headroom}
+    )
+    for name, column in columns.items():
+        if not isinstance(column, np.ndarray):
+            yield f"{name} is a {type(column).__name__}, not an array"
+        elif column.shape != (n,):
+            yield f"{name} has shape {column.shape} for {n} services; ({n},) is needed"
+        elif column.dtype != np.float64:
+            yield f"{name} is {column.dtype}; float64 is needed, because NaN says 'can't tell'"
+    if answer.forecast is not None:
+        yield from _forecast_faults(answer.forecast, n)
+
+
+def _forecast_faults(forecast: Forecast, n: int) -> Iterator[str]:
+    wanted = (n, len(forecast.quantiles), len(forecast.times_s))
+    if forecast.values.shape != wanted:
+        yield f"forecast.values has shape {forecast.values.shape}; (services, quantiles, times) is {wanted}"
+    if (np.diff(forecast.quantiles) <= 0).any() or not ((forecast.quantiles > 0) & (forecast.quantiles < 1)).all():
+        yield f"forecast.quantiles {forecast.quantiles.tolist()} do not rise within 0 to 1"
+
+
+def _count_faults(answer: Recommendation, where: str) -> Iterator[str]:
+    replicas = answer.replicas
+    if np.isinf(replicas).any():
+        yield f"an infinite count {where}: {replicas.tolist()}"
+    if (replicas < 0).any():
+        yield f"a negative count {where}: {replicas.tolist()}"
+    if answer.headroom is not None and not (np.isfinite(answer.headroom) & (answer.headroom >= 0)).all():
+        yield f"a headroom that is no count {where}: {answer.headroom.tolist()}"
+
+
+def _counts(case: Case) -> Iterator[str]:
+    whats: tuple[What, ...] = ("usual", "gaps", "idle", "unknown", "absent")
+    for what in whats:
+        policy = case.make(len(ROWS))
+        for observation in case.world(what=what).ticks(TICKS):
+            policy.observe(observation)
+            yield from _count_faults(policy.recommend(observation), f"({what} signals)")
+
+
+def _words(case: Case) -> Iterator[str]:
+    whats: tuple[What, ...] = ("usual", "gaps", "unknown")
+    for what in whats:
+        policy = case.make(len(ROWS))
+        for observation in case.world(what=what).ticks(3):
+            policy.observe(observation)
+            answer = policy.recommend(observation)
+            for row in range(len(ROWS)):
+                words = answer.why(row)
+                if not isinstance(words, str) or not words.strip():
+                    yield f"why({row}) says {words!r} ({what} signals): one sentence with the numbers is needed, also for 'can't tell'"
+
+
+def _empty(case: Case) -> Iterator[str]:
+    policy = case.make(0)
+    for observation in case.world(()).ticks(3):
+        policy.observe(observation)
+        yield from _shape_faults(policy.recommend(observation), 0)
+
+
+# ---------------------------------------------------------------- the same question, the same answer
+
+
+def _determinism(case: Case) -> Iterator[str]:
+    first = _play(case.make(len(ROWS)), case.world().ticks(TICKS))
+    second = _play(case.make(len(ROWS)), case.world().ticks(TICKS))
+    if found := _differ(first, second, exact=True):
+        tick, a, b = found
+        yield f"two policies made alike and shown the same differ at tick {tick}: {a.tolist()} and {b.tolist()}"
+
+
+def _only_reads(case: Case) -> Iterator[str]:
+    once, often = case.make(len(ROWS)), case.make(len(ROWS))
+    for tick, (observation, again) in enumerate(zip(case.world().ticks(TICKS), case.world().ticks(TICKS), strict=True)):
+        once.observe(observation)
+        often.observe(again)
+        a = np.array(once.recommend(observation).replicas)
+        answers = [np.array(often.recommend(again).replicas) for _ in range(3)]
+        if _differ(answers[:2], answers[1:], exact=True):
+            yield f"recommend asked twice at tick {tick} answers {answers[0].tolist()}, then {answers[1].tolist()}: it may only read"
+            return
+        if _differ([a], answers[:1], exact=True):
+            yield f"asking recommend more than once changed what it says later (tick {tick}): it may only read"
+            return
+
+
+def _alone(case: Case) -> Iterator[str]:
+    whats: tuple[What, ...] = ("usual", "gaps")
+    for what in whats:
+        together = _play(case.make(len(ROWS)), case.world(what=what).ticks(TICKS))
+        for place, row in enumerate(ROWS):
+            alone = _play(case.make(1), case.world((row,), what).ticks(TICKS))
+            if found := _differ([answer[place : place + 1] for answer in together], alone):
+                tick, a, b = found
+                yield f"service {row} gets {a[0]:g} among {len(ROWS)} but {b[0]:g} alone (tick {tick}, {what} signals)"
+                return
+
+
+# ---------------------------------------------------------------- unknown, idle
+
+
+def _unknown(case: Case) -> Iterator[str]:
+    if not case.needs:
+        return
+    whats: tuple[What, ...] = ("unknown", "absent")
+    for what in whats:
+        for tick, replicas in enumerate(_play(case.make(len(ROWS)), case.world(what=what).ticks(8))):
+            if not np.isnan(replicas).all():
+                yield (
+                    f"nothing was ever known ({what} signals), yet it counts {replicas.tolist()} at tick {tick}; "
+                    "NaN says 'can't tell', and unknown is not zero"
+                )
+                return
+
+
+def _idle(case: Case) -> Iterator[str]:
+    if not case.needs:
+        return
+    last = _play(case.make(len(ROWS)), case.world(what="idle").ticks(TICKS))[-1]
+    if np.isnan(last).any():
+        yield f"after {TICKS} idle ticks it can't tell ({last.tolist()}); idle is known to be without work, not unknown"
+
+
+# ---------------------------------------------------------------- what is learnt
+
+
+def _rearranged(case: Case) -> Iterator[str]:
+    places = np.array([2, 0, -1], dtype=np.int64)
+    half = TICKS // 2
+    stays, moves = case.make(len(ROWS)), case.make(len(ROWS))
+    world_stays, world_moves = case.world(), case.world()
+    _play(stays, world_stays.ticks(half))
+    _play(moves, world_moves.ticks(half))
+    moves.rearrange(places, case.stacked(len(places)))
+    kept = _play(stays, world_stays.ticks(half))
+    got = _play(moves, world_moves.rearranged(places.tolist(), NEW_ROW).ticks(half))
+    if found := _differ([a[[2, 0]] for a in kept], [a[:2] for a in got]):
+        tick, a, b = found
+        yield f"{tick} ticks after rearrange the moved services get {b.tolist()}, unmoved they get {a.tolist()}: what was learnt moves along"
+    fresh = _play(case.make(1), case.world((NEW_ROW,), first_tick=half).ticks(half))
+    if found := _differ(fresh, [a[2:] for a in got]):
+        tick, a, b = found
+        yield f"{tick} ticks after rearrange a new service gets {b.tolist()}, in a policy of its own it gets {a.tolist()}"
+
+
+def _restored(case: Case) -> Iterator[str]:
+    half = TICKS // 2
+    goes_on, world = case.make(len(ROWS)), case.world()
+    restored, same_world = case.make(len(ROWS)), case.world()
+    _play(goes_on, world.ticks(half))
+    for _ in same_world.ticks(half):
+        pass  # the histories are the engine's to keep
+    state = goes_on.save()
+    try:
+        text = json.dumps(state, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        yield f"save gives what is no plain JSON ({error}); numbers, texts, lists and dicts are, NaN is not"
+        return
+    restored.load(json.loads(text))
+    if found := _differ(_play(goes_on, world.ticks(half)), _play(restored, same_world.ticks(half))):
+        tick, a, b = found
+        yield f"{tick} ticks after save and load it gives {b.tolist()}, without them {a.tolist()}: something learnt is not saved"
+
+
+def _foreign_state(case: Case) -> Iterator[str]:
+    untouched = _play(case.make(len(ROWS)), case.world().ticks(8))
+    states: tuple[Saved, ...] = ({}, {"version": 2**31})
+    for state in states:
+        policy = case.make(len(ROWS))
+        policy.load(state)
+        if _differ(untouched, _play(policy, case.world().ticks(8))):
+            yield f"loading the unknown state {state} changes counts; it must be ignored"
+
+
+def _extremes(case: Case) -> Iterator[str]:
+    tried = list(_extreme_params(case))
+    for label, params in tried:
+        one = Case(case.type, params)
+        whats: tuple[What, ...] = ("usual", "idle")
+        for what in whats:
+            try:
+                policy = one.make(len(ROWS))
+                for observation in one.world(what=what).ticks(6):
+                    policy.observe(observation)
+                    yield from _count_faults(policy.recommend(observation), f"with {label} ({what} signals)")
+            except Exception as error:
+                yield f"fails with {label}: {type(error).__name__}: {error}"
+
+
+def _extreme_params(case: Case) -> Iterator[tuple[str, Mapping[str, ParamValue]]]:
+    for parameter in case.type.parameters:
+        values: list[ParamValue] = [*parameter.choices]
+        if parameter.kind == "bool":
+            values = [False, True]
+        if parameter.kind in ("float", "int"):
+            values = [value for value in (parameter.minimum, parameter.maximum) if value is not None]
+        for value in values:
+            completed, faults = complete_params(case.type, {**case.params, parameter.name: value})
+            if not faults:  # what the policy's own check refuses never reaches it
+                yield f"{parameter.name}={value}", completed
+
+
+RULES: tuple[tuple[str, Callable[[Case], Iterator[str]]], ...] = (
+    ("counts", _counts),
+    ("words", _words),
+    ("empty", _empty),
+    ("determinism", _determinism),
+    ("only reads", _only_reads),
+    ("alone", _alone),
+    ("unknown", _unknown),
+    ("idle", _idle),
+    ("rearrange", _rearranged),
+    ("save and load", _restored),
+    ("foreign state", _foreign_state),
+    ("extremes", _extremes),
+)
+"""Run in this order, once the declaration and the answer's shape are in order (rules "declaration", "runs" and "shape")."""
