@@ -11,11 +11,10 @@ Every rule is a function (``contract_rules``) that yields what it finds in words
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 
-from autoscaler.core.contract_rules import RULES, Case, shapes
+from autoscaler.core.contract_rules import RULES, SHAPE, Case, Rule
 from autoscaler.core.model import ParamValue
 from autoscaler.core.policy import Parameter, PolicyType, complete_params
 from autoscaler.core.signals import SIGNALS
@@ -37,26 +36,29 @@ def check_policy(policy_type: PolicyType, params: Mapping[str, ParamValue] | Non
 
     params: parameters of one service, as a manifest gives them; needed only for those without a default."""
     given = params or {}
-    declared = _first("declaration", partial(_declaration, policy_type, given))
-    if declared:
-        return declared
+    fault = next(_declaration(policy_type, given), None)
+    if fault is not None:
+        return [Finding("declaration", fault)]
     case = Case(policy_type, complete_params(policy_type, given)[0])
-    shaped = _first("shape", partial(shapes, case))
+    shaped = _first(SHAPE, case)
     if shaped:
         return shaped
-    findings = [finding for rule, check in RULES for finding in _first(rule, partial(check, case))]
+    findings: list[Finding] = []
+    for rule in RULES:
+        if rule.unless not in {finding.rule for finding in findings}:
+            findings += _first(rule, case)
     return list(dict.fromkeys(findings))
 
 
-def _first(rule: str, check: Callable[[], Iterator[str]]) -> list[Finding]:
+def _first(rule: Rule, case: Case) -> list[Finding]:
     """The rule's first finding, if any; an exception is one too."""
     try:
-        words = next(check(), None)
+        words = next(rule.find(case), None)
     except Exception as error:
         if "read-only" in str(error):
-            return [Finding("only reads", "it writes into the observation or its parameters; they belong to all policies")]
-        return [Finding(rule if rule != "shape" else "runs", f"{type(error).__name__}: {error}")]
-    return [] if words is None else [Finding(rule, words)]
+            return [Finding("only reads", "it writes into the observation or its parameters, which belong to all policies")]
+        return [Finding("runs" if rule is SHAPE else rule.name, f"{rule.doing} it raised {type(error).__name__}: {error}")]
+    return [] if words is None else [Finding(rule.name, words)]
 
 
 def _declaration(policy: PolicyType, given: Mapping[str, ParamValue]) -> Iterator[str]:

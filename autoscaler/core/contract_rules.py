@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def _differ(one: Sequence[Floats], other: Sequence[Floats], exact: bool = False)
 # ---------------------------------------------------------------- one answer
 
 
-def shapes(case: Case) -> Iterator[str]:
+def _shapes(case: Case) -> Iterator[str]:
     for rows in (ROWS, ROWS[:1]):
         policy = case.make(len(rows))
         for observation in case.world(rows).ticks(3):
@@ -274,18 +275,29 @@ def _extreme_params(case: Case) -> Iterator[tuple[str, Mapping[str, ParamValue]]
                 yield f"{parameter.name}={value}", completed
 
 
-RULES: tuple[tuple[str, Callable[[Case], Iterator[str]]], ...] = (
-    ("counts", _counts),
-    ("words", _words),
-    ("empty", _empty),
-    ("determinism", _determinism),
-    ("only reads", _only_reads),
-    ("alone", _alone),
-    ("unknown", _unknown),
-    ("idle", _idle),
-    ("rearrange", _rearranged),
-    ("save and load", _restored),
-    ("foreign state", _foreign_state),
-    ("extremes", _extremes),
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """doing: what the rule does, for the words of an exception. unless: a rule without whose keeping this one can't be judged."""
+
+    name: str
+    find: Callable[[Case], Iterator[str]]
+    doing: str
+    unless: str = ""
+
+
+SHAPE = Rule("shape", _shapes, "asked for its counts")
+RULES: tuple[Rule, ...] = (
+    Rule("counts", _counts, "shown usual, missing, idle and unknown signals"),
+    Rule("words", _words, "asked why"),
+    Rule("empty", _empty, "made for no services"),
+    Rule("determinism", _determinism, "made twice"),
+    Rule("only reads", _only_reads, "asked several times", unless="determinism"),
+    Rule("alone", _alone, "made for one service", unless="determinism"),
+    Rule("unknown", _unknown, "shown nothing but unknown signals"),
+    Rule("idle", _idle, "shown idle services"),
+    Rule("rearrange", _rearranged, "told to move its services", unless="determinism"),
+    Rule("save and load", _restored, "saved and loaded", unless="determinism"),
+    Rule("foreign state", _foreign_state, "given state that it can't know", unless="determinism"),
+    Rule("extremes", _extremes, "given its parameters' extremes", unless="counts"),
 )
 """Run in this order, once the declaration and the answer's shape are in order (rules "declaration", "runs" and "shape")."""
