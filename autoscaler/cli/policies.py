@@ -1,0 +1,118 @@
+"""``autoscaler policies``: what is installed, with parameters, defaults and allowed values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autoscaler.cli.output import console, json_option, print_json
+
+if TYPE_CHECKING:
+    from autoscaler.core.policy import Parameter, PolicyType
+    from autoscaler.plugins import Installed
+
+
+@click.command("policies", epilog="Example: autoscaler policies target")
+@click.argument("names", metavar="[NAME…]", nargs=-1)
+@json_option
+def command(names: tuple[str, ...], as_json: bool) -> None:
+    """The installed policies (or those NAMEd), also those that others installed: parameters, defaults, allowed values."""
+    from autoscaler.errors import UsageError
+    from autoscaler.plugins import installed
+    from autoscaler.structure import did_you_mean
+
+    found = installed()
+    for name in names:
+        if name not in found.policies and name not in found.broken:
+            raise UsageError(f"no policy '{name}' is installed; {did_you_mean(name, found.policies)}")
+    chosen = {name: policy for name, policy in found.policies.items() if not names or name in names}
+    if as_json:
+        print_json({"policies": [_document(policy, found) for policy in chosen.values()], "broken": found.broken})
+        return
+    for policy in chosen.values():
+        _print(policy, found)
+    for name, why in found.broken.items():
+        click.echo(f"{name}: left out, its plug-in can't be loaded: {why}", err=True)
+
+
+def _document(policy: PolicyType, found: Installed) -> dict[str, Any]:
+    return {
+        "name": policy.name,
+        "summary": policy.summary,
+        "package": found.packages.get(policy.name, ""),
+        "source": policy.source,
+        "alone": policy.alone,
+        "lookback_s": policy.lookback_s,
+        "interval_s": policy.interval_s,
+        "optional_signals": list(policy.optional_signals),
+        "parameters": [
+            {
+                "name": parameter.name,
+                "kind": parameter.kind,
+                "default": parameter.default,
+                "required": parameter.required,
+                "unit": parameter.unit,
+                "minimum": parameter.minimum,
+                "maximum": parameter.maximum,
+                "choices": list(_choices(parameter)),
+                "description": parameter.description,
+                "tunable": parameter.tunable,
+            }
+            for parameter in policy.parameters
+        ],
+    }
+
+
+def _choices(parameter: Parameter) -> tuple[str, ...]:
+    from autoscaler.core.signals import SIGNALS
+
+    return parameter.choices or (tuple(SIGNALS) if parameter.kind == "signal" else ())
+
+
+def _print(policy: PolicyType, found: Installed) -> None:
+    from rich.markup import escape
+    from rich.padding import Padding
+    from rich.table import Table
+
+    out = console()
+    package = found.packages.get(policy.name, "")
+    where = "" if package == "inference-autoscaler" else f" [dim]from {escape(package)}[/]"
+    floor = "" if policy.alone else " [dim](only a floor: stands beside another policy)[/]"
+    out.print(f"[bold]{escape(policy.name)}[/]{where}{floor}  {escape(policy.summary)}", soft_wrap=True)
+    if policy.source:
+        out.print(Padding(f"[dim]{escape(policy.source)}[/]", (0, 0, 0, 2), expand=False))
+    if policy.parameters:
+        table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+        for head in ("parameter", "default", "allowed", "meaning"):
+            table.add_column(head, overflow="fold")
+        for parameter in policy.parameters:
+            default = "needed" if parameter.required else _shown(parameter.default)
+            table.add_row(*map(escape, (parameter.name, default, _allowed(parameter), parameter.description)))
+        out.print(Padding(table, (0, 0, 0, 2), expand=False))
+    out.print()
+
+
+def _allowed(parameter: Parameter) -> str:
+    if parameter.kind == "bool":
+        return "true, false"
+    if parameter.kind == "signal" and not parameter.choices:
+        return "a signal"
+    if parameter.choices:
+        return ", ".join(parameter.choices)
+    if parameter.kind == "str":
+        return "a text"
+    low = "" if parameter.minimum is None else f"{parameter.minimum:g}"
+    high = "" if parameter.maximum is None else f"{parameter.maximum:g}"
+    whole = "whole numbers" if parameter.kind == "int" else "numbers"
+    if not low and not high:
+        bounds = whole
+    elif low and high:
+        bounds = f"{low} to {high}"
+    else:
+        bounds = f"{low} or more" if low else f"{high} or less"
+    return f"{bounds} {parameter.unit}".strip()
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value) or '""'
