@@ -1,0 +1,89 @@
+"""What is kept of a pod: a few words of it, since there are tens of thousands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from enum import IntEnum
+
+import msgspec
+
+from autoscaler.adapters.kubernetes.api import Object
+from autoscaler.adapters.kubernetes.discovery import Resource
+from autoscaler.adapters.kubernetes.moments import seconds_or_none
+
+PODS = Resource(group="", version="v1", plural="pods", kind="Pod")
+_LONGEST_WORDS = 300
+
+
+class PodState(IntEnum):
+    """How a pod counts for its target. OVER: it has ended (Succeeded, Failed) and counts for nothing."""
+
+    READY = 0
+    STARTING = 1
+    DRAINING = 2
+    OVER = 3
+
+
+class Pod(msgspec.Struct, frozen=True, gc=False):
+    """One pod. Times are Unix seconds, None where it has not come to that.
+
+    unschedulable: the scheduler's words while it finds no node, "" otherwise. waiting: why a container does not start, "" otherwise.
+    restarted: some container was started more than once, so a Ready time is not its first.
+    """
+
+    state: PodState
+    labels: Mapping[str, str]
+    created_at_s: float
+    scheduled_at_s: float | None
+    ready_at_s: float | None
+    unschedulable: str
+    waiting: str
+    restarted: bool
+
+
+def pod_of(item: Object) -> Pod:
+    """The transform of a Pod object."""
+    meta, status = item["metadata"], item.get("status") or {}
+    ready_at_s = scheduled_at_s = None
+    unschedulable = ""
+    for condition in status.get("conditions") or ():
+        kind, holds = condition.get("type"), condition.get("status") == "True"
+        if kind == "Ready" and holds:
+            ready_at_s = seconds_or_none(condition.get("lastTransitionTime"))
+        elif kind == "PodScheduled":
+            if holds:
+                scheduled_at_s = seconds_or_none(condition.get("lastTransitionTime"))
+            elif condition.get("reason") == "Unschedulable":
+                unschedulable = str(condition.get("message") or "no node fits")[:_LONGEST_WORDS]
+    ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
+    waiting, restarted = _containers(status)
+    return Pod(
+        state=_state(str(status.get("phase") or ""), meta.get("deletionTimestamp") is not None, ready),
+        # Label names and most values repeat over thousands of pods: one copy of each.
+        labels={sys.intern(name): sys.intern(value) for name, value in (meta.get("labels") or {}).items()},
+        created_at_s=seconds_or_none(meta.get("creationTimestamp")) or 0.0,
+        scheduled_at_s=scheduled_at_s,
+        ready_at_s=ready_at_s if ready else None,
+        unschedulable=unschedulable,
+        waiting="" if ready else waiting,
+        restarted=restarted,
+    )
+
+
+def _state(phase: str, deleted: bool, ready: bool) -> PodState:
+    if phase in ("Succeeded", "Failed"):
+        return PodState.OVER
+    if deleted:
+        return PodState.DRAINING
+    return PodState.READY if ready else PodState.STARTING
+
+
+def _containers(status: Object) -> tuple[str, bool]:
+    waiting, restarted = "", False
+    for container in status.get("containerStatuses") or ():
+        restarted = restarted or bool(container.get("restartCount"))
+        reason = ((container.get("state") or {}).get("waiting") or {}).get("reason")
+        if reason and reason not in ("ContainerCreating", "PodInitializing"):
+            waiting = str(reason)
+    return waiting, restarted

@@ -1,0 +1,62 @@
+"""The one list of reasons: every condition and event says one of these words, and what it means is written here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a condition is as it is. Words that HPA has are HPA's."""
+
+    # Ready
+    Reconciled = "Reconciled"
+    """Everything is as it should be."""
+    InvalidSpec = "InvalidSpec"
+    """The manifest has a fault that the schema could not see."""
+    Unschedulable = "Unschedulable"
+    """Replicas wait for a node: some resource is short."""
+    ReplicasFailing = "ReplicasFailing"
+    """Containers of some replicas do not start (image, crash)."""
+
+    # AbleToScale
+    ReadyForNewScale = "ReadyForNewScale"
+    SucceededRescale = "SucceededRescale"
+    FailedUpdateScale = "FailedUpdateScale"
+    """The API server refused the last write, or did not answer."""
+    NotActive = "NotActive"
+    """Mode Shadow or Recommend: we never write."""
+    TargetMissing = "TargetMissing"
+    """There is no such object in this namespace."""
+    TargetKindUnknown = "TargetKindUnknown"
+    """The API server knows no such kind."""
+    NoScaleSubresource = "NoScaleSubresource"
+    """The target's kind can't be scaled."""
+    TargetUnreadable = "TargetUnreadable"
+    """The target's replica count can't be read (not permitted, or not there)."""
+    TargetConflict = "TargetConflict"
+    """An older InferenceAutoscaler scales the same target."""
+    HorizontalPodAutoscaler = "HorizontalPodAutoscaler"
+    """A HorizontalPodAutoscaler scales the same target."""
+    ForeignWriter = "ForeignWriter"
+    """Somebody else set the target's replica count; we keep off for a while."""
+
+    # ScalingActive
+    SignalsKnown = "SignalsKnown"
+    SignalsPartial = "SignalsPartial"
+    """Some needed signal is unknown: growing is possible, shrinking is not."""
+    SignalsUnknown = "SignalsUnknown"
+    """No policy can tell: the count is held, then the stated fallback applies."""
+    ScalingPaused = "ScalingPaused"
+    """Paused by the manifest or for the whole cluster."""
+
+    # ScalingLimited
+    DesiredWithinRange = "DesiredWithinRange"
+
+    # Events only
+    SuccessfulRescale = "SuccessfulRescale"
+    FailedRescale = "FailedRescale"
+
+
+def because(reason: Reason, words: str) -> str:
+    """``Reason: words``, as the fleet carries it."""
+    return f"{reason.value}: {words}"
