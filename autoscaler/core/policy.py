@@ -8,6 +8,7 @@ objects a tick do not fit into a control interval, and because a sweep of parame
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
@@ -149,6 +150,10 @@ def complete_params(policy: PolicyType, given: Mapping[str, ParamValue]) -> tupl
     return completed, faults
 
 
+_LARGEST_INT = 2.0**53
+"""Beyond it floats skip whole numbers; no count is that large."""
+
+
 def _convert(parameter: Parameter, value: ParamValue) -> tuple[ParamValue, str]:
     """Texts from a command line become the declared kind. Returns (value, fault)."""
     from autoscaler.core.signals import SIGNALS
@@ -170,10 +175,11 @@ def _convert(parameter: Parameter, value: ParamValue) -> tuple[ParamValue, str]:
         return value, f"{value!r} is not a number"
     try:
         number = float(value)
-    except ValueError:
+    except (TypeError, ValueError, OverflowError):
         return value, f"'{value}' is not a number"
     low, high = parameter.minimum, parameter.maximum
-    if number != number or (low is not None and number < low) or (high is not None and number > high):
+    finite = math.isfinite(number) and (kind == "float" or abs(number) < _LARGEST_INT)
+    if not finite or (low is not None and number < low) or (high is not None and number > high):
         allowed = f"{'−∞' if low is None else f'{low:g}'} to {'∞' if high is None else f'{high:g}'}"
         return value, f"{value} is not allowed; {allowed}{' ' + parameter.unit if parameter.unit else ''}"
     if kind == "int":
