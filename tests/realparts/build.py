@@ -220,7 +220,7 @@ def build_missing(parts: list[Part]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="Build the real control plane and Prometheus for the tests, once. From nothing: half an hour on 2 cores.",
+        description="Build the real control plane and Prometheus for the tests, once. From nothing: a quarter of an hour on 2 cores.",
         epilog="Example: python tests/realparts/build.py etcd kubernetes --json",
     )
     parser.add_argument("part", nargs="*", help=f"which of {', '.join(part.name for part in PARTS)}; all if none is named")
