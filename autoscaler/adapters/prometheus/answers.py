@@ -82,14 +82,17 @@ def decode(body: bytes) -> Answer:
     """Raises Unparsable where it is not an answer of the query API."""
     try:
         return _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # The message of msgspec names the place and the expected type, never the content.
         raise Unparsable(f"the answer ({len(body)} bytes) is not Prometheus' JSON: {error}") from None
 
 
 def labels_of(metric: bytes) -> dict[str, str]:
-    """The label set of a series."""
-    return _LABELS.decode(metric)
+    """The label set of a series. Raises Unparsable."""
+    try:
+        return _LABELS.decode(metric)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Unparsable("a series' label set is not one") from None
 
 
 def numbers(texts: Sequence[str]) -> Floats:

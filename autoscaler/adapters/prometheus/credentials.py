@@ -102,7 +102,14 @@ class CredentialPlaces:
         for name in self.headers:
             if not _HEADER_NAME.fullmatch(name):
                 found.append(f"'{name[:64]}' is no header name")
-            elif name.lower() in ("authorization", "host", "content-length", "content-type", "transfer-encoding", "accept-encoding"):
+            elif name.lower() in (
+                "authorization",
+                "host",
+                "content-length",
+                "content-type",
+                "transfer-encoding",
+                "accept-encoding",
+            ):
                 found.append(f"the header {name} is set by the client itself")
         return found
 

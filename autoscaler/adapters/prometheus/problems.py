@@ -8,7 +8,7 @@ from __future__ import annotations
 from autoscaler.errors import OutsideError
 
 
-class QueryFailed(OutsideError):
+class QueryFailed(OutsideError):  # noqa: N818 (what happened, not what kind of thing it is)
     """A query without a usable answer. Nothing is tried again: the next tick is the retry."""
 
 

@@ -42,7 +42,7 @@ PART_LABEL: Final = "autoscaler_part"
 VALUE_PART: Final = "value"
 
 
-class QueryRefused(ValueError):
+class QueryRefused(ValueError):  # noqa: N818 (what happened, not what kind of thing it is)
     """The query can't be used; the text says why and what is allowed."""
 
 
@@ -177,10 +177,11 @@ def _check_subqueries(node: Node, points: float, depth: int) -> None:
     if isinstance(node, parser.SubqueryExpr):
         _check_offset(node.offset)
         step = node.step if node.step is not None else DEFAULT_SUBQUERY_STEP
-        points *= max(node.range / step, 1.0)
-        if points > MAX_SUBQUERY_POINTS or node.range > MAX_RANGE:
+        points *= max(_seconds(node.range) / _seconds(step), 1.0)
+        if points > MAX_SUBQUERY_POINTS or _seconds(node.range) > _seconds(MAX_RANGE):
             raise QueryRefused(
-                f"subqueries of {points:.0f} points; at most {MAX_SUBQUERY_POINTS} (nested ones multiplied) over at most {MAX_RANGE.days} days are allowed"
+                f"subqueries of {points:.0f} points; at most {MAX_SUBQUERY_POINTS} (nested ones multiplied) "
+                f"over at most {MAX_RANGE.days} days are allowed"
             )
     for child in _children(node):
         _check_subqueries(child, points, depth + 1)
@@ -198,6 +199,12 @@ def _children(node: Node) -> list[Node]:
     if isinstance(node, parser.VectorSelector | parser.MatrixSelector | parser.NumberLiteral | parser.StringLiteral):
         return []
     raise QueryRefused(f"the query holds a {type(node).__name__}, which is not known here")
+
+
+def _seconds(duration: timedelta | None) -> float:
+    if duration is None:
+        raise QueryRefused("a subquery without a range")
+    return duration.total_seconds()
 
 
 def _check_offset(offset: timedelta | None) -> None:

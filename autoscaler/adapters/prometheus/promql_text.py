@@ -50,7 +50,7 @@ _MATCHES: Final = (
 )
 
 
-class NotPrintable(ValueError):
+class NotPrintable(ValueError):  # noqa: N818 (what happened, not what kind of thing it is)
     """The tree holds something that has no canonical text; says what."""
 
 
@@ -164,9 +164,7 @@ class _Printer:
         return quoted(node.val)
 
     def _braces(self, selector: Node) -> str:
-        matchers = [
-            f"{label_name(label)}{operator}{quoted(value)}" for label, operator, value in self._matchers(selector)
-        ]
+        matchers = [f"{label_name(label)}{operator}{quoted(value)}" for label, operator, value in self._matchers(selector)]
         return "{" + ",".join(matchers) + "}"
 
 

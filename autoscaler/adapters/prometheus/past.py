@@ -1,0 +1,240 @@
+"""Past values for a cold start, by range queries: one query for each signal and stretch of time, whatever the number of services.
+
+Which pods were a service's in the past is told by their names, because Kubernetes has forgotten them: what is left of a pod's name without
+the parts that a Deployment (two) or StatefulSet (the ordinal) put on. Pods that were not ready then can't be told any more; they had
+hardly any work. A stretch that fails stays unknown: a policy that learns from the past can do with gaps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from autoscaler.adapters.prometheus.answers import Data, Matrix, Row, labels_of, numbers
+from autoscaler.adapters.prometheus.client import PrometheusClient
+from autoscaler.adapters.prometheus.preset_reader import PresetReader
+from autoscaler.adapters.prometheus.problems import QueryFailed, Unparsable
+from autoscaler.adapters.prometheus.promql import ConfinedQuery
+from autoscaler.adapters.prometheus.quantiles import quantiles
+from autoscaler.core.model import Bools, Fleet, Floats, Readings, SignalColumn
+from autoscaler.core.signals import SIGNALS, SignalState
+
+MAX_POINTS: Final = 10_000
+"""Steps in one range query; Prometheus refuses more than 11,000."""
+MAX_SAMPLES: Final = 4_000_000
+"""Samples that one answer is expected to hold at most: about 100 MB of JSON."""
+MAX_STRETCHES: Final = 64
+"""Queries for one signal; what lies further back stays unknown."""
+QUERY_S: Final = 30.0
+ALL_S: Final = 90.0
+BUCKETS_EXPECTED: Final = 20
+
+_DEPLOYMENT_POD: Final = re.compile(r"(.+)-[a-z0-9]{1,10}-[a-z0-9]{5}")
+_ORDINAL_POD: Final = re.compile(r"(.+)-[0-9]+")
+
+
+class PodNames:
+    """Rows of pods that may be long gone, by name."""
+
+    def __init__(self, fleet: Fleet, rows_by_pod: Mapping[tuple[str, str], int]) -> None:
+        self._row_of = dict(rows_by_pod)
+        self._row_by_base: dict[tuple[str, str, str], int] = {}
+        kinds = []
+        for row, spec in enumerate(fleet.specs):
+            kind, _, name = spec.target.partition("/")
+            kinds.append(kind)
+            for pattern in _patterns(kind):
+                self._row_by_base.setdefault((spec.namespace, pattern, name), row)
+        # Targets whose pods aren't called after them (a custom resource's inner Deployment): learnt from the pods that are there.
+        for (namespace, pod), row in rows_by_pod.items():
+            for pattern in _patterns(kinds[row]):
+                base = _base(pattern, pod)
+                if base is not None:
+                    self._row_by_base.setdefault((namespace, pattern, base), row)
+
+    def row(self, namespace: str, pod: str) -> int:
+        """The row that a pod counts for; -1 for none of ours."""
+        found = self._row_of.get((namespace, pod))
+        if found is None:
+            found = -1
+            for pattern in ("deployment", "ordinal"):
+                base = _base(pattern, pod)
+                if base is not None and (namespace, pattern, base) in self._row_by_base:
+                    found = self._row_by_base[namespace, pattern, base]
+                    break
+            self._row_of[namespace, pod] = found
+        return found
+
+
+class Past:
+    """Values of `times_s` (t,) rising, evenly spaced; kept as float32, since a fortnight of thousands of services is much."""
+
+    deadline_s = ALL_S
+
+    def __init__(self, fleet: Fleet, times_s: list[float], rows_by_pod: Mapping[tuple[str, str], int]) -> None:
+        self.fleet = fleet
+        self.times_s = np.array(times_s)
+        self.step_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else 15.0
+        self.names = PodNames(fleet, rows_by_pod)
+        self.pods = len(rows_by_pod)
+        self.values: dict[str, npt.NDArray[np.float32]] = {}
+
+    def column(self, signal: str) -> npt.NDArray[np.float32]:
+        """Values (t, n) of a signal, NaN where unknown."""
+        return self.values.setdefault(signal, np.full((len(self.times_s), len(self.fleet)), np.nan, dtype=np.float32))
+
+    def stretches(self, series: int) -> list[tuple[int, int]]:
+        """First and last step of each range query for about `series` series, newest first."""
+        length = max(1, min(MAX_POINTS, MAX_SAMPLES // max(series, 1)))
+        found = [(max(last - length + 1, 0), last) for last in range(len(self.times_s) - 1, -1, -length)]
+        return found[:MAX_STRETCHES]
+
+    async def ask(self, client: PrometheusClient, promql: str, stretch: tuple[int, int]) -> list[Row]:
+        """The series of one stretch. Raises a QueryFailed."""
+        start_s, end_s = self.times_s[stretch[0]], self.times_s[stretch[1]]
+        return _rows(await client.query_range(promql, float(start_s), float(end_s), self.step_s, QUERY_S))
+
+    async def read_own(self, client: PrometheusClient, query: ConfinedQuery, takers: Sequence[tuple[str, int]]) -> None:
+        """An own query's past; only where it gave exactly one series."""
+        for stretch in self.stretches(1):
+            try:
+                series = await self.ask(client, query.promql, stretch)
+            except QueryFailed:
+                continue
+            if len(series) != 1:
+                continue
+            steps, values = self.points(series[0], stretch)
+            for signal, row in takers:
+                self.column(signal)[steps, row] = np.where(values >= 0, values, np.nan)
+
+    def points(self, series: Row, stretch: tuple[int, int]) -> tuple[npt.NDArray[np.int64], Floats]:
+        """(steps, values) of a series; what is not finite or outside the stretch is left out. Raises Unparsable."""
+        at_s = np.array([point[0] for point in series.values], dtype=np.float64)
+        values = numbers([point[1] for point in series.values])
+        steps = np.rint((at_s - self.times_s[0]) / self.step_s).astype(np.int64)
+        inside = (steps >= stretch[0]) & (steps <= stretch[1]) & np.isfinite(values)
+        return steps[inside], values[inside]
+
+    def readings(self, derived: Mapping[str, Bools]) -> Sequence[Readings]:
+        """One for each time, made when looked at."""
+        # Of the derived signals, utilization has no past: how many replicas were ready then is not known.
+        rows = derived["concurrency"]
+        if rows.any() and "queue" in self.values and "running" in self.values:
+            self.column("concurrency")[:, rows] = (self.values["queue"] + self.values["running"])[:, rows]
+        return _PastReadings(self.times_s, self.values)
+
+
+async def read_past(past: Past, client: PrometheusClient, reader: PresetReader, signal: str, rows: Bools) -> None:
+    """The past of a preset's signal for `rows` (n,). Never raises for a fault outside."""
+    buckets = reader.preset.signals[signal].buckets
+    for stretch in past.stretches(past.pods * (BUCKETS_EXPECTED if buckets else 1)):
+        try:
+            series = await past.ask(client, reader.promql(signal), stretch)
+            values = (_quantiles if buckets else _sums)(past, reader, signal, series, stretch)
+        except QueryFailed:
+            continue
+        past.column(signal)[stretch[0] : stretch[1] + 1, rows] = values[:, rows]
+
+
+def _sums(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], stretch: tuple[int, int]) -> Floats:
+    """Sums or means (t, n)."""
+    services, length = len(past.fleet), stretch[1] - stretch[0] + 1
+    signed = reader.preset.signals[signal].signed
+    cells, found = [], []
+    for one in series:
+        row = _row_of(past, reader, one)[0]
+        if row >= 0:
+            steps, values = past.points(one, stretch)
+            usable = slice(None) if signed else values >= 0
+            cells.append((steps[usable] - stretch[0]) * services + row)
+            found.append(np.maximum(values[usable], 0.0))
+    if not cells:
+        return np.full((length, services), np.nan)
+    cell = np.concatenate(cells)
+    total = np.bincount(cell, weights=np.concatenate(found), minlength=length * services)
+    count = np.bincount(cell, minlength=length * services)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        merged = total if SIGNALS[signal].merge == "sum" else total / count
+    return np.where(count > 0, merged, np.nan).reshape(length, services)
+
+
+def _quantiles(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], stretch: tuple[int, int]) -> Floats:
+    """Quantiles (t, n); NaN where no request finished."""
+    services, length = len(past.fleet), stretch[1] - stretch[0] + 1
+    scale = reader.preset.signals[signal].bound_scale
+    by_bound: dict[float, Floats] = {}
+    for one in series:
+        row, bound_text = _row_of(past, reader, one)
+        if row < 0 or not bound_text:
+            continue
+        try:
+            bound = float(bound_text) * scale
+        except ValueError:
+            continue
+        steps, values = past.points(one, stretch)
+        counts = by_bound.setdefault(bound, np.zeros((length, services)))
+        np.add.at(counts[:, row], steps - stretch[0], values)
+    bounds = np.array(sorted(by_bound))
+    if not len(bounds):
+        return np.full((length, services), np.nan)
+    counts = np.stack([by_bound[bound] for bound in bounds.tolist()], axis=-1).reshape(length * services, len(bounds))
+    wanted = np.tile([spec.objective.promised_ratio for spec in past.fleet.specs], length)
+    return quantiles(bounds, counts, wanted).reshape(length, services)
+
+
+def _row_of(past: Past, reader: PresetReader, series: Row) -> tuple[int, str]:
+    labels = labels_of(bytes(series.metric))
+    names = reader.scope.labels
+    return past.names.row(labels.get(names.namespace, ""), labels.get(names.pod, "")), labels.get("le", "")
+
+
+class _PastReadings(Sequence[Readings]):
+    def __init__(self, times_s: Floats, values: Mapping[str, npt.NDArray[np.float32]]) -> None:
+        self._times_s = times_s
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._times_s)
+
+    @overload
+    def __getitem__(self, index: int) -> Readings: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Readings]: ...
+    def __getitem__(self, index: int | slice) -> Readings | Sequence[Readings]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return Readings(
+            at_s=float(self._times_s[index]),
+            signals={signal: _column(values[index]) for signal, values in self._values.items()},
+        )
+
+
+def _column(values: npt.NDArray[np.float32]) -> SignalColumn:
+    exact = values.astype(np.float64)
+    unknown = np.isnan(exact)
+    return SignalColumn(
+        values=exact,
+        age_s=np.where(unknown, np.inf, 0.0),
+        state=np.where(unknown, SignalState.UNKNOWN, SignalState.KNOWN).astype(np.int8),
+    )
+
+
+def _rows(data: Data) -> list[Row]:
+    if not isinstance(data, Matrix):
+        raise Unparsable(f"the server answers with a {type(data).__name__.lower()} where series over time are asked for")
+    return data.result
+
+
+def _patterns(kind: str) -> tuple[str, ...]:
+    return {"Deployment": ("deployment",), "StatefulSet": ("ordinal",)}.get(kind, ("deployment", "ordinal"))
+
+
+def _base(pattern: str, pod: str) -> str | None:
+    match = (_DEPLOYMENT_POD if pattern == "deployment" else _ORDINAL_POD).fullmatch(pod)
+    return match.group(1) if match else None

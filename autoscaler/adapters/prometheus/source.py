@@ -1,0 +1,270 @@
+"""Signals from Prometheus: the ``MetricSource`` of the cluster.
+
+*known*: a fresh, finite, possible value, 0 included. *idle* (value 0): the target has no replicas at all, or the source is alive and each of
+the service's work signals that were asked for (demand, queue, running, concurrency) is exactly 0; a latency or wait is idle when no request
+finished in the window, so there was nothing to measure. *unknown* (NaN): everything else, with its reason: no series, stale, impossible,
+a failed query, ready replicas missing. What each kind of bad data means is written in ``columns`` (presets) and ``own_reader``.
+
+A service without ready pods but with replicas (starting, or all broken) is unknown, not idle: nobody is there to be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from autoscaler.adapters.prometheus.client import PrometheusClient
+from autoscaler.adapters.prometheus.credentials import Credentials
+from autoscaler.adapters.prometheus.own_reader import NOT_ASKED, OwnValue, read_own
+from autoscaler.adapters.prometheus.past import Past, read_past
+from autoscaler.adapters.prometheus.preset_reader import PresetReader
+from autoscaler.adapters.prometheus.settings import PrometheusSettings, ServerSettings
+from autoscaler.adapters.prometheus.wiring import DERIVED, OwnUse, PresetUse, ServerKey, Wiring, wire
+from autoscaler.adapters.prometheus.words import Reasons
+from autoscaler.core.capacity import utilization_at
+from autoscaler.core.model import Bools, Fleet, Floats, Readings, SignalColumn
+from autoscaler.core.signals import SignalState
+from autoscaler.ports import Clock, ReadyPods, SecretReader
+
+log = logging.getLogger(__name__)
+
+WORK: Final = ("demand", "queue", "running", "concurrency")
+SHARE_FOR_QUERIES: Final = 0.9
+"""Of the tick's deadline; the rest is for adding up what arrived."""
+
+
+class PrometheusSource:
+    """Reads all services' signals.
+
+    queries_last_tick: how many requests the last read sent (constant in the number of services, but for own PromQL).
+    warnings: what servers warned of at the last read.
+    """
+
+    def __init__(self, settings: PrometheusSettings, pods: ReadyPods, clock: Clock, secrets: SecretReader | None = None) -> None:
+        self._settings = settings
+        self._pods = pods
+        self._clock = clock
+        self._secrets = secrets
+        self._clients: dict[ServerKey, tuple[ServerSettings, PrometheusClient]] = {}
+        self._readers: dict[tuple[ServerKey, str, tuple[str, ...] | None], PresetReader] = {}
+        self._wiring = Wiring()
+        self._wired_revision: int | None = None
+        self._unwired: list[PrometheusClient] = []
+        self.queries_last_tick = 0
+        self.warnings: tuple[str, ...] = ()
+
+    async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:
+        """The latest values; see ``autoscaler.ports.MetricSource``."""
+        wiring = await self._wire(fleet)
+        asked = asked_rows(len(fleet), wanted, wiring)
+        version = (fleet.revision, self._pods.revision)
+        rows_by_pod = self._pods.rows_by_pod()
+        before = sum(client.queries for _, client in self._clients.values())
+
+        work: list[Coroutine[None, None, None]] = []
+        uses: list[tuple[PresetUse, PresetReader, list[str]]] = []
+        query_s = SHARE_FOR_QUERIES * deadline_s
+        for use in wiring.presets:
+            reader = self._reader(use)
+            signals = [signal for signal, rows in use.rows.items() if signal in asked and (rows & asked[signal]).any()]
+            if signals:
+                reader.place(rows_by_pod, version, at_s)
+                work += reader.reads(self._clients[use.server][1], signals, at_s, query_s)
+                uses.append((use, reader, signals))
+        own: dict[int, OwnValue] = {}
+        for number, own_use in enumerate(wiring.own):
+            if any(signal in asked and asked[signal][row] for signal, row in own_use.takers):
+                own[number] = NOT_ASKED
+                work.append(self._read_own(own_use, number, own, at_s, query_s))
+        await _within(work, query_s)
+
+        self.queries_last_tick = sum(client.queries for _, client in self._clients.values()) - before
+        self.warnings = tuple(dict.fromkeys(w for _, client in self._clients.values() for w in client.warnings))
+        return _Assembly(fleet, wiring, asked, at_s).readings(uses, own)
+
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
+        """Past values; see ``autoscaler.ports.MetricSource`` and ``past``."""
+        if not times_s:
+            return ()
+        wiring = await self._wire(fleet)
+        asked = asked_rows(len(fleet), wanted, wiring)
+        rows_by_pod = self._pods.rows_by_pod()
+        past = Past(fleet, list(times_s), rows_by_pod)
+        work: list[Coroutine[None, None, None]] = []
+        for use in wiring.presets:
+            reader = self._reader(use)
+            for signal, rows in use.rows.items():
+                if signal in asked and (rows & asked[signal]).any():
+                    work.append(read_past(past, self._clients[use.server][1], reader, signal, rows & asked[signal]))
+        for own_use in wiring.own:
+            takers = [(signal, row) for signal, row in own_use.takers if signal in asked and asked[signal][row]]
+            if takers:
+                work.append(past.read_own(self._clients[own_use.server][1], own_use.query, takers))
+        await _within(work, past.deadline_s)
+        return past.readings(wiring.derived)
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        for _, client in self._clients.values():
+            await client.close()
+        self._clients = {}
+
+    async def _wire(self, fleet: Fleet) -> Wiring:
+        if self._wired_revision == fleet.revision:
+            return self._wiring
+        self._wiring = wiring = wire(fleet, self._settings)
+        self._wired_revision = fleet.revision
+        for key, server in wiring.servers.items():
+            old = self._clients.get(key)
+            if old is None or old[0] != server:
+                if old is not None:
+                    await old[1].close()
+                credentials = Credentials(server.credentials, self._clock, self._secrets)
+                client = PrometheusClient(server.url, credentials, concurrency=server.concurrency, max_bytes=server.max_bytes)
+                self._clients[key] = (server, client)
+        for key in [key for key in self._clients if key not in wiring.servers]:
+            _, gone = self._clients.pop(key)
+            await gone.close()
+        live = {(use.server, use.preset.name, use.namespaces) for use in wiring.presets}
+        self._readers = {key: reader for key, reader in self._readers.items() if key in live}
+        return wiring
+
+    def _reader(self, use: PresetUse) -> PresetReader:
+        key = (use.server, use.preset.name, use.namespaces)
+        reader = self._readers.get(key)
+        if reader is None:
+            server = self._clients[use.server][0]
+            reader = self._readers[key] = PresetReader(use.preset, server.scope(use.preset.name, use.namespaces))
+        return reader
+
+    async def _read_own(self, use: OwnUse, number: int, own: dict[int, OwnValue], at_s: float, deadline_s: float) -> None:
+        own[number] = await read_own(self._clients[use.server][1], use.query, at_s, deadline_s)
+
+
+def asked_rows(rows: int, wanted: Mapping[str, Sequence[int]], wiring: Wiring) -> dict[str, Bools]:
+    """asked[signal] (n,): rows whose value of the signal is wanted, or needed to work a wanted one out."""
+    asked: dict[str, Bools] = {}
+    for signal, of_rows in wanted.items():
+        asked[signal] = np.zeros(rows, dtype=np.bool_)
+        asked[signal][np.asarray(of_rows, dtype=np.int64)] = True
+    for signal, parts in DERIVED.items():
+        if signal in asked:
+            needed = asked[signal] & wiring.derived[signal]
+            if needed.any():
+                for part in parts:
+                    asked[part] = asked[part] | needed if part in asked else needed
+    return asked
+
+
+class _Assembly:
+    """One tick's columns."""
+
+    def __init__(self, fleet: Fleet, wiring: Wiring, asked: Mapping[str, Bools], at_s: float) -> None:
+        rows = len(fleet)
+        self._fleet = fleet
+        self._wiring = wiring
+        self._asked = asked
+        self._at_s = at_s
+        self._stale_s = np.array([spec.stale_after_s for spec in fleet.specs], dtype=np.float64)
+        self._values = {signal: np.full(rows, np.nan) for signal in asked}
+        self._age_s = {signal: np.full(rows, np.inf) for signal in asked}
+        self._idle = {signal: np.zeros(rows, dtype=np.bool_) for signal in asked}
+        self._reasons = Reasons(fleet, wiring, self._values)
+
+    def readings(self, uses: Sequence[tuple[PresetUse, PresetReader, list[str]]], own: Mapping[int, OwnValue]) -> Readings:
+        quantile = np.array([spec.objective.promised_ratio for spec in self._fleet.specs], dtype=np.float64)
+        for use, reader, signals in uses:
+            for signal in signals:
+                merged = reader.merged(signal, len(self._fleet), self._at_s, self._stale_s, quantile)
+                rows = use.rows[signal] & self._asked[signal]
+                self._values[signal][rows] = merged.values[rows]
+                self._age_s[signal][rows] = merged.age_s[rows]
+                self._idle[signal][rows] = merged.empty[rows]
+                self._reasons.from_preset(signal, rows, reader, merged)
+        for number, value in own.items():
+            self._take_own(self._wiring.own[number], value)
+        self._derive()
+        self._find_idle()
+        return Readings(at_s=self._at_s, signals={s: self._column(s) for s in self._asked}, why=self._reasons.why)
+
+    def _take_own(self, use: OwnUse, found: OwnValue) -> None:
+        for signal, row in use.takers:
+            if signal not in self._asked:
+                continue
+            stale = found.age_s > self._stale_s[row]
+            why = found.why
+            if not why and stale:
+                why = f"the newest sample behind the query is {found.age_s:.0f} s old; at most {self._stale_s[row]:.0f} s are allowed"
+            if why:
+                self._reasons.say(signal, row, why)
+            else:
+                self._values[signal][row] = found.value
+                self._age_s[signal][row] = found.age_s
+
+    def _derive(self) -> None:
+        derived = self._wiring.derived
+        rows = self._rows("concurrency", derived)
+        if rows is not None:
+            self._values["concurrency"][rows] = (self._values["queue"] + self._values["running"])[rows]
+            self._age_s["concurrency"][rows] = np.maximum(self._age_s["queue"], self._age_s["running"])[rows]
+        rows = self._rows("utilization", derived)
+        if rows is not None:
+            capacity = [spec.capacity for spec in self._fleet.specs]
+            slots = np.array([c.slots for c in capacity], dtype=np.float64)
+            slowdown = np.array([c.slots_slowdown for c in capacity], dtype=np.float64)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                batch = self._values["running"] / self._fleet.ready
+                share = utilization_at(batch, slots, slowdown)
+            self._values["utilization"][rows] = np.where(self._fleet.ready > 0, share, np.nan)[rows]
+            self._age_s["utilization"][rows] = self._age_s["running"][rows]
+
+    def _rows(self, signal: str, derived: Mapping[str, Bools]) -> Bools | None:
+        if signal not in self._asked:
+            return None
+        rows = derived[signal] & self._asked[signal]
+        return rows if rows.any() else None
+
+    def _find_idle(self) -> None:
+        fleet, count = self._fleet, len(self._fleet)
+        busy, asked_any = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
+        for signal in WORK:
+            if signal in self._asked:
+                asked_any |= self._asked[signal]
+                # NaN is not 0, so what is unknown keeps a service from being idle.
+                busy |= self._asked[signal] & (self._values[signal] != 0)
+        idle = asked_any & ~busy
+        for signal in WORK:
+            if signal in self._asked:
+                self._idle[signal] |= idle & self._asked[signal]
+        none = (fleet.current == 0) & (fleet.ready == 0) & (fleet.starting == 0)
+        for signal in self._asked:
+            # What comes from pods is nothing where there are none; own PromQL (a gateway's demand) goes on speaking for itself.
+            nobody = none & self._wiring.from_pods(signal, count)
+            self._values[signal][nobody] = 0.0
+            self._age_s[signal][nobody] = 0.0
+            self._idle[signal] |= nobody
+
+    def _column(self, signal: str) -> SignalColumn:
+        values = self._values[signal]
+        unknown = ~np.isfinite(values)
+        state = np.where(unknown, SignalState.UNKNOWN, np.where(self._idle[signal], SignalState.IDLE, SignalState.KNOWN))
+        age_s: Floats = np.where(unknown, np.inf, self._age_s[signal])
+        return SignalColumn(values=np.where(unknown, np.nan, values), age_s=age_s, state=state.astype(np.int8))
+
+
+async def _within(work: Sequence[Coroutine[None, None, None]], deadline_s: float) -> None:
+    """Runs all at the same time; what isn't done at the deadline is cancelled. A fault of ours in one does not stop the others."""
+    if not work:
+        return
+    tasks = [asyncio.ensure_future(one) for one in work]
+    _, late = await asyncio.wait(tasks, timeout=deadline_s)
+    for task in late:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            # Its signals stay unknown; everybody else's must not suffer for it.
+            log.error("reading a signal failed by a fault of ours", exc_info=result)
