@@ -136,7 +136,7 @@ class Board:
                 "desired": int(decisions.desired.sum()),
                 "planned": int(plan.replicas.sum()),
             },
-            "demand_per_s": plain(np.nansum(_known(tick.readings.signals.get("demand"), len(fleet)))),
+            "demand_per_s": _sum(_known(tick.readings.signals.get("demand"), len(fleet))),
             "statuses": {status: count for status, count in zip(STATUSES, self._status_counts(tick), strict=True) if count},
             "attained_ratio": plain(self._attained.whole() if counted is None else counted),
             "attained_basis": "ticks" if counted is None else "requests",
@@ -306,6 +306,12 @@ def plain(value: Any) -> float | None:
     """A JSON number, or null where it is none."""
     number = float(value)
     return number if math.isfinite(number) else None
+
+
+def _sum(values: Floats) -> float | None:
+    """Of what is known; null where nothing is."""
+    known = values[~np.isnan(values)]
+    return plain(known.sum()) if len(known) else None
 
 
 def _known(column: SignalColumn | None, n: int) -> Floats:

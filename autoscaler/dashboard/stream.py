@@ -40,15 +40,19 @@ class Streams:
         return len(self._tasks)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """GET /api/stream[?service=namespace/name]"""
+        """GET /api/stream[?service=namespace/name[&since_s=UNIX_SECONDS]]"""
         key = request.query.get("service")
+        try:
+            since_s = float(request.query.get("since_s", "inf"))
+        except ValueError:
+            return error(400, f"since_s: '{request.query['since_s']}' is not allowed; Unix seconds")
         if len(self._tasks) >= self._most:
             return error(503, f"{self._most} streams are open already; try again later", {"Retry-After": "10"})
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            return await self._send(request, key)
+            return await self._send(request, key, since_s)
         finally:
             self._tasks.discard(task)
 
@@ -57,17 +61,17 @@ class Streams:
         for task in list(self._tasks):
             task.cancel()
 
-    async def _send(self, request: web.Request, key: str | None) -> web.StreamResponse:
+    async def _send(self, request: web.Request, key: str | None, since_s: float) -> web.StreamResponse:
         board = self._board
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
         await response.prepare(request)
         await response.write(f"retry: {RETRY_MS}\n\n".encode())
-        version, since_s = -1, float("inf")
+        version = -1
         while True:
             if version >= 0 and not await board.news(version, self._heartbeat_s):
-                await asyncio.wait_for(response.write(b": still here\n\n"), SEND_TIMEOUT_S)
+                await asyncio.wait_for(response.write(b"event: heart\ndata: {}\n\n"), SEND_TIMEOUT_S)
                 continue
             version = board.version
             message = self._message(key, since_s)
@@ -77,12 +81,10 @@ class Streams:
             await asyncio.sleep(SMALLEST_GAP_S)
 
     def _message(self, key: str | None, since_s: float) -> dict[str, Any]:
-        """The fleet, the chosen service with the columns later than `since_s` (inf: none, the client asks for the history itself), and
-        the demo's state."""
+        """The fleet, the chosen service with the columns later than `since_s` (inf: none of the past), and the demo's state."""
         fleet = self._board.fleet()
         return {
             "at_s": fleet.get("at_s"),
-            "since_s": None if since_s == float("inf") else since_s,
             "fleet": fleet,
             "service": None if key is None else self._board.service(key, since_s),
             "demo": None if self._demo is None else self._demo.state(),

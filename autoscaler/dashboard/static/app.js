@@ -1,0 +1,175 @@
+// The page's conductor: which service is shown, what came in, and who draws it.
+
+import { Connection, get } from "./connection.js";
+import { DemoControls } from "./demo.js";
+import { showFigures, showNodes, Table } from "./fleet.js";
+import { setText, timeOfDay } from "./format.js";
+import { Plots } from "./plots.js";
+import { showWhy } from "./why.js";
+
+const KEPT_POINTS = 2000;
+const TABLE_EVERY_MS = 500;
+
+const byId = (id) => document.getElementById(id);
+
+let key = keyOfHash();
+let history = null;
+let tableAt = 0;
+let picking = 0; // counts picks, so that the answer to an older one is dropped
+
+const plots = new Plots();
+const table = new Table((picked) => { location.hash = hashOf(picked); });
+const demo = new DemoControls(() => key);
+const connection = new Connection({ urlOf: streamUrl, onMessage, onState });
+
+setText(byId("zone"), Intl.DateTimeFormat().resolvedOptions().timeZone);
+for (const radio of document.querySelectorAll("input[name=range]")) radio.addEventListener("change", () => plots.setRange(Number(radio.value)));
+addEventListener("hashchange", () => { if (keyOfHash() && keyOfHash() !== key) pick(keyOfHash()); });
+
+start();
+
+async function start() {
+  table.refresh();
+  if (key) await pick(key);
+  else connection.open();
+}
+
+/** Shows another service: its whole history first, then what comes. */
+async function pick(next) {
+  key = next;
+  const mine = ++picking;
+  table.pick(key);
+  byId("service").setAttribute("aria-busy", "true");
+  connection.close();
+  try {
+    const service = await get(`/api/services/${key.split("/").map(encodeURIComponent).join("/")}`);
+    if (mine !== picking) return;
+    history = service.history;
+    show(service);
+    notice("");
+  } catch (fault) {
+    if (mine !== picking) return;
+    history = null;
+    if (fault.status === 404) {
+      notice(`${fault.message}. Showing another one.`);
+      key = null;
+      location.hash = "";
+    }
+  }
+  connection.open();
+}
+
+function streamUrl() {
+  const query = new URLSearchParams();
+  if (key) query.set("service", key);
+  if (key && history?.times_s.length) query.set("since_s", history.times_s[history.times_s.length - 1]);
+  else if (key) query.set("since_s", "0");
+  return `/api/stream?${query}`;
+}
+
+function onMessage(message) {
+  const { fleet, service } = message;
+  demo.show(message.demo);
+  if (message.demo?.finished) ended(message.demo);
+  if (!fleet.tick) {
+    setText(byId("live-words"), "Live, waiting for the first tick");
+    return;
+  }
+  setText(byId("live-words"), liveWords(fleet, message.demo));
+  showFigures(fleet);
+  showNodes(fleet);
+  problems(fleet);
+  if (performance.now() - tableAt > TABLE_EVERY_MS || message.demo?.finished) {
+    tableAt = performance.now();
+    table.refresh();
+  }
+  if (!key) firstService();
+  else if (service && service.key === key) {
+    append(service.history);
+    show(service);
+  } else if (!service) {
+    notice(`${key} is no longer there. Pick another service.`);
+  }
+}
+
+function liveWords(fleet, demoState) {
+  const standby = fleet.leading ? "" : " · standby";
+  const speed = demoState ? (demoState.speed ? ` · demo at ${demoState.speed}×` : " · demo, time stopped") : "";
+  return `${timeOfDay(fleet.at_s)} · tick ${fleet.tick}${standby}${speed}`;
+}
+
+async function firstService() {
+  const mine = picking;
+  const found = await get("/api/services?limit=1").catch(() => null);
+  if (found?.services.length && mine === picking && !key) {
+    // Not in the address: whoever shares the link then shares the page, not an accident.
+    await pick(found.services[0].key);
+  }
+}
+
+function show(service) {
+  showWhy(service);
+  plots.show(service, history);
+  byId("service").setAttribute("aria-busy", "false");
+  document.title = `${service.name}: ${service.planned} replicas – Inference Autoscaler`;
+}
+
+/** Adds what is newer; what came twice (after a reconnect) is left out. */
+function append(newer) {
+  if (!history) { history = newer; return; }
+  const last = history.times_s[history.times_s.length - 1] ?? -Infinity;
+  newer.times_s.forEach((time, index) => {
+    if (time <= last) return;
+    history.times_s.push(time);
+    for (const [name, values] of Object.entries(newer.columns)) history.columns[name].push(values[index]);
+  });
+  const surplus = history.times_s.length - KEPT_POINTS;
+  if (surplus > 0) {
+    history.times_s.splice(0, surplus);
+    for (const values of Object.values(history.columns)) values.splice(0, surplus);
+  }
+}
+
+function onState(state, retryS) {
+  byId("live").dataset.state = state;
+  const lost = byId("lost");
+  if (state === "lost") {
+    setText(byId("live-words"), "Not connected");
+    setText(lost, `Connection lost. What you see is from the last tick that arrived; trying again in ${Math.round(retryS)} s.`);
+    lost.hidden = false;
+  } else if (state === "live") {
+    lost.hidden = true;
+  }
+}
+
+let problemWords = "";
+function problems(fleet) {
+  const words = [...fleet.problems];
+  if (fleet.paused) words.unshift(`Scaling is paused for the whole cluster${fleet.paused.reason ? `: ${fleet.paused.reason}` : ""}.`);
+  const text = words.join(" · ");
+  if (text !== problemWords) { problemWords = text; notice(text); }
+}
+
+function notice(text) {
+  const box = byId("notices");
+  box.hidden = !text;
+  setText(box, text);
+}
+
+function ended(state) {
+  connection.end();
+  byId("ended").hidden = false;
+  setText(byId("ended-words"), state.summary ?? "");
+  byId("live").dataset.state = "ended";
+  setTimeout(() => setText(byId("live-words"), "The demo has ended"));
+  byId("lost").hidden = true;
+}
+
+function keyOfHash() {
+  const parts = location.hash.replace(/^#\//, "").split("/");
+  return location.hash.startsWith("#/") && parts.length === 2 ? parts.map(decodeURIComponent).join("/") : null;
+}
+
+function hashOf(picked) {
+  return `#/${picked.split("/").map(encodeURIComponent).join("/")}`;
+}
