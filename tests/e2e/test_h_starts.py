@@ -1,0 +1,36 @@
+"""Story h: starts that take far longer than a tick, and a full cluster: no runaway, and Pending replicas are named with what is short."""
+
+from __future__ import annotations
+
+from tests.e2e.world import World, autoscaler, deployment
+
+
+async def test_h_long_starts_do_not_run_away(world: World) -> None:
+    # The queue grows for as long as no help arrives: a policy that looks at it alone would double again and again.
+    on_queue = [{"name": "target", "params": {"signal": "queue", "target": 2}}]
+    await world.apply(deployment("llama", 2, ready_after_ms=12_000), autoscaler("llama", policies=on_queue, maxReplicas=32))
+    await world.until_ready("llama", 2)
+    async with world.controller("story-h-long-starts"), world.traffic("llama", lambda _at_s: 6.4) as traffic:
+        item = await world.until_status(
+            "llama",
+            lambda item: any(limit["name"] == "StartingReplicas" for limit in item["status"].get("limits", [])),
+            timeout_s=60,
+        )
+        limit = next(limit for limit in item["status"]["limits"] if limit["name"] == "StartingReplicas")
+        assert "still starting" in limit["why"]
+        highest = max([await world.replicas("llama"), item["status"]["currentReplicas"]])
+        assert highest <= 2 * (6.4 + max(m.queue for m in traffic.history) / 30) / 1.6 + 1
+        await world.until_status("llama", lambda item: item["status"]["readyReplicas"] >= 4, timeout_s=60)
+
+
+async def test_h_a_full_cluster_is_named_with_the_resource_that_is_short(world: World) -> None:
+    await world.apply(
+        deployment("llama", 2, gpus=8),
+        autoscaler("llama", acceleratorsPerReplica=8, leadTime={"replica": "3s", "node": "0s"}),
+    )
+    await world.until_ready("llama", 2)
+    async with world.controller("story-h-full"), world.traffic("llama", lambda _at_s: 9.6):
+        item = await world.until_condition("llama", "Ready", "False", "Unschedulable", timeout_s=60)
+        message = next(c["message"] for c in item["status"]["conditions"] if c["type"] == "Ready")
+        assert "nvidia.com/gpu" in message
+        assert item["status"]["startingReplicas"] >= 1
