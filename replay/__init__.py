@@ -1,1 +1,1 @@
-"""Autoscaler for GPU inference services on Kubernetes."""
+"""Replay: the controller's own decision code on recorded traffic, over a simulated service."""

@@ -1,0 +1,72 @@
+"""What goes wrong, from the scenario file or by a click in the demo. Times are seconds from the trace's start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from autoscaler.spec import duration_s
+from replay.scenario import FaultWindow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """kind: as in scenario.FaultWindow. row: the service, None for all. until_s may be infinite."""
+
+    kind: str
+    from_s: float
+    until_s: float
+    factor: float = 1.0
+    share: float = 0.0
+    row: int | None = None
+
+    def holds(self, at_s: float, row: int | None = None) -> bool:
+        return self.from_s <= at_s < self.until_s and (self.row is None or row is None or self.row == row)
+
+
+def scenario_fault(window: FaultWindow, row_of: Mapping[str, int]) -> Fault:
+    """Raises KeyError for a service that isn't there."""
+    from_s = duration_s(window.at)
+    return Fault(
+        kind=window.kind,
+        from_s=from_s,
+        until_s=from_s + duration_s(window.lasts),
+        factor=window.factor,
+        share=window.share,
+        row=row_of[window.service] if window.service else None,
+    )
+
+
+class Faults:
+    """The faults in force. rng draws which starts fail."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self.known: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        self.known.append(fault)
+
+    def end(self, kind: str, at_s: float) -> None:
+        """Ends every fault of a kind that holds now."""
+        self.known = [fault for fault in self.known if fault.kind != kind or not fault.holds(at_s)]
+
+    def holds(self, kind: str, at_s: float, row: int | None = None) -> bool:
+        return any(fault.kind == kind and fault.holds(at_s, row) for fault in self.known)
+
+    def start_s(self, usual_s: int, at_s: float, row: int) -> int:
+        """How long a start that begins now takes, in whole seconds."""
+        for fault in self.known:
+            if fault.kind == "SlowStarts" and fault.holds(at_s, row):
+                usual_s = math.ceil(usual_s * fault.factor)
+        return usual_s
+
+    def failed(self, count: int, at_s: float, row: int) -> int:
+        """How many of `count` starts that would be ready now have failed."""
+        for fault in self.known:
+            if fault.kind == "FailedStarts" and fault.holds(at_s, row):
+                return int(self._rng.binomial(count, fault.share))
+        return 0

@@ -1,0 +1,136 @@
+"""One pool of simulated nodes. Slots are counted, not placed: nodes needed = slots held ÷ slots per node, rounded up."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Cohort:
+    """Replicas of one service that were created together and are not ready. begun: they have a slot on a ready node and are starting.
+    A cancelled cohort has count 0 and stays where it lies until it is met."""
+
+    row: int
+    count: int
+    created_s: int
+    begun: bool = False
+    begun_s: int = 0
+
+
+@dataclass(slots=True)
+class Request:
+    """Nodes requested together, not ready."""
+
+    count: int
+    asked_s: int
+
+
+class Pool:
+    """A pool's nodes and slots.
+
+    held: slots of all replicas (starting, ready, draining, and those that wait for a node). used: the part of it on ready nodes.
+    headroom: slots to hold beyond the replicas. fixed: the count that a plan set, None where the rule (600 s spare) rules.
+    """
+
+    __slots__ = (
+        "_node_s",
+        "_touched_s",
+        "coming",
+        "fixed",
+        "headroom",
+        "held",
+        "max_nodes",
+        "min_nodes",
+        "name",
+        "ready",
+        "requests",
+        "slots",
+        "spare_since_s",
+        "used",
+        "waiting",
+    )
+
+    def __init__(self, name: str, slots: int, min_nodes: int = 0, max_nodes: int | None = None) -> None:
+        self.name = name
+        self.slots = slots
+        self.min_nodes = min_nodes
+        self.max_nodes = max_nodes
+        self.ready = 0
+        self.coming = 0
+        self.held = 0
+        self.used = 0
+        self.headroom = 0
+        self.fixed: int | None = None
+        self.spare_since_s: int | None = None
+        self.requests: list[Request] = []
+        self.waiting: deque[Cohort] = deque()
+        self._node_s = 0.0
+        self._touched_s = 0
+
+    @property
+    def total(self) -> int:
+        return self.ready + self.coming
+
+    def needed(self) -> int:
+        """Nodes for all slots held and the headroom, by the rule."""
+        return max(-(-(self.held + self.headroom) // self.slots), self.min_nodes)
+
+    def wanted(self) -> int:
+        """Nodes to have now: what the plan says (but none with replicas on it goes), or what is needed, within the pool's size."""
+        if self.fixed is not None:
+            return max(self.fixed, -(-self.used // self.slots))
+        needed = self.needed()
+        return needed if self.max_nodes is None else min(needed, self.max_nodes)
+
+    def node_s(self, at_s: int) -> float:
+        """Node-seconds until at_s, from the request of each node."""
+        return self._node_s + self.total * (at_s - self._touched_s)
+
+    def touch(self, at_s: int) -> None:
+        """Before the number of nodes changes."""
+        self._node_s += self.total * (at_s - self._touched_s)
+        self._touched_s = at_s
+
+    def request(self, count: int, at_s: int) -> Request:
+        self.touch(at_s)
+        self.coming += count
+        request = Request(count, at_s)
+        self.requests.append(request)
+        return request
+
+    def arrive(self, request: Request, at_s: int) -> bool:
+        """The request's nodes are ready; False where all of them were cancelled."""
+        if request.count == 0:
+            return False
+        self.touch(at_s)
+        self.coming -= request.count
+        self.ready += request.count
+        self.requests.remove(request)
+        return True
+
+    def release(self, count: int, at_s: int) -> None:
+        """Gives up nodes: first those that have not come yet, the latest requests first."""
+        self.touch(at_s)
+        while count and self.requests:
+            last = self.requests[-1]
+            cut = min(count, last.count)
+            last.count -= cut
+            self.coming -= cut
+            count -= cut
+            if last.count == 0:
+                self.requests.pop()
+        self.ready -= count
+
+    def spare_to_release(self, at_s: int, spare_s: int) -> int:
+        """How many nodes go now by the rule; to be asked every check."""
+        spare = self.total - self.needed()
+        if self.fixed is not None or spare <= 0:
+            self.spare_since_s = None
+            return 0
+        if self.spare_since_s is None:
+            self.spare_since_s = at_s
+        if at_s - self.spare_since_s < spare_s:
+            return 0
+        self.spare_since_s = None
+        return spare

@@ -1,0 +1,139 @@
+"""The controller's ports over a plant: it sees scrapes, scales replicas and sizes pools as it would in a cluster, one file for all three."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from autoscaler.core.model import Bools, Fleet, Floats, Ints, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn
+from autoscaler.core.signals import UNKNOWN
+from replay.plant.fluid import FluidPlant
+from replay.plant.signals import Scrape, signal
+
+
+class PlantMetrics:
+    """A MetricSource. start_s: Unix time of the plant's second 0. A decision sees a scrape that is `late` scrapes old, as through a
+    Prometheus that has not got the latest one yet; when nothing new is scraped, values get old and then unknown."""
+
+    def __init__(self, plant: FluidPlant, specs: Sequence[ScalingSpec], start_s: float) -> None:
+        n = len(specs)
+        self._plant = plant
+        self._start_s = start_s
+        self._stale_s: Floats = np.array([spec.stale_after_s for spec in specs])
+        self._freshest_stale_s = float(self._stale_s.min(initial=np.inf))
+        self._ages: dict[float, Floats] = {}
+        self._nothing = SignalColumn(
+            values=np.full(n, np.nan), age_s=np.full(n, np.inf), state=np.full(n, UNKNOWN, dtype=np.int8)
+        )
+
+    async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:
+        plant = self._plant
+        now_s = at_s - self._start_s
+        seen = self._seen()
+        if seen is None or (plant.faults.known and plant.faults.holds("MetricsOutage", now_s)):
+            words = "the metric source does not answer" if seen is not None else "nothing was scraped yet"
+            return Readings(at_s=at_s, signals=dict.fromkeys(wanted, self._nothing), why=lambda _signal, _row: words)
+        age_s = now_s - seen.at_s
+        if age_s > self._freshest_stale_s:
+            return self._stale(seen, wanted, at_s, age_s)
+        ages = self._ages.get(age_s)
+        if ages is None:
+            ages = self._ages[age_s] = np.full(len(fleet), age_s)
+        columns = {}
+        for name in wanted:
+            values, state = signal(name, seen, plant.replica)
+            columns[name] = SignalColumn(values=values, age_s=ages, state=state)
+        return Readings(at_s=at_s, signals=columns)
+
+    def _seen(self) -> Scrape | None:
+        scrapes = self._plant.scrapes
+        return scrapes[0] if len(scrapes) == scrapes.maxlen else None
+
+    def _stale(self, seen: Scrape, wanted: Mapping[str, Sequence[int]], at_s: float, age_s: float) -> Readings:
+        stale: Bools = age_s > self._stale_s
+        columns = {}
+        for name in wanted:
+            values, state = signal(name, seen, self._plant.replica)
+            columns[name] = SignalColumn(
+                values=np.where(stale, np.nan, values),
+                age_s=np.full(len(stale), age_s),
+                state=np.where(stale, UNKNOWN, state).astype(np.int8),
+            )
+        return Readings(
+            at_s=at_s, signals=columns, why=lambda _signal, row: f"last scraped {age_s:.0f} s ago" if stale[row] else ""
+        )
+
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
+        return []  # a trace has no past before its start
+
+
+class PlantCluster:
+    """A Cluster whose replicas are the plant's. The fleet object stays the same while nothing changes."""
+
+    def __init__(self, plant: FluidPlant, specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], start_s: float) -> None:
+        n = len(specs)
+        self._plant = plant
+        self._specs = tuple(specs)
+        self._pools = tuple(pools)
+        self._start_s = start_s
+        self._fleet: Fleet | None = None
+        self._seen = -1
+        self._nobody_elses: Bools = np.zeros(n, dtype=np.bool_)
+        self._nothing = Outcome(written=np.zeros(n, dtype=np.int8))
+        self._headroom: Ints = np.zeros(n, dtype=np.int64)
+        self._last_headroom: Ints | None = None
+
+    async def observe(self, at_s: float) -> Fleet:
+        life = self._plant.life
+        if self._fleet is None or self._seen != life.changes:
+            self._seen = life.changes
+            self._fleet = Fleet(
+                revision=1,
+                specs=self._specs,
+                current=life.current.copy(),
+                ready=life.ready.astype(np.int64),
+                starting=life.starting.copy(),
+                draining=life.draining.copy(),
+                lead_time_s=life.lead_time_s,
+                node_lead_time_s=life.node_lead_time_s,
+                hands_off=self._nobody_elses,
+                pools=self._pools,
+            )
+        return self._fleet
+
+    async def act(self, fleet: Fleet, plan: Plan, deadline_s: float) -> Outcome:
+        plant = self._plant
+        life = plant.life
+        outcome = self._nothing
+        if plan.headroom is not self._last_headroom:
+            self._last_headroom = plan.headroom
+            for row in np.flatnonzero(plan.headroom != self._headroom).tolist():
+                life.set_headroom(row, int(plan.headroom[row]), plant.now_s)
+            self._headroom = plan.headroom.copy()
+        if np.count_nonzero(plan.act):
+            for row in np.flatnonzero(plan.act).tolist():
+                life.set_replicas(row, int(plan.replicas[row]), plant.now_s)
+            outcome = Outcome(written=plan.act.astype(np.int8))
+        return outcome
+
+
+class PlantNodePools:
+    """A NodePools over the plant's pools, by name; for scenarios where the plan owns the node counts."""
+
+    def __init__(self, plant: FluidPlant) -> None:
+        self._plant = plant
+        self._number = {pool.name: number for number, pool in enumerate(plant.life.pools)}
+
+    async def observe(self) -> Mapping[str, int]:
+        return {pool.name: pool.total for pool in self._plant.life.pools}
+
+    async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
+        errors = {}
+        for name, nodes in plan.nodes.items():
+            number = self._number.get(name)
+            if number is None:
+                errors[name] = "no service of the replay runs on this pool"
+            else:
+                self._plant.life.set_nodes(number, nodes, self._plant.now_s)
+        return errors

@@ -1,0 +1,139 @@
+"""One replay: the controller's own tick on a manual clock, over a plant that lives through a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoscaler import spec
+from autoscaler.clock import ManualClock
+from autoscaler.controller import Controller
+from autoscaler.core.model import Floats, PolicyRef, ScalingSpec
+from autoscaler.core.policy import PolicyType
+from autoscaler.errors import UsageError
+from autoscaler.ports import Reporter
+from replay.ledger import Ledger
+from replay.plugins import installed, policy_text
+from replay.recording import RecordFile
+from replay.scenario import Scenario, whole_s
+from replay.score import fleet_score
+from replay.traces.demand import arrivals
+from replay.traces.series import CountSeries
+from replay.world import World, build_world, node_pools, services
+
+Progress = Callable[[float], None]
+"""Told now and then which share of the run is done."""
+_PROGRESS_TICKS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A finished replay. score: as score.json. ledger: its ticks."""
+
+    score: dict[str, Any]
+    world: World
+    ledger: Ledger
+
+
+def run_replay(
+    manifests: Sequence[spec.Manifest],
+    scenario: Scenario,
+    trace: CountSeries,
+    *,
+    policy: PolicyRef | None = None,
+    policies: dict[str, PolicyType] | None = None,
+    records: Path | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Replays a trace; every service of the manifests gets all of it, scaled to its own replicas.
+
+    policy: instead of the manifests' own. policies: what may be named; the installed ones where left out. records: a file to write
+    TickRecords to. Raises UsageError where manifests, scenario and trace don't fit.
+    """
+    specs = services(manifests, policy)
+    demand = demand_of(specs, scenario, trace)
+    world = build_world(specs, node_pools(manifests), scenario, demand)
+    named = {ref.name for one in specs for ref in one.policies}
+    with RecordFile(records, seed=scenario.seed) as recorder:
+        return play(
+            world,
+            scenario,
+            policies=installed(named) if policies is None else policies,
+            trace=trace.name,
+            policy="" if policy is None else policy_text(policy),
+            recorder=recorder,
+            progress=progress,
+        )
+
+
+def demand_of(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeries) -> Floats:
+    """(n, T): the trace for every service; services with the same capacity share the very numbers (a view, no copies)."""
+    capacities = sorted({one.capacity.per_s for one in specs}, key=lambda value: (value != value, value))
+    made = {capacity: arrivals(trace, scenario, capacity) for capacity in capacities}
+    if len(made) == 1:
+        (only,) = made.values()
+        return np.broadcast_to(only, (len(specs), len(only)))
+    return np.stack([made[one.capacity.per_s] for one in specs])
+
+
+def play(
+    world: World,
+    scenario: Scenario,
+    *,
+    policies: dict[str, PolicyType],
+    trace: str = "",
+    policy: str = "",
+    recorder: RecordFile | None = None,
+    keep_rows: bool = True,
+    progress: Progress | None = None,
+) -> Result:
+    """Runs the controller over a world from its start to its end, and scores it."""
+    interval_s = whole_s(scenario.interval)
+    plant = world.plant
+    began_s = time.perf_counter()
+    ledger = Ledger(plant, -(-plant.end_s // interval_s), world.start_s + plant.settings.warmup_s, keep_rows=keep_rows)
+    clock = ManualClock(world.start_s)
+    reporters: list[Reporter] = [ledger]
+    if recorder is not None and recorder.wanted:
+        reporters.append(recorder)
+    controller = Controller(
+        clock=clock,
+        metrics=world.metrics,
+        cluster=world.cluster,
+        node_pools=world.node_pools,
+        policies=policies,
+        reporters=reporters,
+        interval_s=float(interval_s),
+        seed=scenario.seed,
+    )
+    if recorder is not None:
+        recorder.of(controller)
+    asyncio.run(_run(controller, world, clock, interval_s, progress))
+    if controller.reporter_failures:
+        raise RuntimeError(f"{controller.reporter_failures} ticks could not be noted; see the log")
+    wall_s = time.perf_counter() - began_s
+    score = fleet_score(world, ledger, trace=trace, policy=policy, wall_s=wall_s)
+    return Result(score=score, world=world, ledger=ledger)
+
+
+async def _run(controller: Controller, world: World, clock: ManualClock, interval_s: int, progress: Progress | None) -> None:
+    plant = world.plant
+    for number, at_s in enumerate(range(0, plant.end_s, interval_s)):
+        plant.advance_to(at_s)
+        clock.advance_to(world.start_s + at_s)
+        tick = await controller.tick()
+        if number == 0 and controller.engine.faults:
+            raise UsageError(next(iter(controller.engine.faults.values())))
+        if tick.problems and number == 0:
+            raise UsageError(tick.problems[0])
+        if progress is not None and number % _PROGRESS_TICKS == 0:
+            progress(at_s / plant.end_s)
+    plant.advance_to(plant.end_s)
+    if progress is not None:
+        progress(1.0)

@@ -1,0 +1,212 @@
+"""The scenario: all that a replay needs to know beside the manifest and the trace. A YAML file, or ``--set scenario.PATH=VALUE``.
+
+What is not written has the value of the standard scenario, so that an empty file is the standard scenario. Field names are
+Kubernetes' spelling (camelCase), durations and moments are written as in a manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from autoscaler.errors import Fault, InvalidManifest, OutsideError, UsageError
+from autoscaler.overrides import override
+from autoscaler.schema import schema_of
+from autoscaler.spec import Base, Duration, Moment, duration_s, moment_s
+from autoscaler.structure import check, dotted, shown
+from autoscaler.yaml_tree import Document, documents
+
+Ratio = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Scale(Base):
+    """How the trace is scaled to the service: its `quantile` minute is what `replicas` replicas sustain; or a fixed factor."""
+
+    mode: Annotated[
+        Literal["Peak", "Factor"],
+        Meta(description="Peak: the trace's quantile minute needs `replicas` replicas. Factor: rates times `factor`."),
+    ] = "Peak"
+    replicas: Annotated[float, Meta(gt=0, le=1e6, description="Replicas that the peak minute needs (mode Peak).")] = 40.0
+    quantile: Annotated[Ratio, Meta(description="Which minute is the peak minute (mode Peak).")] = 0.999
+    factor: Annotated[float, Meta(gt=0, le=1e9, description="Multiplier of all rates (mode Factor).")] = 1.0
+
+
+class Replicas(Base):
+    """How replicas come and go."""
+
+    initial: Annotated[int, Meta(ge=0, le=100000, description="Ready replicas at the start.")] = 10
+    start: Annotated[Duration, Meta(description="From a slot on a ready node to ready: scheduling, image, model load.")] = "120s"
+    drain: Annotated[Duration, Meta(description="How long a removed replica still holds its slot.")] = "20s"
+
+
+class Nodes(Base):
+    """How nodes come and go."""
+
+    start: Annotated[Duration, Meta(description="From the request of a node until it is ready.")] = "180s"
+    slots: Annotated[int, Meta(ge=1, le=1024, description="Accelerators per node, where the manifest names no pool.")] = 8
+    spare: Annotated[Duration, Meta(description="Spare nodes go once some were spare for so long without a break.")] = "600s"
+    check: Annotated[Duration, Meta(description="How often that is looked at.")] = "15s"
+    owner: Annotated[
+        Literal["Rule", "Plan"],
+        Meta(
+            description="Rule: a node comes when slots are short and goes when spare. Plan: the controller's plan sets the count."
+        ),
+    ] = "Rule"
+
+
+class Metrics(Base):
+    """What the controller sees of the plant."""
+
+    period: Annotated[Duration, Meta(description="Between two scrapes.")] = "15s"
+    window: Annotated[Duration, Meta(description="Rates and utilization are means over this (a multiple of the period).")] = "15s"
+    late: Annotated[
+        int, Meta(ge=0, le=1000, description="A decision sees the scrape that is so many scrapes before the latest one.")
+    ] = 1
+
+
+class FaultWindow(Base):
+    """Something that goes wrong for a while."""
+
+    kind: Annotated[
+        Literal["Surge", "MetricsOutage", "ScrapeGap", "SlowStarts", "FailedStarts"],
+        Meta(
+            description=(
+                "Surge: demand × factor. MetricsOutage: the source is dead, all is unknown at once. ScrapeGap: nothing new is scraped, so "
+                "values get old. SlowStarts: start times × factor. FailedStarts: this share of the starts fails and begins anew."
+            )
+        ),
+    ]
+    at: Annotated[Duration, Meta(description="When it begins, from the trace's start.")]
+    lasts: Annotated[Duration, Meta(description="For how long.")] = "10m"
+    factor: Annotated[float, Meta(gt=0, le=1000, description="Multiplier (Surge, SlowStarts).")] = 3.0
+    share: Annotated[Ratio, Meta(description="Share of the starts that fail (FailedStarts).")] = 0.5
+    service: Annotated[str, Meta(max_length=512, description="namespace/name; all services where left out.")] = ""
+
+
+class Scenario(Base):
+    """A replay's setting. Defaults are the standard scenario."""
+
+    plant: Annotated[Literal["fluid", "requests"], Meta(description="How the service is simulated.")] = "fluid"
+    start: Annotated[Moment, Meta(description="The moment (RFC 3339) of the trace's start, for schedules and seasons.")] = (
+        "2024-01-01T00:00:00Z"
+    )
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Seeds the drawn noise, the faults and the policies.")] = 0
+    warmup: Annotated[Duration, Meta(description="Not scored, from the trace's start.")] = "0s"
+    length: Annotated[Duration | None, Meta(description="Only this much of the trace, from its start.")] = None
+    noise: Annotated[bool, Meta(description="Draw arrivals (Poisson) from rates that were smoothed or interpolated.")] = True
+    smoothing: Annotated[
+        Duration | None, Meta(description="Centred mean of the minute counts over this, for traces of few requests.")
+    ] = None
+    interval: Annotated[Duration, Meta(description="Between two decisions.")] = "15s"
+    scale: Annotated[Scale, Meta(description="How the trace is scaled to the service.")] = msgspec.field(default_factory=Scale)
+    replicas: Annotated[Replicas, Meta(description="How replicas come and go.")] = msgspec.field(default_factory=Replicas)
+    nodes: Annotated[Nodes, Meta(description="How nodes come and go.")] = msgspec.field(default_factory=Nodes)
+    metrics: Annotated[Metrics, Meta(description="What the controller sees.")] = msgspec.field(default_factory=Metrics)
+    faults: Annotated[list[FaultWindow], Meta(max_length=1000, description="What goes wrong when.")] = msgspec.field(
+        default_factory=list
+    )
+
+
+_WHOLE_SECONDS: Final = (
+    "interval",
+    "replicas.start",
+    "replicas.drain",
+    "nodes.start",
+    "nodes.spare",
+    "nodes.check",
+    "metrics.period",
+    "metrics.window",
+    "warmup",
+    "length",
+)
+_NOT_ZERO: Final = ("interval", "nodes.check", "metrics.period", "metrics.window", "length")
+
+
+def whole_s(text: str) -> int:
+    """A duration in whole seconds, as the plant's clock steps. Durations of a valid scenario are whole."""
+    return round(duration_s(text))
+
+
+def start_unix_s(scenario: Scenario) -> float:
+    return moment_s(scenario.start)
+
+
+def load_scenario(source: FilePath | None, overrides: Mapping[str, str] | None = None) -> Scenario:
+    """The scenario of a file (None: the standard one), with overrides by dotted path below its root (without ``scenario.``).
+
+    Raises InvalidManifest with every fault, UsageError for a file or path that doesn't exist, OutsideError for a file that can't be read.
+    """
+    name = "standard scenario" if source is None else str(source)
+    document, faults = _document(name, "" if source is None else _text(source))
+    tree: dict[str, Any] = document.tree if isinstance(document.tree, dict) else {}
+    if document.tree is not None and not isinstance(document.tree, dict):
+        faults.append(_fault(name, 1, "", document.tree, "a mapping is expected"))
+    schema = schema_of(Scenario)
+    set_paths = {override(tree, path, text, schema): f"{path}={text}" for path, text in (overrides or {}).items()}
+
+    def flaw(path: tuple[str | int, ...], value: Any, message: str) -> None:
+        for set_path, setting in set_paths.items():
+            if path[: len(set_path)] == set_path:
+                faults.append(_fault(f"--set scenario.{setting}", 0, dotted(path), value, message))
+                return
+        faults.append(_fault(name, document.line_of(path), dotted(path), value, message))
+
+    whole, flaws = check(schema, tree)
+    for found in flaws:
+        flaw(found.path, found.value, found.message)
+    if not faults:
+        scenario = msgspec.convert(whole, Scenario)
+        for path, value, message in _beyond_schema(scenario, whole):
+            flaw(path, value, message)
+    if faults:
+        raise InvalidManifest(faults)
+    return scenario
+
+
+def _beyond_schema(scenario: Scenario, tree: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], Any, str]]:
+    """Flaws that no schema can say: (path, value, message)."""
+    flaws: list[tuple[tuple[str | int, ...], Any, str]] = []
+    for dotted_path in _WHOLE_SECONDS:
+        path = tuple(dotted_path.split("."))
+        text: Any = tree
+        for step in path:
+            text = text.get(step) if isinstance(text, Mapping) else None
+        if text is None:
+            continue
+        seconds = duration_s(text)
+        if seconds != int(seconds):
+            flaws.append((path, text, "whole seconds are allowed: the plant steps by one second"))
+        elif seconds == 0 and dotted_path in _NOT_ZERO:
+            flaws.append((path, text, "more than 0s is allowed"))
+    if not flaws and whole_s(scenario.metrics.window) % whole_s(scenario.metrics.period):
+        flaws.append(
+            (("metrics", "window"), scenario.metrics.window, f"a multiple of period ({scenario.metrics.period}) is allowed")
+        )
+    return flaws
+
+
+def _text(path: FilePath) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
+        raise UsageError(f"{path}: no such file") from None
+    except UnicodeDecodeError as fault:
+        raise InvalidManifest([_fault(str(path), 0, "", "", f"not UTF-8 text (byte {fault.start})")]) from None
+    except OSError as fault:
+        raise OutsideError(f"{path}: {fault.strerror}") from None
+
+
+def _document(name: str, text: str) -> tuple[Document, list[Fault]]:
+    found = list(documents(text)) or [Document()]
+    faults = [_fault(name, p.line, dotted(p.path), p.value, p.message) for document in found for p in document.problems]
+    if len(found) > 1 and not faults:
+        faults.append(_fault(name, found[1].line, "", "", "one document is expected"))
+    return found[0], faults
+
+
+def _fault(file: str, line: int, path: str, value: Any, message: str) -> Fault:
+    return Fault(file=file, line=line, object="Scenario", path=path, value=shown(value), message=message)

@@ -1,0 +1,144 @@
+"""The score of a replay: what it cost, what it promised, what it kept. One JSON object; docs/replay.md explains the fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from autoscaler.core.model import Floats
+from replay.ledger import Ledger
+from replay.plant.waits import attained_ratio, wait_quantile_s
+from replay.world import World, allowed_waits_s
+
+SCHEMA: Final = 1
+_HOUR_S: Final = 3600.0
+
+
+def fleet_score(world: World, ledger: Ledger, *, trace: str, policy: str, wall_s: float) -> dict[str, Any]:
+    """The score of all services together, each service's own under ``services``.
+
+    Together: requests and hours are sums, waits and attainment are over all requests, each judged by its own service's promise, and the
+    promise is the mean weighted with requests.
+    """
+    plant = world.plant
+    counts = plant.wait_counts()
+    replica_h, pool_h = plant.replica_s() / _HOUR_S, plant.node_s() / _HOUR_S
+    evaluated_s = float(plant.now_s - plant.settings.warmup_s)
+    common = {
+        "evaluated_s": evaluated_s,
+        "warmup_s": float(plant.settings.warmup_s),
+        "optimum": None,
+        "cost_ratio": None,
+        "forecast": None,
+        "ticks": ledger.ticks,
+        "wall_s": round(wall_s, 3),
+    }
+    pool_of = plant.life.pool_of
+    prices = {pool.name: pool.cost_per_hour for pool in world.pools}
+    # A pool that several services share is shared out among them by their replicas' accelerators.
+    weights = np.array([spec.accelerators_per_replica for spec in world.specs]) * replica_h
+    share = np.array([_share(weights, pool_of, row) for row in range(len(world.specs))])
+    rows = []
+    for row, spec in enumerate(world.specs):
+        pool = plant.life.pools[pool_of[row]]
+        node_h = float(pool_h[pool_of[row]] * share[row])
+        rows.append(
+            _score(
+                trace=trace,
+                policy=policy or _policies(world, row),
+                promised=spec.objective.promised_ratio,
+                attained=attained_ratio(counts[row], float(allowed_waits_s([spec])[0])),
+                counts=counts[row],
+                replica_h=float(replica_h[row]),
+                accelerator_h=float(weights[row]),
+                node_h=node_h,
+                node_slot_h=node_h * pool.slots,
+                cost=node_h * prices[pool.name] if prices.get(pool.name) else None,
+                actions=int(ledger.actions[row]),
+                blind=int(ledger.blind_scale_downs[row]),
+                common=common,
+            )
+        )
+    named = {spec.key: score for spec, score in zip(world.specs, rows, strict=True)}
+    if len(rows) == 1:
+        return {**rows[0], "services": named}
+    requests = np.array([row["requests"] for row in rows])
+    total = requests.sum()
+    mean = requests / total if total > 0 else np.full(len(rows), 1 / len(rows))
+    costs = [row["cost"] for row in rows if row["cost"] is not None]
+    return {
+        **_score(
+            trace=trace,
+            policy=policy or ", ".join(sorted({row["policy"] for row in rows})),
+            promised=float(mean @ [row["promised_ratio"] for row in rows]),
+            attained=float(mean @ [row["attained_ratio"] for row in rows]),
+            counts=_summed(counts),
+            replica_h=float(replica_h.sum()),
+            accelerator_h=float(weights.sum()),
+            node_h=float(pool_h.sum()),
+            node_slot_h=float(sum(hours * pool.slots for hours, pool in zip(pool_h, plant.life.pools, strict=True))),
+            cost=sum(costs) if costs else None,
+            actions=int(ledger.actions.sum()),
+            blind=int(ledger.blind_scale_downs.sum()),
+            common=common,
+        ),
+        "services": named,
+    }
+
+
+def _score(
+    *,
+    trace: str,
+    policy: str,
+    promised: float,
+    attained: float,
+    counts: Floats,
+    replica_h: float,
+    accelerator_h: float,
+    node_h: float,
+    node_slot_h: float,
+    cost: float | None,
+    actions: int,
+    blind: int,
+    common: dict[str, Any],
+) -> dict[str, Any]:
+    evaluated_h = common["evaluated_s"] / _HOUR_S
+    return {
+        "schema": SCHEMA,
+        "trace": trace,
+        "policy": policy,
+        "promised_ratio": round(promised, 9),
+        "attained_ratio": round(attained, 9),
+        "requests": round(float(counts.sum()), 3),
+        "wait_s": {name: wait_quantile_s(counts, q) for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))},
+        "replica_hours": round(replica_h, 6),
+        "accelerator_hours": round(accelerator_h, 6),
+        "node_hours": round(node_h, 6),
+        "node_slot_hours": round(node_slot_h, 6),
+        "cost": None if cost is None else round(cost, 6),
+        "actions": actions,
+        "actions_per_h": round(actions / evaluated_h, 6) if evaluated_h else 0.0,
+        "blind_scale_downs": blind,
+        **common,
+    }
+
+
+def _share(weights: Floats, pool_of: Sequence[int], row: int) -> float:
+    together = [other for other, pool in enumerate(pool_of) if pool == pool_of[row]]
+    total = float(weights[together].sum())
+    return float(weights[row]) / total if total > 0 else 1.0 / len(together)
+
+
+def _summed(counts: Sequence[Floats]) -> Floats:
+    total = np.zeros(max(map(len, counts)))
+    for one in counts:
+        total[: len(one)] += one
+    return total
+
+
+def _policies(world: World, row: int) -> str:
+    from replay.plugins import policy_text
+
+    return " + ".join(policy_text(ref) for ref in world.specs[row].policies)

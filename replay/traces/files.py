@@ -1,0 +1,61 @@
+"""Opening trace files: plain, gzip or Zstandard, as a stream of lines, with faults of the outside told apart from faults of the content."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from autoscaler.errors import AutoscalerError, OutsideError, UsageError
+
+
+class TraceError(AutoscalerError):
+    """A trace that can't be used: file, line, value, what is allowed."""
+
+    exit_code = 1
+
+    def __init__(self, path: Path | str, line: int, message: str) -> None:
+        super().__init__(f"{path}:{line}: {message}" if line else f"{path}: {message}")
+        self.line = line
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """The file's text, unpacked by its ending (.gz, .zst). Raises UsageError, OutsideError, TraceError (not text, not packed)."""
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
+                yield cast(IO[str], file)
+        elif path.suffix == ".zst":
+            import zstandard
+
+            try:
+                with path.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as stream:
+                    yield io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+            except zstandard.ZstdError as fault:
+                raise TraceError(path, 0, f"is not a whole Zstandard file ({fault})") from None
+        else:
+            with path.open("r", encoding="utf-8-sig", newline="") as file:
+                yield file
+    except (FileNotFoundError, IsADirectoryError):
+        raise UsageError(f"{path}: no such file") from None
+    except (gzip.BadGzipFile, zlib.error, EOFError) as fault:
+        raise TraceError(path, 0, f"is not a whole gzip file ({fault})") from None
+    except UnicodeDecodeError as fault:
+        raise TraceError(path, 0, f"is not UTF-8 text (byte {fault.start}: {fault.reason})") from None
+    except OSError as fault:
+        raise OutsideError(f"{path}: {fault.strerror or fault}") from None
+
+
+def plain_name(path: Path) -> str:
+    """The file's name without packing: ``a.csv.gz`` → ``a.csv``."""
+    return path.name.removesuffix(".gz").removesuffix(".zst")
+
+
+def trace_name(path: Path) -> str:
+    """What scores call a trace: its file's name without endings."""
+    return plain_name(path).rsplit(".", 1)[0]

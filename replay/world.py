@@ -1,0 +1,135 @@
+"""From manifests, scenario and traces to a plant with the controller's ports on it. What ``replay run`` and ``autoscaler demo`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autoscaler import spec
+from autoscaler.compiled import pool_spec, scaling_spec
+from autoscaler.core.capacity import service_s
+from autoscaler.core.model import Floats, PolicyRef, PoolSpec, ScalingSpec
+from autoscaler.errors import UsageError
+from replay.plant.faults import Faults, scenario_fault
+from replay.plant.fluid import FluidPlant, FluidSettings
+from replay.plant.kernel import Kernel
+from replay.plant.lifecycle import Times
+from replay.plant.nodes import Pool
+from replay.plant.ports import PlantCluster, PlantMetrics, PlantNodePools
+from replay.plant.signals import OUTPUT_TOKENS, PREFILL_TOKENS
+from replay.scenario import Scenario, start_unix_s, whole_s
+
+USUAL_WAIT_S = 5.0
+"""What a wait is judged by where the objective is none of a fluid's (a utilization, an inter-token latency)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """A plant and its doors. start_s: Unix time of second 0. node_pools: None where the pools' rule owns the node counts."""
+
+    specs: tuple[ScalingSpec, ...]
+    pools: tuple[PoolSpec, ...]
+    plant: FluidPlant
+    metrics: PlantMetrics
+    cluster: PlantCluster
+    node_pools: PlantNodePools | None
+    start_s: float
+
+
+def services(manifests: Sequence[spec.Manifest], policy: PolicyRef | None = None) -> tuple[ScalingSpec, ...]:
+    """The services of manifests, with `policy` in the place of their own where it is given. All are Active: a replay acts on nothing but
+    the plant, and a manifest is tried before it may act in a cluster."""
+    found = [replace(scaling_spec(m), mode="Active", sources=None) for m in manifests if isinstance(m, spec.InferenceAutoscaler)]
+    if not found:
+        raise UsageError("the manifest holds no InferenceAutoscaler")
+    return tuple(found if policy is None else [replace(one, policies=(policy,)) for one in found])
+
+
+def node_pools(manifests: Sequence[spec.Manifest]) -> tuple[PoolSpec, ...]:
+    return tuple(pool_spec(m) for m in manifests if isinstance(m, spec.AcceleratorPool))
+
+
+def build_world(
+    specs: Sequence[ScalingSpec],
+    pools: Sequence[PoolSpec],
+    scenario: Scenario,
+    demand: Floats,
+    *,
+    keep_series: bool = True,
+    kernel: Kernel | None = None,
+) -> World:
+    """demand (n, T): requests in each second. Raises UsageError where the scenario can't be played."""
+    if scenario.plant != "fluid":
+        raise UsageError(f"scenario.plant: '{scenario.plant}' is not there yet; fluid is allowed")
+    specs = tuple(specs)
+    settings = FluidSettings(
+        times=Times(
+            start_s=whole_s(scenario.replicas.start),
+            drain_s=whole_s(scenario.replicas.drain),
+            node_s=whole_s(scenario.nodes.start),
+            spare_s=whole_s(scenario.nodes.spare),
+            check_s=whole_s(scenario.nodes.check),
+        ),
+        initial=scenario.replicas.initial,
+        scrape_s=whole_s(scenario.metrics.period),
+        window_s=whole_s(scenario.metrics.window),
+        late=scenario.metrics.late,
+        warmup_s=whole_s(scenario.warmup),
+        tick_s=whole_s(scenario.interval),
+        keep_series=keep_series,
+    )
+    if settings.warmup_s >= demand.shape[1]:
+        raise UsageError(f"scenario.warmup: {scenario.warmup} leaves nothing to score of {demand.shape[1]} s")
+    faults = Faults(np.random.Generator(np.random.PCG64([scenario.seed, 1])))
+    plant_pools, pool_of = _plant_pools(specs, pools, scenario.nodes.slots)
+    plant = FluidPlant(specs, demand, settings, faults, plant_pools, pool_of, allowed_waits_s(specs), kernel)
+    row_of = {one.key: row for row, one in enumerate(specs)}
+    for window in scenario.faults:
+        if window.service and window.service not in row_of:
+            raise UsageError(f"scenario.faults: service '{window.service}' is not there; there are {', '.join(row_of)}")
+        plant.add_fault(scenario_fault(window, row_of))
+    start_s = start_unix_s(scenario)
+    by_plan = scenario.nodes.owner == "Plan"
+    if by_plan and not pools:
+        raise UsageError("scenario.nodes.owner: Plan needs an AcceleratorPool in the manifest that the services name")
+    return World(
+        specs=specs,
+        pools=tuple(pools),
+        plant=plant,
+        metrics=PlantMetrics(plant, specs, start_s),
+        cluster=PlantCluster(plant, specs, pools, start_s),
+        node_pools=PlantNodePools(plant) if by_plan else None,
+        start_s=start_s,
+    )
+
+
+def _plant_pools(specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], slots: int) -> tuple[list[Pool], list[int]]:
+    """A pool for each one that services name, and one of its own (without bounds) for every other service."""
+    made: list[Pool] = []
+    number: dict[str, int] = {}
+    known = {pool.name: pool for pool in pools}
+    pool_of = []
+    for one in specs:
+        pool = known.get(one.pool) if one.pool is not None else None
+        name = one.key if pool is None else pool.name
+        if name not in number:
+            number[name] = len(made)
+            made.append(
+                Pool(name, slots) if pool is None else Pool(name, pool.accelerators_per_node, pool.min_nodes, pool.max_nodes)
+            )
+        pool_of.append(number[name])
+    return made, pool_of
+
+
+def allowed_waits_s(specs: Sequence[ScalingSpec]) -> Floats:
+    """The longest queue wait that keeps each objective, (n,): its target less the time in service at the full batch, where the objective
+    is a latency (the cautious reading: an emptier batch is faster)."""
+    allowed = []
+    for one in specs:
+        objective, capacity = one.objective, one.capacity
+        full_s = float(service_s(float(capacity.slots), capacity.per_s, float(capacity.slots), capacity.slots_slowdown))
+        service = {"queue_wait_s": 0.0, "ttft_s": full_s * PREFILL_TOKENS / OUTPUT_TOKENS, "latency_s": full_s}
+        allowed.append(max(objective.target - service[objective.signal], 0.0) if objective.signal in service else USUAL_WAIT_S)
+    return np.array(allowed)
