@@ -119,7 +119,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "spec.objective",
         "target",
         "self.target.matches('[1-9]')",
-        "must be above zero",
+        "a target above zero is expected",
         lambda objective: _positive(objective["target"]),
     ),
     _service(
@@ -135,7 +135,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "spec.objective",
         "promised",
         "self.promised.matches('[1-9]')",
-        "must be above zero",
+        "a promise above zero is expected",
         lambda objective: _positive(objective["promised"]),
     ),
     # ------------------------------------------------------------ signals
@@ -217,7 +217,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "spec",
         "fallback.replicas",
         "!has(self.fallback.replicas) || (self.minReplicas <= self.fallback.replicas && self.fallback.replicas <= self.maxReplicas)",
-        "must lie between minReplicas and maxReplicas",
+        "the fallback must lie between minReplicas and maxReplicas",
         lambda wanted: (
             "replicas" not in wanted["fallback"]
             or wanted["minReplicas"] <= wanted["fallback"]["replicas"] <= wanted["maxReplicas"]
@@ -237,7 +237,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "spec.schedules[]",
         "minReplicas",
         "!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
-        "minReplicas must not be greater than maxReplicas",
+        "the window's minReplicas must not be greater than its maxReplicas",
         lambda window: (
             "minReplicas" not in window or "maxReplicas" not in window or window["minReplicas"] <= window["maxReplicas"]
         ),
@@ -296,7 +296,7 @@ def broken(kind: str, whole: Data, flawed: Collection[Path] = ()) -> Iterator[tu
 
 def _reads_any(rule: Rule, place: Path, flawed: Collection[Path]) -> bool:
     reads = {(*place, field) for field in re.findall(r"self\.([A-Za-z]+)", rule.cel)}
-    return any(path[: len(place)] == path or path[: len(place) + 1] in reads for path in flawed)
+    return any(place[: len(path)] == path or path[: len(place) + 1] in reads for path in flawed)
 
 
 def _places(data: Any, at: str) -> list[tuple[Path, Data]]:

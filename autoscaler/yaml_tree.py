@@ -58,8 +58,8 @@ class Document:
 
 def documents(text: str) -> Iterator[Document]:
     """The documents of a text, up to the first fault of syntax, which comes as a problem of a last document without data."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         while loader.check_node():
             node = loader.get_node()
             assert node is not None
@@ -69,7 +69,8 @@ def documents(text: str) -> Iterator[Document]:
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
         words = ", ".join(filter(None, (fault.context, fault.problem)))
-        yield _broken(mark.line + 1 if mark else 0, words)
+        # What is never closed is missed behind the last line.
+        yield _broken(min(mark.line + 1, max(1, len(text.splitlines()))) if mark else 0, words)
     except yaml.YAMLError as fault:
         yield _broken(0, str(fault).splitlines()[0])
     except RecursionError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +11,8 @@ import yaml
 
 from autoscaler.crds import as_yaml, crds
 from autoscaler.manifest_rules import RULES
-from tests.conftest import ROOT
+from tests.installed_crds import CRDS, GROUP_PATH, PLURALS, install_crds
 from tests.realparts.control_plane import ControlPlane
-
-CRDS = ROOT / "deploy" / "crds"
-PLURALS = ("inferenceautoscalers", "acceleratorpools")
 
 
 @pytest.mark.parametrize("definition", crds(RULES), ids=PLURALS)
@@ -48,37 +46,33 @@ def test_every_field_is_typed_bounded_and_described(definition: dict[str, Any]) 
 
 @pytest.mark.realparts
 async def test_the_api_server_takes_them_and_explains_them(control_plane: ControlPlane) -> None:
-    for plural in PLURALS:
-        await control_plane.apply((CRDS / f"{plural}.yaml").read_text(encoding="utf-8"))
-    definitions = await control_plane.api.until(
-        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-        lambda seen: all(
-            any(
-                c["type"] == "Established" and c["status"] == "True"
-                for c in seen.get(name, {}).get("status", {}).get("conditions", [])
-            )
-            for name in (f"{plural}.inference-autoscaler.io" for plural in PLURALS)
-        ),
-    )
+    await install_crds(control_plane)
+    listed = await control_plane.api.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+    definitions = {item["metadata"]["name"]: item for item in listed["items"]}
     for plural in PLURALS:
         reported = definitions[f"{plural}.inference-autoscaler.io"]["status"]["conditions"]
         assert not [c for c in reported if c["type"] == "NonStructuralSchema" and c["status"] == "True"], reported
 
-    code, out, err = await control_plane.kubectl("explain", "ia.spec.behavior")
-    assert code == 0, err
+    async def explain(path: str) -> str:
+        # The API server publishes names and schemas a moment after it has established the definitions.
+        async with asyncio.timeout(30):
+            while True:
+                code, out, err = await control_plane.kubectl("explain", path)
+                if code == 0:
+                    return out
+                assert "doesn't have a resource type" in err or "couldn't find" in err, err
+                await asyncio.sleep(0.5)
+
+    out = await explain("ia.spec.behavior")
     for words in ("FIELD: behavior <Object>", "As in HPA v2", "scaleDown\t<Object>", "Window and rate limits for shrinking"):
         assert words in out, out
-    code, out, err = await control_plane.kubectl("explain", "apool.spec.backend.type")
-    assert code == 0, err
-    assert "DryRun: show the planned number of nodes" in out
+    assert "DryRun: show the planned number of nodes" in await explain("apool.spec.backend.type")
 
 
 @pytest.mark.realparts
 async def test_kubectl_get_shows_the_columns(control_plane: ControlPlane, namespace: str) -> None:
-    for plural in PLURALS:
-        await control_plane.apply((CRDS / f"{plural}.yaml").read_text(encoding="utf-8"))
-    path = f"/apis/inference-autoscaler.io/v1alpha1/namespaces/{namespace}/inferenceautoscalers"
-    await control_plane.api.until(path, lambda _seen: True)
+    await install_crds(control_plane)
+    path = f"{GROUP_PATH}/namespaces/{namespace}/inferenceautoscalers"
     manifest = {
         "apiVersion": "inference-autoscaler.io/v1alpha1",
         "kind": "InferenceAutoscaler",

@@ -1,0 +1,109 @@
+"""A manifest's words become the core's numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from autoscaler import spec
+from autoscaler.compiled import pool_spec, scaling_spec
+from autoscaler.core.model import Pause, RatePolicy
+from autoscaler.manifests import load_manifests
+
+FULL = """\
+apiVersion: inference-autoscaler.io/v1alpha1
+kind: InferenceAutoscaler
+metadata: {name: llama, namespace: models, generation: 7}
+spec:
+  scaleTargetRef: {kind: Deployment, name: llama-server}
+  maxReplicas: 40
+  mode: Active
+  objective: {signal: kv_cache_utilization, target: 75%, promised: "0.99"}
+  capacity: {requestsPerSecond: 1.6}
+  leadTime: {replica: 1m30s, node: 500ms}
+  policies:
+  - {name: target, params: {signal: queue, target: 8}}
+  behavior:
+    scaleDown: {policies: []}
+  fallback: {after: 5m, action: AtLeast, replicas: 3}
+  schedules:
+  - {name: a, days: [Sat, Mon], start: "08:00", end: "18:30", timezone: Europe/Berlin, minReplicas: 4}
+  - {name: b, notBefore: 2026-01-31T07:00:00+01:00, maxReplicas: 5}
+  pause: {direction: Down, until: 2026-01-31T06:00:00Z, reason: launch}
+"""
+
+
+def compiled_from(text: str) -> tuple[spec.InferenceAutoscaler, spec.AcceleratorPool | None]:
+    found = load_manifests([text])
+    assert isinstance(found[0], spec.InferenceAutoscaler)
+    return found[0], next((other for other in found[1:] if isinstance(other, spec.AcceleratorPool)), None)
+
+
+def test_all_of_it() -> None:
+    manifest, _ = compiled_from(FULL)
+    made = scaling_spec(manifest)
+    assert (made.key, made.target, made.generation) == ("models/llama", "Deployment/llama-server", 7)
+    assert (made.objective.target, made.objective.promised_ratio) == (0.75, 0.99)
+    assert (made.lead_time_s, made.node_lead_time_s) == (90.0, 0.5)
+    assert made.policies[0].params == {"signal": "queue", "target": 8}
+    assert made.scale_down.policies == ()
+    assert made.scale_up.policies[0] == RatePolicy(kind="Pods", value=4, period_s=15.0)
+    assert made.fallback.after_s == 300.0
+    office, later = made.schedules
+    assert (office.days, office.start_minute, office.end_minute) == (frozenset({0, 5}), 480, 1110)
+    assert later.days == frozenset(range(7))
+    assert made.pause == Pause(direction="Down", until_s=later.from_s, reason="launch")
+    assert made.sources is manifest.spec.signals
+
+
+def test_defaults() -> None:
+    manifest, pool = compiled_from(
+        "apiVersion: inference-autoscaler.io/v1alpha1\nkind: InferenceAutoscaler\nmetadata: {name: a}\n"
+        "spec: {scaleTargetRef: {kind: Deployment, name: a}, maxReplicas: 3}\n---\n"
+        "apiVersion: inference-autoscaler.io/v1alpha1\nkind: AcceleratorPool\nmetadata: {name: p}\nspec: {maxNodes: 3}\n"
+    )
+    made = scaling_spec(manifest)
+    assert math.isnan(made.capacity.per_s)
+    assert (made.mode, made.min_replicas, made.scale_down.stabilization_s, made.pause) == ("Shadow", 1, 300.0, None)
+    assert pool is not None
+    assert (pool_spec(pool).name, pool_spec(pool).accelerators_per_node) == ("p", 8)
+
+
+def test_what_is_no_number_is_named() -> None:
+    manifest, _ = compiled_from(FULL)
+    manifest.spec.lead_time.replica = "soon"
+    with pytest.raises(ValueError, match=r"spec\.leadTime\.replica: 'soon' is not a duration"):
+        scaling_spec(manifest)
+    manifest.spec.lead_time.replica = "1s"
+    manifest.spec.policies[0].params["target"] = [8]
+    with pytest.raises(ValueError, match=r"spec\.policies\[0\]\.params\.target"):
+        scaling_spec(manifest)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1h30m", 5400), ("0.5d", 43200), ("250ms", 0.25), ("1m1m", 120)])
+def test_durations(text: str, seconds: float) -> None:
+    assert spec.duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "5 s", "s", "-5s", "5s\n", "1y", "٣s"])
+def test_no_durations(text: str) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        spec.duration_s(text)
+
+
+@pytest.mark.parametrize(("text", "ratio"), [("99.5%", 0.995), ("100%", 1), ("0%", 0), ("0.995", 0.995), ("1", 1), ("1.0", 1)])
+def test_shares(text: str, ratio: float) -> None:
+    assert spec.share_ratio(text) == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("text", ["", "101%", "100.5%", "1.5", "-1%", "5", "%", "99.5 %"])
+def test_no_shares(text: str) -> None:
+    with pytest.raises(ValueError, match="not a share"):
+        spec.share_ratio(text)
+
+
+@pytest.mark.parametrize("text", ["2026-02-30T00:00:00Z", "2026-01-01", "2026-01-01T00:00:00", "now", ""])
+def test_no_moments(text: str) -> None:
+    with pytest.raises(ValueError, match="RFC 3339"):
+        spec.moment_s(text)
