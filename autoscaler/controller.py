@@ -30,7 +30,8 @@ class Controller:
     """Runs ticks over its ports.
 
     may_act: asked right before acting, whether this process leads. A standby runs the same ticks and learns the same, but writes nothing.
-    seed: for policies that draw numbers. budget: the most replicas added and removed in one tick, over all objects.
+    shadow: nothing is ever scaled, whatever the manifests' modes say. seed: for policies that draw numbers.
+    budget: the most replicas added and removed in one tick, over all objects.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Controller:
         node_pools: NodePools | None = None,
         interval_s: float = 15.0,
         may_act: Callable[[], bool] = lambda: True,
+        shadow: bool = False,
         seed: int = 0,
         budget: ChangeBudget | None = None,
     ) -> None:
@@ -55,15 +57,19 @@ class Controller:
         self._node_pools = node_pools
         self._reporters = reporters
         self._may_act = may_act
+        self._shadow = shadow
         self._budget = budget or ChangeBudget()
         self._number = 0
         self._learnt = False
+        self.last_tick_s = clock.monotonic_s()
+        """When the last tick began, by the monotonic clock."""
         self.reporter_failures = 0
 
     async def tick(self) -> Tick:
         """One whole pass. Faults outside become unknown signals, refused writes and words in the tick, never exceptions."""
         stopwatch = Stopwatch(self._clock)
         at_s = self._clock.now_s()
+        self.last_tick_s = self._clock.monotonic_s()
 
         fleet = await self._cluster.observe(at_s)
         self.engine.prepare(fleet, at_s)
@@ -75,7 +81,7 @@ class Controller:
         stopwatch.lap("read")
 
         decisions = self.engine.decide(fleet, readings)
-        plan = allocate(self.engine.table, fleet, decisions, self._budget)
+        plan = allocate(self.engine.table, fleet, decisions, self._budget, shadow=self._shadow)
         stopwatch.lap("decide")
 
         leading = self._may_act()

@@ -21,10 +21,11 @@ class ChangeBudget:
     remove: int | None = None
 
 
-def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBudget) -> Plan:
-    """The plan for one tick. Only services that may be written at all (Active, not somebody else's number) use up the budget."""
+def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBudget, *, shadow: bool = False) -> Plan:
+    """The plan for one tick. Only services that may be written at all (Active, not somebody else's number) use up the budget; `shadow`:
+    none may."""
     current, desired = fleet.current, decisions.desired
-    may_write = table.active & ~fleet.hands_off
+    may_write = table.nowhere if shadow else table.active & ~fleet.hands_off
     limits: dict[int, Limit] = {}
     replicas = desired
     for up, allowance in ((True, budget.add), (False, budget.remove)):

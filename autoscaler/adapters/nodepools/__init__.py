@@ -1,0 +1,1 @@
+"""Node-pool backends, one file each, behind the ``NodePools`` port."""

@@ -1,0 +1,27 @@
+"""The backend ``DryRun``: shows the planned number of nodes and changes nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from autoscaler.core.model import Plan, PoolSpec
+
+log = logging.getLogger(__name__)
+
+
+class DryRun:
+    """Implements the NodePools port. `planned`: the last planned node counts, for page and metrics."""
+
+    def __init__(self) -> None:
+        self.planned: dict[str, int] = {}
+
+    async def observe(self) -> Mapping[str, int]:
+        return {}
+
+    async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
+        for pool, nodes in plan.nodes.items():
+            if self.planned.get(pool) != nodes:
+                log.info("pool %s: the plan needs %d nodes (dry run: nothing is changed)", pool, nodes)
+        self.planned = dict(plan.nodes)
+        return {}

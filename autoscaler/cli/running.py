@@ -1,0 +1,169 @@
+"""Puts the controller together from its adapters and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import uuid
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autoscaler.adapters.kubernetes.api import HttpKubeApi
+from autoscaler.adapters.kubernetes.cluster import KubernetesCluster
+from autoscaler.adapters.kubernetes.credentials import find
+from autoscaler.adapters.kubernetes.lease import LeaseElection
+from autoscaler.adapters.kubernetes.secrets import KubernetesSecrets
+from autoscaler.adapters.kubernetes.status_reporter import StatusReporter
+from autoscaler.adapters.nodepools.dry_run import DryRun
+from autoscaler.adapters.prometheus.settings import PrometheusSettings
+from autoscaler.adapters.prometheus.source import PrometheusSource
+from autoscaler.adapters.telemetry.metrics import CONTENT_TYPE, Metrics
+from autoscaler.adapters.telemetry.records import RecordWriter
+from autoscaler.cli.judge import judge_with
+from autoscaler.cli.run_options import known_policies
+from autoscaler.clock import SystemClock
+from autoscaler.controller import Controller
+from autoscaler.core.allocation import ChangeBudget
+from autoscaler.dashboard.board import Board
+from autoscaler.dashboard.server import host_names, make_app, parse_listen, serve
+from autoscaler.ports import Reporter
+
+log = logging.getLogger(__name__)
+
+TICKS_MISSED = 6
+"""Not healthy any more when the last tick began so many intervals ago: the loop is stuck, and a restart is safe."""
+SYNC_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """What the command line said, in the adapters' terms."""
+
+    kubeconfig: Path | None
+    prometheus: PrometheusSettings
+    interval_s: float
+    namespaces: tuple[str, ...]
+    shadow: bool
+    listen: str
+    records: Path | None
+    elect: bool
+    own_namespace: str
+    identity: str | None
+    budget: ChangeBudget
+    seed: int
+
+
+async def run(settings: RunSettings) -> None:
+    """Runs until SIGTERM or SIGINT; then ends the tick that is under way, gives the Lease back and closes everything."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        parts = await _assemble(settings, stack, stop)
+        # What is there now stays: without this each full collection walks through ten thousand manifests.
+        gc.collect()
+        gc.freeze()
+        await parts.controller.run(stop)
+        log.info("stopping: no more ticks")
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    controller: Controller
+    board: Board
+
+
+async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.Event) -> Parts:
+    clock = SystemClock()
+    rng = np.random.default_rng()  # noqa: TID251 - jitter of retries; no decision draws from it
+    host, port = parse_listen(settings.listen)
+    policies = known_policies()
+    credentials = await find(str(settings.kubeconfig) if settings.kubeconfig else None, clock.monotonic_s)
+    api = await stack.enter_async_context(HttpKubeApi(credentials))
+
+    election: LeaseElection | None = None
+    if settings.elect:
+        identity = f"{settings.identity or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        election = LeaseElection(api, namespace=settings.own_namespace, identity=identity, clock=clock, rng=rng)
+    may_act = election.is_leader if election is not None else lambda: True
+
+    cluster = KubernetesCluster(
+        api,
+        clock=clock,
+        rng=rng,
+        own_namespace=settings.own_namespace,
+        may_write=may_act,
+        namespaces=settings.namespaces,
+        judge=judge_with(policies, settings.prometheus),
+    )
+    source = PrometheusSource(settings.prometheus, cluster, clock, KubernetesSecrets(api))
+    stack.push_async_callback(source.close)
+    metrics, board = Metrics(), Board()
+    reporters: list[Reporter] = [StatusReporter(api, cluster, clock=clock), metrics, board]
+    controller = Controller(
+        clock=clock,
+        metrics=source,
+        cluster=cluster,
+        policies=policies,
+        reporters=reporters,
+        node_pools=DryRun(),
+        interval_s=settings.interval_s,
+        may_act=may_act,
+        shadow=settings.shadow,
+        seed=settings.seed,
+        budget=settings.budget,
+    )
+    if settings.records is not None:
+        writer = RecordWriter(
+            settings.records, seed=settings.seed, wanted=lambda: controller.engine.wanted, state=controller.engine.save
+        )
+        reporters.append(writer)
+        stack.push_async_callback(writer.close)
+
+    began_s = clock.monotonic_s()
+
+    def healthy() -> str:
+        last_s = began_s + SYNC_TIMEOUT_S if board.tick is None else controller.last_tick_s
+        late_s = clock.monotonic_s() - last_s
+        return f"the last tick began {late_s:.0f} s ago" if late_s > TICKS_MISSED * settings.interval_s else ""
+
+    def ready() -> str:
+        return "; ".join(cluster.missing()) or ("" if board.tick is not None else "no tick has ended yet")
+
+    app = make_app(board, metrics=lambda: (metrics.render(), CONTENT_TYPE), healthy=healthy, ready=ready, hosts=host_names(host))
+    listening = await stack.enter_async_context(serve(app, host, port))
+    log.info("listening on %s:%d", host, listening)
+    await stack.enter_async_context(cluster)
+    if election is not None:
+        await stack.enter_async_context(_running(election, stop))
+    await cluster.wait_synced(SYNC_TIMEOUT_S)
+    return Parts(controller=controller, board=board)
+
+
+class _running:  # noqa: N801 - reads as a verb where it is used
+    """The election as long as the context is open; its end gives the Lease back, after the last tick has ended."""
+
+    def __init__(self, election: LeaseElection, stop: asyncio.Event) -> None:
+        self._election = election
+        self._stop = stop
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._election.run(), name="lease")
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.error("the election failed, stopping: %s", task.exception())
+            self._stop.set()
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
