@@ -31,17 +31,18 @@ DISPERSION_MEMORY_S: Final = 3600.0
 LONGEST_STEP_S: Final = 90.0
 """Differences over longer steps measure trends rather than burstiness; they teach nothing."""
 LONGEST_WINDOW_S: Final = 300.0
+LARGEST_STEP: Final = 9.0
 _TINY: Final = 1e-300  # a mean rate to divide by before anything was seen: 0 ÷ this is 0, and silent
 
 
 class Reactive:
-    """Learns the burstiness only: sums of ½(Δrate)² × scale and of rates, both forgetting, (n,) each."""
+    """Learns the burstiness only: sums of (difference of successive rates)² × scale and of their sums, both forgetting, (n,) each."""
 
     def __init__(self, params: Params) -> None:
         n = len(params["z"])
         self._before: Floats = np.full(n, np.nan)
         self._squares: Floats = np.zeros(n)
-        self._rates: Floats = np.full(n, _TINY)
+        self._pairs: Floats = np.zeros(n)
         self._dispersion: Floats = np.ones(n)
         self._seen_at_s = float("nan")
         self._take(params)
@@ -76,18 +77,23 @@ class Reactive:
     def _learn(self, demand: Floats, step_s: float, interval_s: float) -> None:
         sample_s: Any = interval_s if self._sample_s is None else np.where(self._sample_s > 0, self._sample_s, interval_s)
         scale = step_dispersion_scale_s(sample_s, step_s)
-        keep = 1.0 - step_s / DISPERSION_MEMORY_S
         squares = demand - self._before
         squares *= squares
-        squares *= 0.5 * scale
-        rates = demand
-        if any_unknown(squares):
-            known = squares == squares
-            squares, rates = np.where(known, squares, 0.0), np.where(known, demand, 0.0)
+        squares *= scale
+        pairs = demand + self._before  # twice the rate: squares lack their half as well
+        # A surge or a new level is no burstiness: one step counts for at most three standard deviations of what is known.
+        squares = np.minimum(squares, LARGEST_STEP * self._dispersion * pairs)
+        if any_unknown(pairs):
+            known = pairs == pairs
+            squares, pairs = np.where(known, squares, 0.0), np.where(known, pairs, 0.0)
+        keep = 1.0 - step_s / DISPERSION_MEMORY_S
         self._squares = self._squares * keep + squares
-        self._rates = self._rates * keep + rates
-        # Never taken for smoother than Poisson: requests of independent people aren't, and a calm hour proves little.
-        self._dispersion = np.maximum(self._squares / np.maximum(self._rates, _TINY), 1.0)
+        self._pairs = self._pairs * keep + pairs
+        self._dispersion = self._measured()
+
+    def _measured(self) -> Floats:
+        """Never taken for smoother than Poisson: requests of independent people aren't, and a calm hour proves little."""
+        return np.maximum(self._squares / np.maximum(self._pairs, _TINY), 1.0)
 
     def _slack_now(self, observation: Observation) -> Floats:
         allowed_s = observation.objective_target
@@ -228,7 +234,7 @@ class Reactive:
     def rearrange(self, rows: Ints, params: Params) -> None:
         self._before = np.append(self._before, np.nan)[rows]
         self._squares = np.append(self._squares, 0.0)[rows]
-        self._rates = np.append(self._rates, _TINY)[rows]
+        self._pairs = np.append(self._pairs, 0.0)[rows]
         self._dispersion = np.append(self._dispersion, 1.0)[rows]
         self._take(params)
 
@@ -238,17 +244,17 @@ class Reactive:
             "seen_at_s": None if self._seen_at_s != self._seen_at_s else self._seen_at_s,
             "before": [None if value != value else value for value in self._before.tolist()],
             "squares": self._squares.tolist(),
-            "rates": self._rates.tolist(),
+            "pairs": self._pairs.tolist(),
         }
 
     def load(self, state: Saved) -> None:
-        if state.get("version") != 1 or len(state["rates"]) != len(self._rates):
+        if state.get("version") != 1 or len(state["pairs"]) != len(self._pairs):
             return
         self._seen_at_s = float("nan") if state["seen_at_s"] is None else state["seen_at_s"]
         self._before = np.array([np.nan if value is None else value for value in state["before"]], dtype=np.float64)
         self._squares = np.array(state["squares"], dtype=np.float64)
-        self._rates = np.array(state["rates"], dtype=np.float64)
-        self._dispersion = np.maximum(self._squares / np.maximum(self._rates, _TINY), 1.0)
+        self._pairs = np.array(state["pairs"], dtype=np.float64)
+        self._dispersion = self._measured()
         self._slack = None
 
 

@@ -31,6 +31,8 @@ _MONDAY_S: Final = 4 * 86_400  # Unix time began on a Thursday; four days later 
 KNOWN_SHARE: Final = 0.5
 """A bin of which less than this was seen teaches nothing: half a bin's worth of samples is a different hour's mean."""
 LONGEST_LOOK_S: Final = 3600.0
+STORED: Final = 1.0 - 1e-6
+"""Profiles keep seven digits (float32), so a count this share above a whole number is noise."""
 
 Profile = npt.NDArray[np.float32]
 
@@ -53,6 +55,7 @@ class Seasonal:
 
     def _take(self, params: Params) -> None:
         self.params = params
+        self._share: Floats = params["share"] * STORED
         names: list[str] = params["timezone"].tolist()
         self._zones = [(ZoneInfo(name), np.flatnonzero(params["timezone"] == name)) for name in sorted(set(names))]
         self._weekly: Any = params["profile"] != "day"
@@ -111,7 +114,7 @@ class Seasonal:
     # ------------------------------------------------------------ recommending
 
     def recommend(self, observation: Observation) -> Recommendation:
-        exact = self._usual * self.params["share"] / observation.capacity_per_s
+        exact = self._usual * self._share / observation.capacity_per_s
         replicas: Floats = whole_replicas(exact)
 
         def why(row: int) -> str:
@@ -223,5 +226,6 @@ POLICY = PolicyType(
     backfill_s=14 * 86_400.0,
     counts_starting=True,
     alone=False,
+    check=_check,
     source="seasonal mean profile (Hyndman & Athanasopoulos, Forecasting: Principles and Practice, §3.1 and 5.2), exponentially forgotten",
 )

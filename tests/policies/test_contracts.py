@@ -1,0 +1,60 @@
+"""Every shipped policy keeps the contract, with its defaults and with its other ways of working."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from autoscaler.core.contract import check_policy
+from autoscaler.core.model import ParamValue
+from autoscaler.core.policy import PolicyType
+from autoscaler.core.signals import SIGNALS
+from policies import fixed, reactive, schedule, seasonal, target
+
+CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
+    (fixed.POLICY, {"replicas": 3}),
+    (target.POLICY, {}),
+    (target.POLICY, {"signal": "demand"}),
+    (target.POLICY, {"tolerance": 0.1}),
+    (reactive.POLICY, {}),
+    (reactive.POLICY, {"basis": "running"}),
+    (reactive.POLICY, {"window_s": 15.0, "floor": 0.0, "wait_s": 2.0, "sample_s": 60.0}),
+    (seasonal.POLICY, {}),
+    (seasonal.POLICY, {"profile": "day", "timezone": "Asia/Kolkata"}),
+]
+
+
+CASES += [(target.POLICY, {"signal": name, "target": 1.5}) for name in SIGNALS]
+
+
+@pytest.mark.parametrize(("policy", "params"), CASES, ids=[f"{p.name}-{'-'.join(map(str, g.values()))}" for p, g in CASES])
+def test_it_keeps_the_contract(policy: PolicyType, params: Mapping[str, ParamValue]) -> None:
+    assert check_policy(policy, params) == []
+
+
+def test_a_schedule_keeps_the_contract(tmp_path: Path) -> None:
+    file = tmp_path / "plan.csv"
+    file.write_text("at_s,replicas\n-60,1\n0,3\n120,5\n400,2\n")
+    assert check_policy(schedule.POLICY, {"file": str(file)}) == []
+    assert check_policy(schedule.POLICY, {"file": str(file), "start_s": 1_750_000_100.0}) == []
+
+
+def test_the_entry_points_name_them() -> None:
+    found = {entry.name: entry.load() for entry in entry_points(group="inference_autoscaler.policies")}
+    for policy in (fixed.POLICY, schedule.POLICY, target.POLICY, reactive.POLICY, seasonal.POLICY):
+        assert found[policy.name] is policy
+
+
+def test_importing_policies_is_light() -> None:
+    code = (
+        "import sys, policies, policies.fixed, policies.schedule, policies.target, policies.reactive, policies.seasonal, policies.each;"
+        "heavy = {'scipy', 'aiohttp', 'kubernetes_asyncio', 'pandas', 'asyncio', 'msgspec', 'autoscaler.spec'} & set(sys.modules);"
+        "print(*sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
