@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,11 @@ class RecordedTick:
     def row(self, key: str) -> int | None:
         """The column of a service; None where it was not there."""
         return next((row for row, service in enumerate(self.fleet["services"]) if key_of(service) == key), None)
+
+
+def moment(at_s: float) -> str:
+    """Unix seconds as RFC 3339."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def key_of(service: dict[str, Any]) -> str:
@@ -63,9 +69,7 @@ def latest(place: Path, at_s: float = math.inf) -> RecordedTick:
         if chosen is not None:
             return RecordedTick(fleet=_decoded(file, chosen_fleet), tick=_decoded(file, chosen))
     if math.isfinite(first_s):
-        raise UsageError(
-            f"{place}: no tick was recorded at {at_s:.0f} or before; the first one is at {first_s:.0f} (Unix seconds)"
-        )
+        raise UsageError(f"{place}: no tick was recorded at that time or before; the first one is at {moment(first_s)}")
     raise UsageError(f"{place}: holds no tick yet")
 
 

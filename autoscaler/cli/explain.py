@@ -45,12 +45,10 @@ def _unix_s(text: str) -> float:
         seconds = float(text)
     except ValueError:
         try:
-            moment = datetime.fromisoformat(text)
+            when = datetime.fromisoformat(text)
         except ValueError:
-            moment = None
-        if moment is None:
             raise UsageError(f"--at {text}: write RFC 3339 such as 2026-01-31T06:00:00Z, or Unix seconds") from None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     if not math.isfinite(seconds):
         raise UsageError(f"--at {text}: write RFC 3339 such as 2026-01-31T06:00:00Z, or Unix seconds")
     return seconds
@@ -58,13 +56,13 @@ def _unix_s(text: str) -> float:
 
 def _from_records(place: Path, service: str, at_s: float | None) -> dict[str, Any]:
     from autoscaler.explanation import explain_record
-    from autoscaler.record_files import key_of, latest
+    from autoscaler.record_files import key_of, latest, moment
 
     found = latest(place, math.inf if at_s is None else at_s)
     row = found.row(service)
     if row is None:
         there = sorted(key_of(known) for known in found.fleet["services"])
-        raise UsageError(f"{service} is not in the records at {_moment(found.tick['at_s'])}; {_listed(there, len(there))}")
+        raise UsageError(f"{service} is not in the records at {moment(found.tick['at_s'])}; {_listed(there, len(there))}")
     return explain_record(found.fleet, found.tick, row)
 
 
@@ -126,10 +124,12 @@ def _print(document: dict[str, Any]) -> None:
     from rich.padding import Padding
     from rich.table import Table
 
+    from autoscaler.record_files import moment
+
     out = console()
     leading = "leading" if document["leading"] else "standby"
     out.print(f"[bold]{escape(document['key'])}[/] → {escape(document['target'])}, mode {document['mode']}")
-    out.print(f"[dim]tick {document['tick']} at {_moment(document['at_s'])}, {leading}[/]")
+    out.print(f"[dim]tick {document['tick']} at {moment(document['at_s'])}, {leading}[/]")
     out.print(escape(document["sentence"]), soft_wrap=True)
     out.print("\n[bold]Signals[/]")
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -153,7 +153,3 @@ def _print(document: dict[str, Any]) -> None:
     out.print(Padding(steps, (0, 0, 0, 2), expand=False))
     for problem in document["problems"]:
         out.print(f"[dim]{escape(problem)}[/]", soft_wrap=True)
-
-
-def _moment(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,119 @@
+"""validate, policies, crds and the command line as a whole."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from autoscaler.crds import crds
+from autoscaler.manifest_rules import RULES
+from tests.cli.running import autoscaler
+from tests.conftest import ROOT
+
+GOOD = "deploy/examples/vllm-deployment.yaml"
+BAD = "tests/manifests/invalid/min-above-max.yaml"
+TYPO = "tests/manifests/invalid/unknown-field.yaml"
+
+
+async def test_help_names_every_command() -> None:
+    ran = await autoscaler("--help")
+    assert ran.code == 0
+    for name in ("demo", "run", "external-metrics", "validate", "explain", "policies", "crds"):
+        assert f"\n  {name} " in ran.out
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['autoscaler', '--help']\n"
+        "from autoscaler.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'msgspec', 'aiohttp', 'kubernetes_asyncio', 'rich', 'yaml'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("name", ["validate", "policies", "crds"])
+async def test_the_example_at_the_end_of_help_works(name: str) -> None:
+    ran = await autoscaler(name, "--help")
+    last = ran.out.strip().splitlines()[-1].strip()
+    assert last.startswith("Example: autoscaler ")
+    command = last.removeprefix("Example: autoscaler ").partition(" | ")[0]
+    assert (await autoscaler(*shlex.split(command))).code == 0
+
+
+async def test_explain_help_ends_with_an_example() -> None:
+    ran = await autoscaler("explain", "--help")
+    assert "Example: autoscaler explain models/llama" in " ".join(ran.out.split())
+
+
+async def test_wrong_usage_is_2() -> None:
+    assert (await autoscaler("frobnicate")).code == 2
+    assert (await autoscaler("validate")).code == 2
+    ran = await autoscaler("validate", "absent.yaml")
+    assert (ran.code, ran.out, ran.err) == (2, "", "absent.yaml: no such file\n")
+    ran = await autoscaler("validate", GOOD, "--set", "maxReplica=3")
+    assert ran.code == 2
+    assert "did you mean 'maxReplicas'" in ran.err
+
+
+async def test_validate_words() -> None:
+    ran = await autoscaler("validate", GOOD, BAD, TYPO)
+    assert ran.code == 1
+    first, second, third = sorted(ran.out.splitlines(), key=lambda line: "metadata.name" in line)
+    assert first.startswith(f"{BAD}:11: InferenceAutoscaler default/llama: spec.minReplicas: ")
+    assert second.startswith(f"{TYPO}:11: InferenceAutoscaler default/llama: spec.maxReplica: unknown field; did you mean")
+    assert third == f"{TYPO}:7: InferenceAutoscaler default/llama: metadata.name: the same object as in {BAD}:7 (is: llama)"
+    assert ran.err == "3 faults, 1 valid manifest\n"
+
+
+async def test_validate_json_is_one_document() -> None:
+    ran = await autoscaler("validate", "--json", BAD)
+    document = json.loads(ran.out)
+    assert (ran.code, ran.err, document["valid"], document["manifests"]) == (1, "", False, [])
+    (fault,) = document["faults"]
+    assert set(fault) == {"file", "line", "object", "path", "value", "message"}
+    assert (fault["line"], fault["path"], fault["value"]) == (11, "spec.minReplicas", "11")
+    ran = await autoscaler("validate", "--json", GOOD)
+    document = json.loads(ran.out)
+    assert (ran.code, document["valid"], document["faults"]) == (0, True, [])
+    assert document["manifests"] == [{"kind": "InferenceAutoscaler", "namespace": "models", "name": "llama"}]
+
+
+async def test_validate_reads_stdin() -> None:
+    text = (ROOT / BAD).read_text(encoding="utf-8")
+    ran = await autoscaler("validate", "-", stdin=text)
+    assert ran.code == 1
+    assert ran.out.startswith("<text>:11: ")
+    assert (await autoscaler("validate", "-", "--set", "minReplicas=1", stdin=text)).code == 0
+
+
+async def test_crds_prints_what_deploy_holds() -> None:
+    ran = await autoscaler("crds")
+    assert ran.code == 0
+    assert list(yaml.safe_load_all(ran.out)) == crds(RULES)
+    assert json.loads((await autoscaler("crds", "--json")).out)["items"] == crds(RULES)
+
+
+async def test_policies() -> None:
+    ran = await autoscaler("policies", "--json")
+    document = json.loads(ran.out)
+    by_name = {policy["name"]: policy for policy in document["policies"]}
+    assert {"fixed", "schedule", "target", "reactive", "seasonal"} <= set(by_name)
+    (replicas,) = by_name["fixed"]["parameters"]
+    assert (replicas["name"], replicas["kind"], replicas["required"], replicas["minimum"]) == ("replicas", "int", True, 0)
+    assert by_name["fixed"]["package"] == "inference-autoscaler"
+    assert document["broken"] == {}
+    words = (await autoscaler("policies", "fixed", "target")).out
+    assert "needed" in words
+    assert "tolerance" in words
+    assert "seasonal" not in words
+    ran = await autoscaler("policies", "fixd")
+    assert (ran.code, ran.err) == (2, "no policy 'fixd' is installed; did you mean 'fixed'?\n")

@@ -1,0 +1,54 @@
+"""Installed policies are found; a broken plug-in is told and left out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoscaler.plugins import installed, load_policies
+
+GOOD = """
+from autoscaler.core.policy import PolicyType, Stateless
+POLICY = PolicyType(name="stranger", summary="a stranger's", parameters=(), make=lambda params, rng: Stateless(params))
+"""
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A distribution of somebody else's, with one good plug-in and four broken ones."""
+    (tmp_path / "stranger_policies.py").write_text(GOOD)
+    (tmp_path / "stranger_crashes.py").write_text("raise RuntimeError('no licence')")
+    info = tmp_path / "stranger_policies-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger-policies\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[inference_autoscaler.policies]\n"
+        "stranger = stranger_policies:POLICY\n"
+        "crashes = stranger_crashes:POLICY\n"
+        "absent = stranger_nowhere:POLICY\n"
+        "other-name = stranger_policies:POLICY\n"
+        "no-policy = stranger_policies:PolicyType\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "stranger_policies", raising=False)
+    return tmp_path
+
+
+def test_ours_are_there() -> None:
+    assert {"fixed", "schedule", "target", "reactive", "seasonal"} <= set(load_policies())
+    assert installed().packages["fixed"] == "inference-autoscaler"
+
+
+@pytest.mark.usefixtures("stranger")
+def test_a_strangers_plugin_and_broken_ones() -> None:
+    found = installed()
+    assert found.policies["stranger"].summary == "a stranger's"
+    assert found.packages["stranger"] == "stranger-policies"
+    assert set(found.broken) == {"crashes", "absent", "other-name", "no-policy"}
+    assert found.broken["crashes"] == "RuntimeError: no licence"
+    assert "stranger_nowhere" in found.broken["absent"]
+    assert "calls itself 'stranger'" in found.broken["other-name"]
+    assert "no PolicyType" in found.broken["no-policy"]
+    assert "fixed" in found.policies
