@@ -6,10 +6,11 @@ with the same labels twice are an error, as there. The contract tests run the sa
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -44,7 +45,8 @@ class Evaluator:
         self._at_s = at_s
 
     def value(self, promql: str) -> Vector | float:
-        return self._value(parser.parse(promql))
+        found: Vector | float = self._value(parser.parse(promql))
+        return found
 
     def _value(self, node: Any) -> Any:
         match type(node).__name__:
@@ -123,8 +125,7 @@ class Evaluator:
         for labels, value in self._value(node.expr).items():
             group = frozenset((k, v) for k, v in labels if k in names) if by else _without(dict(labels), (*names, "__name__"))
             groups.setdefault(group, []).append(value)
-        how = {"sum": math.fsum, "max": max, "min": min, "avg": lambda v: math.fsum(v) / len(v), "count": len}
-        return {group: float(how[str(node.op)](values)) for group, values in groups.items()}
+        return {group: _AGGREGATIONS[str(node.op)](values) for group, values in groups.items()}
 
     def _binary(self, node: Any) -> Any:
         left, right, operator = self._value(node.lhs), self._value(node.rhs), str(node.op)
@@ -140,6 +141,19 @@ class Evaluator:
             return {**left, **{k: v for k, v in right.items() if key(k) not in present}}
         of_right = {key(k): v for k, v in right.items()}
         return _unique((key(k), _arithmetic(operator, v, of_right[key(k)])) for k, v in left.items() if key(k) in of_right)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+_AGGREGATIONS: dict[str, Callable[[Sequence[float]], float]] = {
+    "sum": math.fsum,
+    "max": max,
+    "min": min,
+    "avg": _mean,
+    "count": lambda values: float(len(values)),
+}
 
 
 def _matching_key(modifier: Any) -> Any:
@@ -197,7 +211,7 @@ def _extrapolated(samples: Sequence[tuple[float, float]], at_s: float, window_s:
         return None
     increase = inside[-1][1] - inside[0][1]
     if counter:
-        increase += sum(a[1] for a, b in zip(inside, inside[1:], strict=False) if b[1] < a[1])
+        increase += sum(a[1] for a, b in itertools.pairwise(inside) if b[1] < a[1])
     to_start_s, to_end_s = inside[0][0] - start_s, at_s - inside[-1][0]
     sampled_s = inside[-1][0] - inside[0][0]
     mean_s = sampled_s / (len(inside) - 1)

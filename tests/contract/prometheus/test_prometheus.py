@@ -1,0 +1,252 @@
+"""The same questions to the fake and to the real Prometheus: what the adapter makes of the answers must not differ."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from autoscaler.adapters.prometheus.answers import Matrix, Scalar, Vector, labels_of
+from autoscaler.adapters.prometheus.client import PrometheusClient
+from autoscaler.adapters.prometheus.credentials import CredentialPlaces, Credentials
+from autoscaler.adapters.prometheus.presets import PRESETS
+from autoscaler.adapters.prometheus.problems import PrometheusRefused
+from autoscaler.adapters.prometheus.terms import Scope, SeriesLabels
+from autoscaler.clock import ManualClock
+from autoscaler.core.model import Readings
+from autoscaler.spec import Query, Signals
+from tests.adapters.prometheus.worlds import (
+    PodsInMemory,
+    a_fleet,
+    a_service,
+    a_source,
+    counter,
+    gauge,
+    histogram,
+    value,
+    vllm,
+    wanted,
+)
+from tests.contract.prometheus.conftest import Server
+from tests.realparts.remote_write import STALE_MARKER
+
+
+async def ask(server: Server, promql: str) -> Vector | Scalar | Matrix | object:
+    client = PrometheusClient(server.url, Credentials(CredentialPlaces(), ManualClock()))
+    try:
+        return await client.query(promql, server.now_s, 10.0)
+    finally:
+        await client.close()
+
+
+async def read(server: Server, signals: Signals, *names: str, pods: tuple[str, ...] = ("a",)) -> Readings:
+    index = PodsInMemory({(server.namespace, pod): 0 for pod in pods})
+    source = a_source(server.url, index, namespaces=(server.namespace,))
+    fleet = a_fleet([a_service("llama", signals, server.namespace)], ready=[len(pods)])
+    try:
+        return await source.read(fleet, wanted(fleet, *names), server.now_s, 10.0)
+    finally:
+        await source.close()
+
+
+async def test_a_scalar_is_decoded(server: Server) -> None:
+    data = await ask(server, "time()")
+    assert isinstance(data, Scalar)
+    assert float(data.result[1]) == server.now_s
+
+
+async def test_values_that_are_no_numbers_are_decoded(server: Server) -> None:
+    for number, special in enumerate((math.nan, math.inf, -math.inf)):
+        await server.write(gauge("special", special, **server.where(pod=str(number))))
+    data = await ask(server, f'special{{namespace="{server.namespace}"}}')
+    assert isinstance(data, Vector)
+    found = {labels_of(bytes(s.metric))["pod"]: float(s.value[1]) for s in data.result if s.value}
+    assert math.isnan(found["0"])
+    assert found["1"] == math.inf
+    assert found["2"] == -math.inf
+
+
+async def test_a_range_is_decoded(server: Server) -> None:
+    await server.write(gauge("level", 7.0, **server.where()))
+    client = PrometheusClient(server.url, Credentials(CredentialPlaces(), ManualClock()))
+    data = await client.query_range(f'level{{namespace="{server.namespace}"}}', server.now_s - 60, server.now_s, 15, 10.0)
+    await client.close()
+    assert isinstance(data, Matrix)
+    assert [point[0] for point in data.result[0].values] == [server.now_s - back for back in (60, 45, 30, 15, 0)]
+    assert {float(point[1]) for point in data.result[0].values} == {7.0}
+
+
+async def test_a_query_that_does_not_parse_is_refused(server: Server) -> None:
+    with pytest.raises(PrometheusRefused) as caught:
+        await ask(server, "sum(")
+    assert caught.value.error_type == "bad_data"
+    assert caught.value.status == 400
+
+
+async def test_a_query_with_equal_label_sets_is_refused(server: Server) -> None:
+    await server.write(counter("old_total", 1.0, **server.where()), counter("new_total", 1.0, **server.where()))
+    query = f'rate({{__name__=~"old_total|new_total",namespace="{server.namespace}"}}[1m])'
+    with pytest.raises(PrometheusRefused) as caught:
+        await ask(server, query)
+    assert caught.value.error_type == "execution"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+async def test_every_query_of_every_preset_is_taken(server: Server, preset: str) -> None:
+    scope = Scope(window_s=60.0, labels=SeriesLabels(), namespaces=(server.namespace, "other"))
+    for term in (PRESETS[preset].alive, *(recipe.term for recipe in PRESETS[preset].signals.values())):
+        assert await ask(server, term.promql(scope)) == Vector([])
+
+
+async def test_vllm_is_read(server: Server) -> None:
+    await server.write(vllm(**server.where("a"), queue=3, running=5, per_s=2), vllm(**server.where("b"), queue=4, running=6, per_s=1))
+    readings = await read(server, Signals(), "demand", "queue", "running", "concurrency", "utilization", pods=("a", "b"))
+    assert value(readings, "queue") == (7.0, "KNOWN")
+    assert value(readings, "running") == (11.0, "KNOWN")
+    assert value(readings, "concurrency") == (18.0, "KNOWN")
+    assert value(readings, "demand")[0] == pytest.approx(3.0)
+    # 5.5 of 32 slots: 5.5 ÷ (1 + 5.5/64) ÷ 21.33.
+    assert value(readings, "utilization")[0] == pytest.approx(0.2374, abs=1e-4)
+    assert readings.signals["queue"].age_s[0] == pytest.approx(2.0)
+
+
+async def test_arrivals_are_completions_and_what_piles_up(server: Server) -> None:
+    where = server.where(model_name="m")
+    await server.write(
+        counter("vllm:num_requests_waiting", 0.5, start=0, **where),
+        gauge("vllm:num_requests_running", 8, **where),
+        counter("vllm:request_success_total", 2.0, finished_reason="stop", **where),
+    )
+    readings = await read(server, Signals(), "demand")
+    assert value(readings, "demand")[0] == pytest.approx(2.5, rel=1e-3)
+
+
+async def test_scraped_twice_is_not_twice_as_much_and_sub_labels_add_up(server: Server) -> None:
+    await server.write(
+        vllm(**server.where(engine="0", job="pod-monitor"), queue=3),
+        vllm(**server.where(engine="0", job="service-monitor", service="llama", endpoint="http"), queue=3),
+        vllm(**server.where(engine="1", job="pod-monitor"), queue=4),
+    )
+    assert value(await read(server, Signals(), "queue"), "queue") == (7.0, "KNOWN")
+
+
+async def test_a_renamed_metric_counts_once_and_old_pods_beside_new_ones(server: Server) -> None:
+    await server.write(
+        vllm(**server.where("a")),
+        gauge("vllm:kv_cache_usage_perc", 0.5, **server.where("a")),
+        gauge("vllm:gpu_cache_usage_perc", 0.5, **server.where("a")),
+        vllm(**server.where("b")),
+        gauge("vllm:gpu_cache_usage_perc", 0.9, **server.where("b")),
+    )
+    readings = await read(server, Signals(), "kv_cache_utilization", pods=("a", "b"))
+    assert value(readings, "kv_cache_utilization") == (pytest.approx(0.7), "KNOWN")
+
+
+async def test_a_renamed_histogram_counts_once(server: Server) -> None:
+    buckets = {"0.1": 1.0, "0.2": 2.0, "+Inf": 2.0}
+    await server.write(
+        vllm(**server.where()),
+        histogram("vllm:inter_token_latency_seconds", buckets, **server.where()),
+        histogram("vllm:time_per_output_token_seconds", {"0.5": 1.0, "+Inf": 1.0}, **server.where()),
+    )
+    readings = await read(server, Signals(), "itl_s")
+    assert value(readings, "itl_s") == (pytest.approx(0.1 + 0.1 * 0.99, abs=2e-3), "KNOWN")
+
+
+async def test_our_quantile_of_merged_buckets_is_prometheus_own(server: Server) -> None:
+    metric = "vllm:time_to_first_token_seconds"
+    await server.write(
+        vllm(**server.where("a")),
+        vllm(**server.where("b")),
+        histogram(metric, {"0.1": 1.0, "0.5": 3.0, "2.5": 4.0, "+Inf": 4.0}, **server.where("a")),
+        histogram(metric, {"0.1": 0.0, "0.5": 1.0, "2.5": 7.0, "+Inf": 7.1}, **server.where("b")),
+    )
+    readings = await read(server, Signals(), "ttft_s", pods=("a", "b"))
+    if isinstance(server.prometheus.url, str) and hasattr(server.prometheus, "query"):
+        selector = f'{{__name__="{metric}_bucket",namespace="{server.namespace}"}}'
+        theirs = await server.prometheus.query(
+            f"histogram_quantile(0.995, sum by (le) (rate({selector}[1m])))", server.now_s
+        )
+        assert value(readings, "ttft_s")[0] == pytest.approx(theirs[0][1], rel=1e-6)
+    # 11.1/s in all, rank 11.0445 lies above 11.0 at the last finite bound.
+    assert value(readings, "ttft_s")[0] == 2.5
+
+
+async def test_a_series_that_ended_is_unknown_at_once_and_so_is_an_old_one(server: Server) -> None:
+    ended = vllm(**server.where("a"))
+    for _, samples in ended:
+        samples.append((server.now_s - 1, STALE_MARKER))
+    await server.write(ended, vllm(**{**server.where("b"), "at_s": server.now_s - 90}))
+    for pod in ("a", "b"):
+        readings = await read(server, Signals(), "queue", "demand", pods=(pod,))
+        assert value(readings, "queue")[1] == "UNKNOWN"
+        assert value(readings, "demand")[1] == "UNKNOWN"
+        assert "vllm:num_requests_waiting" in readings.why("queue", 0) or "just started" in readings.why("queue", 0)
+
+
+async def test_own_promql_is_read_with_its_age(server: Server) -> None:
+    await server.write(
+        counter("gateway_requests_total", 4.0, **server.where("gateway")),
+        counter("gateway_requests_total", 400.0, **{**server.where("gateway"), "namespace": server.namespace + "-other"}),
+    )
+    signals = Signals(presets=[], queries=[Query(signal="demand", query="sum(rate(gateway_requests_total[1m]))")])
+    readings = await read(server, signals, "demand", pods=())
+    assert value(readings, "demand") == (pytest.approx(4.0), "KNOWN")
+    assert readings.signals["demand"].age_s[0] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("sum(gone)", "no series"),
+        ("sum(gone) or vector(0)", "default"),
+        ("level", "2 series"),
+        ("sum(level) * NaN", "nan"),
+        ("sum(level) / 0", "inf"),
+        ("-sum(level)", "-"),
+        ("sum(old_level)", "old"),
+    ],
+)
+async def test_own_promql_without_a_usable_value_is_unknown(server: Server, query: str, why: str) -> None:
+    await server.write(
+        gauge("level", 1.0, **server.where("a")),
+        gauge("level", 2.0, **server.where("b")),
+        gauge("old_level", 2.0, **{**server.where("b"), "at_s": server.now_s - 100}),
+    )
+    readings = await read(server, Signals(presets=[], queries=[Query(signal="queue", query=query)]), "queue")
+    assert value(readings, "queue")[1] == "UNKNOWN"
+    assert why in readings.why("queue", 0)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"), [("scalar(sum(level)) + 1", 4.0), ("5", 5.0), ("sum(level) * 2", 6.0), ("sum by (x) (level)", 3.0)]
+)
+async def test_own_promql_may_be_scalar_or_vector(server: Server, query: str, expected: float) -> None:
+    await server.write(gauge("level", 1.0, **server.where("a")), gauge("level", 2.0, **server.where("b")))
+    readings = await read(server, Signals(presets=[], queries=[Query(signal="queue", query=query)]), "queue")
+    assert value(readings, "queue") == (expected, "KNOWN")
+
+
+async def test_units_become_ours(server: Server) -> None:
+    await server.write(
+        gauge("DCGM_FI_DEV_GPU_UTIL", 80.0, **server.where(gpu="0")),
+        gauge("DCGM_FI_DEV_GPU_UTIL", 40.0, **server.where(gpu="1")),
+        gauge("DCGM_FI_DEV_FB_USED", 60.0, **server.where(gpu="0")),
+        gauge("DCGM_FI_DEV_FB_FREE", 20.0, **server.where(gpu="0")),
+    )
+    readings = await read(server, Signals(presets=["dcgm"]), "gpu_utilization", "gpu_memory_utilization")
+    assert value(readings, "gpu_utilization") == (pytest.approx(0.6), "KNOWN")
+    assert value(readings, "gpu_memory_utilization") == (pytest.approx(0.75), "KNOWN")
+
+
+async def test_the_past_is_learnt_again_also_of_pods_that_are_gone(server: Server) -> None:
+    gone = "llama-7d9f8b6c5-x2x4z"
+    await server.write(vllm(**{**server.where(gone), "at_s": server.now_s - 400}, queue=9), vllm(**server.where("a"), queue=3))
+    source = a_source(server.url, PodsInMemory({(server.namespace, "a"): 0}), namespaces=(server.namespace,))
+    fleet = a_fleet([a_service("llama", Signals(), server.namespace)])
+    times_s = [server.now_s - back for back in (900, 450, 0)]
+    past = await source.backfill(fleet, wanted(fleet, "queue", "demand"), times_s)
+    await source.close()
+    assert [value(one, "queue") for one in past][1:] == [(9.0, "KNOWN"), (3.0, "KNOWN")]
+    assert value(past[0], "queue")[1] == "UNKNOWN"
+    assert value(past[2], "demand")[0] == pytest.approx(2.0)
