@@ -20,16 +20,25 @@ TargetKey: TypeAlias = tuple[str, str, str]
 _Pair: TypeAlias = tuple[str, str, str]
 """(namespace, label, value)."""
 
+UNSCHEDULABLE = len(PodState)
+FAILING = UNSCHEDULABLE + 1
+
 
 @dataclass(slots=True)
 class Members:
-    """A target's pods. counts: by PodState."""
+    """A target's pods. counts: by PodState, then those that find no node (UNSCHEDULABLE) and those that do not start (FAILING)."""
 
     namespace: str
     selector: LabelSelector
     pair: _Pair | None
     pods: set[Key] = field(default_factory=set)
-    counts: list[int] = field(default_factory=lambda: [0] * len(PodState))
+    counts: list[int] = field(default_factory=lambda: [0] * (len(PodState) + 2))
+
+    def count(self, pod: Pod, by: int) -> None:
+        self.counts[pod.state] += by
+        if pod.state is PodState.STARTING:
+            self.counts[UNSCHEDULABLE] += by * bool(pod.unschedulable)
+            self.counts[FAILING] += by * bool(pod.waiting)
 
 
 class PodIndex:
@@ -96,9 +105,8 @@ class PodIndex:
             if (old.state, old.unschedulable, old.waiting) == (new.state, new.unschedulable, new.waiting):
                 return
             for target in self._targets_of.get(key, ()):
-                counts = self._targets[target].counts
-                counts[old.state] -= 1
-                counts[new.state] += 1
+                self._targets[target].count(old, -1)
+                self._targets[target].count(new, +1)
                 self._touch(target)
             return
         if old is not None:
@@ -128,7 +136,7 @@ class PodIndex:
         for target in self._targets_of.pop(key, ()):
             members = self._targets[target]
             members.pods.discard(key)
-            members.counts[pod.state] -= 1
+            members.count(pod, -1)
             self._touch(target)
 
     def _candidates(self, namespace: str, pod: Pod) -> Iterator[TargetKey]:
@@ -140,7 +148,7 @@ class PodIndex:
 
     def _join(self, key: Key, pod: Pod, target: TargetKey, members: Members) -> None:
         members.pods.add(key)
-        members.counts[pod.state] += 1
+        members.count(pod, +1)
         self._targets_of[key] = (*self._targets_of.get(key, ()), target)
         self._touch(target)
 

@@ -181,7 +181,3 @@ class TargetWatch:
         for target in [target for target in self.objects if target[0] == name]:
             old = self.objects.pop(target)
             self._on_change(target, old, None)
-
-    def staleness_s(self) -> float:
-        """Of the informer that heard nothing for the longest."""
-        return max((i.staleness_s() for w in self._watched.values() for i in w.informers), default=0.0)

@@ -1,0 +1,296 @@
+"""Writes what was seen and decided into the objects' status: only what changed, and only so much a tick."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+import orjson
+
+from autoscaler.adapters.kubernetes.api import MERGE_PATCH, KubeApi, Object
+from autoscaler.adapters.kubernetes.api_error import ApiError
+from autoscaler.adapters.kubernetes.cluster import KubernetesCluster
+from autoscaler.adapters.kubernetes.conditions import conditions_of, invalid_conditions, merged
+from autoscaler.adapters.kubernetes.events import Events
+from autoscaler.adapters.kubernetes.informer import Key
+from autoscaler.adapters.kubernetes.moments import seconds_or_none, time_text
+from autoscaler.adapters.kubernetes.reasons import Reason
+from autoscaler.adapters.kubernetes.services import SERVICES, Service
+from autoscaler.core.model import Ints, Limit, Memory, Written
+from autoscaler.core.signals import SignalState
+from autoscaler.ports import Clock, Tick
+from autoscaler.spec import (
+    Condition,
+    InferenceAutoscalerStatus,
+    LimitStatus,
+    MemoryStatus,
+    SignalStatus,
+    TimedCount,
+)
+
+log = logging.getLogger(__name__)
+
+_STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
+_NEVER: Final = -(2**62)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSettings:
+    """requests_per_tick, events_per_tick: the most that are sent; what is left comes with the next ticks, oldest first. refresh_s: words
+    and signals of a service whose numbers stay the same are written again after so long. share: of the tick's interval."""
+
+    requests_per_tick: int = 200
+    events_per_tick: int = 20
+    at_once: int = 8
+    refresh_s: float = 600.0
+    call_timeout_s: float = 5.0
+    share: float = 0.25
+
+
+class StatusReporter:
+    """A Reporter that keeps the API server's idea of each service up to date, while this process leads."""
+
+    def __init__(
+        self, api: KubeApi, cluster: KubernetesCluster, clock: Clock, *, instance: str, settings: StatusSettings | None = None
+    ) -> None:
+        self.events = Events(api, clock, instance)
+        self._api = api
+        self._cluster = cluster
+        self._clock = clock
+        self._settings = settings or StatusSettings()
+        self._services: tuple[Service, ...] = ()
+        self._specs: tuple[object, ...] = ()
+        self._revision = -1
+        self._sent: Ints = np.zeros((0, _COLUMNS), dtype=np.int64)
+        self._sent_at_s: np.ndarray[Any, np.dtype[np.float64]] = np.zeros(0)
+        self._sent_invalid: dict[Key, str] = {}
+
+    async def report(self, tick: Tick) -> None:
+        if not tick.leading:
+            self._revision = -1  # another one writes: whatever we knew to be written may no longer be
+            return
+        self._arrange(tick)
+        self._tell_of_writes(tick)
+        work = self._work(tick)
+        try:
+            async with asyncio.timeout(self._settings.share * tick.interval_s):
+                await self._write(work)
+                await self.events.send(self._settings.events_per_tick, self._settings.call_timeout_s)
+        except TimeoutError:
+            log.warning("not every status was written in time; the rest comes with the next ticks")
+
+    # ------------------------------------------------------------ what has to be written
+
+    def _arrange(self, tick: Tick) -> None:
+        """Keeps what is known of each service when rows move."""
+        if tick.fleet.revision == self._revision:
+            return
+        known = {} if self._revision < 0 else {(s.key, spec): row for row, (s, spec) in enumerate(self._known())}
+        sent, sent_at_s = self._sent, self._sent_at_s
+        self._services, self._specs = self._cluster.services.rows, tick.fleet.specs
+        self._revision = tick.fleet.revision
+        n = len(tick.fleet)
+        self._sent = np.full((n, _COLUMNS), _NEVER, dtype=np.int64)
+        self._sent_at_s = np.full(n, -np.inf)
+        for row, (service, spec) in enumerate(self._known()):
+            before = known.get((service.key, spec))
+            if before is not None:
+                self._sent[row], self._sent_at_s[row] = sent[before], sent_at_s[before]
+
+    def _known(self) -> Iterator[tuple[Service, int]]:
+        return ((service, id(spec)) for service, spec in zip(self._services, self._specs, strict=True))
+
+    def _work(self, tick: Tick) -> Iterator[tuple[Service, InferenceAutoscalerStatus, int]]:
+        """(service, its status as it should be, its row or -1), the most urgent first."""
+        for service in list(self._cluster.services.all.values()):
+            if service.row < 0 and service.fault and self._sent_invalid.get(service.key) != service.object.version:
+                yield service, _invalid_status(service), -1
+        columns = _columns(tick, *self._cluster.trouble())
+        different = columns != self._sent
+        now_s = self._clock.now_s()
+        changed = different.any(axis=1)
+        urgent = different[:, :_URGENT].any(axis=1)
+        rows = np.flatnonzero(changed | (now_s - self._sent_at_s > self._settings.refresh_s))
+        for row in rows[np.lexsort((self._sent_at_s[rows], ~urgent[rows]))].tolist():
+            self._sent[row], self._sent_at_s[row] = columns[row], now_s
+            yield self._services[row], self._status(tick, row), row
+
+    def _status(self, tick: Tick, row: int) -> InferenceAutoscalerStatus:
+        service = self._services[row]
+        decisions, fleet = tick.decisions, tick.fleet
+        recommended = decisions.recommended[row]
+        limits = list(decisions.limits(row))
+        if row in tick.plan.limits:
+            limits.append(tick.plan.limits[row])
+        present = service.status()
+        scaled = [seconds_or_none(present.last_scale_time) if present is not None else None, service.scaled_at_s]
+        scaled_at_s = max((at_s for at_s in scaled if at_s is not None), default=None)
+        return InferenceAutoscalerStatus(
+            observed_generation=fleet.specs[row].generation,
+            current_replicas=int(fleet.current[row]),
+            ready_replicas=int(fleet.ready[row]),
+            starting_replicas=int(fleet.starting[row]),
+            recommended_replicas=None if np.isnan(recommended) else int(np.ceil(recommended - 1e-9)),
+            desired_replicas=int(decisions.desired[row]),
+            planned_replicas=int(tick.plan.replicas[row]),
+            last_scale_time=None if scaled_at_s is None else time_text(scaled_at_s),
+            reason=decisions.reason(row)[:4096],
+            limits=[_limit_status(limit) for limit in limits[:32]],
+            signals=list(_signals(tick, row))[:32],
+            lead_time=service.lead.status(),
+            memory=_memory_status(tick.memory(row)),
+            conditions=conditions_of(tick, row, self._cluster.troubled_pods(service), limits),
+        )
+
+    # ------------------------------------------------------------ writing
+
+    async def _write(self, work: Iterator[tuple[Service, InferenceAutoscalerStatus, int]]) -> None:
+        budget = [self._settings.requests_per_tick]
+        looks = [8 * self._settings.requests_per_tick]  # comparing costs time, too
+
+        async def worker() -> None:
+            while budget[0] > 0 and looks[0] > 0:
+                found = next(work, None)
+                if found is None:
+                    return
+                looks[0] -= 1
+                service, wanted, row = found
+                patch = self._patch(service, wanted)
+                if not patch:
+                    continue
+                budget[0] -= 1
+                try:
+                    await self._send(service, patch)
+                except ApiError as fault:
+                    self._unsent(service, row)
+                    if fault.not_found:
+                        continue  # deleted meanwhile
+                    log.warning("status of %s was not written: %s", service.name, fault)
+                    if fault.throttled or fault.unreachable:
+                        budget[0] = 0
+                except asyncio.CancelledError:
+                    self._unsent(service, row)
+                    raise
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._settings.at_once):
+                group.create_task(worker())
+
+    async def _send(self, service: Service, patch: Object) -> None:
+        path = SERVICES.path(*service.key, "status")
+        answer = await self._api.request(
+            "PATCH", path, body={"status": patch}, content_type=MERGE_PATCH, timeout_s=self._settings.call_timeout_s
+        )
+        if service.row < 0:
+            self._sent_invalid[service.key] = str(answer["metadata"]["resourceVersion"])
+
+    def _unsent(self, service: Service, row: int) -> None:
+        if row >= 0 and row < len(self._services) and self._services[row] is service:
+            self._sent[row] = _NEVER
+            self._sent_at_s[row] = -np.inf
+
+    def _patch(self, service: Service, wanted: InferenceAutoscalerStatus) -> Object:
+        """What of the status differs from what the API server has; also tells of conditions that flipped."""
+        present = service.status()
+        before = present.conditions if present is not None else []
+        wanted.conditions = merged(wanted.conditions, before, self._clock.now_s())
+        self._tell_of_flips(service, before, wanted.conditions)
+        have: Object = orjson.loads(service.object.status)
+        want: Object = msgspec.to_builtins(wanted)
+        patch = {name: value for name, value in want.items() if have.get(name) != value}
+        patch.update({name: None for name in have if name not in want})
+        if service.row < 0 and not patch:
+            self._sent_invalid[service.key] = service.object.version
+        return patch
+
+    # ------------------------------------------------------------ events
+
+    def _tell_of_writes(self, tick: Tick) -> None:
+        for row in np.flatnonzero(tick.outcome.written).tolist():
+            service, planned = self._services[row], int(tick.plan.replicas[row])
+            if tick.outcome.written[row] == Written.DONE:
+                note = f"New size: {planned}, was {int(tick.fleet.current[row])}; reason: {tick.decisions.reason(row)}"
+                self.events.add(service, "Normal", Reason.SuccessfulRescale, "Rescale", note)
+            elif tick.outcome.written[row] == Written.FAILED:
+                note = f"New size: {planned}; error: {tick.outcome.errors.get(row, '')}"
+                self.events.add(service, "Warning", Reason.FailedRescale, "Rescale", note)
+
+    def _tell_of_flips(self, service: Service, before: Sequence[Condition], after: Sequence[Condition]) -> None:
+        known = {condition.type: condition.status for condition in before}
+        for condition in after:
+            if condition.type == "ScalingLimited" or known.get(condition.type) == condition.status:
+                continue  # limits come and go with every peak; the status shows them
+            if condition.reason == Reason.NotActive or (condition.type not in known and condition.status == "True"):
+                continue
+            kind: Literal["Normal", "Warning"] = "Normal" if condition.status == "True" else "Warning"
+            self.events.add(service, kind, condition.reason, "Reconcile", f"{condition.type}: {condition.message}")
+
+
+# ---------------------------------------------------------------- rows to numbers and words
+
+_URGENT: Final = 7
+"""So many of the first columns are worth a request as soon as they change."""
+_COLUMNS: Final = 11
+
+
+def _columns(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
+    """What decides whether a row is written again: numbers only, since words cost time."""
+    recommended = tick.decisions.recommended
+    failed = (tick.outcome.written == Written.FAILED).astype(np.int64)
+    return np.column_stack(
+        [
+            tick.plan.replicas,
+            tick.fleet.current,
+            tick.fleet.hands_off.astype(np.int64),
+            tick.decisions.blind.astype(np.int64),
+            (unschedulable > 0).astype(np.int64),
+            (failing > 0).astype(np.int64),
+            failed,
+            tick.decisions.desired,
+            tick.fleet.ready,
+            tick.fleet.starting,
+            np.where(np.isnan(recommended), -1, np.ceil(np.nan_to_num(recommended) - 1e-9)).astype(np.int64),
+        ]
+    )
+
+
+def _invalid_status(service: Service) -> InferenceAutoscalerStatus:
+    """The status of an object that can't be used: what was known stays, the conditions say why."""
+    status = service.status() or InferenceAutoscalerStatus()
+    status.observed_generation = service.object.generation
+    status.conditions = invalid_conditions(service.fault, service.object.generation)
+    return status
+
+
+def _limit_status(limit: Limit) -> LimitStatus:
+    return LimitStatus(name=limit.name, before=limit.before, after=limit.after, why=limit.why)
+
+
+def _signals(tick: Tick, row: int) -> Iterator[SignalStatus]:
+    for name, column in tick.readings.signals.items():
+        state = SignalState(int(column.state[row]))
+        why = tick.readings.why(name, row) if state is SignalState.UNKNOWN else ""
+        if state is SignalState.UNKNOWN and not why:
+            continue  # nobody asked for it
+        value, age_s = float(column.values[row]), float(column.age_s[row])
+        yield SignalStatus(
+            name=name,
+            state=_STATES[state],
+            value=f"{value:.6g}" if np.isfinite(value) else None,
+            age_seconds=int(age_s) if np.isfinite(age_s) else None,
+            why=why or None,
+        )
+
+
+def _memory_status(memory: Memory) -> MemoryStatus:
+    return MemoryStatus(
+        desired=memory.desired,
+        blind_since=memory.blind_since_s,
+        recommendations=[TimedCount(at=at_s, replicas=replicas) for at_s, replicas in memory.recommendations[-512:]],
+        scale_events=[TimedCount(at=at_s, replicas=change) for at_s, change in memory.scale_events[-512:]],
+    )
