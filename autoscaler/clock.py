@@ -62,3 +62,42 @@ class ManualClock:
     async def sleep_until(self, at_s: float) -> None:
         if at_s > self._now_s:
             self._now_s = at_s
+
+
+class PacedClock:
+    """A ManualClock that keeps pace with the machine's: moving on by t seconds takes t ÷ speed of its seconds. Ticks fall on exactly the
+    same moments at any speed, so what is decided is the same as in a replay.
+
+    speed may change at any moment; at 0 time stands still.
+    """
+
+    def __init__(self, start_s: float, speed: float) -> None:
+        self._now_s = start_s
+        self._speed = speed
+        self._changed = asyncio.Event()
+
+    @property
+    def speed(self) -> float:
+        return self._speed
+
+    def set_speed(self, speed: float) -> None:
+        self._speed = speed
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def now_s(self) -> float:
+        return self._now_s
+
+    def monotonic_s(self) -> float:
+        return self._now_s
+
+    async def sleep_until(self, at_s: float) -> None:
+        left_s = at_s - self._now_s
+        while left_s > 0:
+            speed, changed, began_s = self._speed, self._changed, time.monotonic()
+            try:
+                await asyncio.wait_for(changed.wait(), left_s / speed if speed > 0 else None)
+            except TimeoutError:
+                break
+            left_s -= (time.monotonic() - began_s) * speed
+        self._now_s = max(self._now_s, at_s)

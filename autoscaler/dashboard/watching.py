@@ -1,0 +1,47 @@
+"""Reads what the page shows beside what the policies want: a plot of the GPU's utilization must not depend on the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from autoscaler.core.model import Fleet, Readings
+from autoscaler.ports import MetricSource
+
+SHOWN: tuple[str, ...] = ("demand", "queue", "running", "gpu_utilization")
+
+
+class Watched:
+    """A MetricSource that also asks `source` for SHOWN and for each service's objective. What policies see doesn't change by it."""
+
+    def __init__(self, source: MetricSource) -> None:
+        self._source = source
+        self._revision: int | None = None
+        self._shown: dict[str, list[int]] = {}
+        self._wanted: Mapping[str, Sequence[int]] | None = None
+        self._both: Mapping[str, Sequence[int]] = {}
+
+    async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:
+        if fleet.revision != self._revision:
+            self._shown = _shown(fleet)
+            self._revision, self._wanted = fleet.revision, None
+        if wanted is not self._wanted:
+            # The engine hands out the same mapping until the fleet changes.
+            self._both = {name: _union(wanted.get(name, ()), self._shown.get(name, ())) for name in {**wanted, **self._shown}}
+            self._wanted = wanted
+        return await self._source.read(fleet, self._both, at_s, deadline_s)
+
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
+        return await self._source.backfill(fleet, wanted, times_s)
+
+
+def _shown(fleet: Fleet) -> dict[str, list[int]]:
+    rows = list(range(len(fleet)))
+    shown = dict.fromkeys(SHOWN, rows)
+    by_objective: dict[str, list[int]] = {}
+    for row, spec in enumerate(fleet.specs):
+        by_objective.setdefault(spec.objective.signal, []).append(row)
+    return by_objective | shown
+
+
+def _union(some: Iterable[int], others: Iterable[int]) -> list[int]:
+    return sorted({*some, *others})
