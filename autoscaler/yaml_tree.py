@@ -6,6 +6,7 @@ A file must mean the same here and there, so scalars are resolved by kubectl's r
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,12 +20,14 @@ _PLAIN: Final = "plain"
 _MOST_NODES: Final = 200_000
 _WORDS: Final[dict[str, object]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
-    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("true", "True", "TRUE", "y", "Y", "yes", "Yes", "YES", "on", "On", "ON"), True),
+    **dict.fromkeys(("false", "False", "FALSE", "n", "N", "no", "No", "NO", "off", "Off", "OFF"), False),
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
+_MOST_DIGITS: Final = 67
+"""Sign, prefix and 64 binary digits; what is longer is a number only if it is one with a fraction."""
 _WHOLE: Final = re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|0|[1-9][0-9_]*)")
 _NUMBER: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
@@ -81,14 +84,17 @@ def scalar(text: str) -> Any:
     """The value of a plain (unquoted) scalar."""
     if text in _WORDS:
         return _WORDS[text]
-    if _WHOLE.fullmatch(text):
-        digits = text.replace("_", "")
+    if "_" in text[:1]:
+        return text
+    digits = text.replace("_", "")
+    if _WHOLE.fullmatch(text) and len(digits) <= _MOST_DIGITS:
         sign, digits = (digits[0], digits[1:]) if digits[0] in "+-" else ("", digits)
         if re.fullmatch("0[0-7]+", digits):
             digits = f"0o{digits[1:]}"
-        return int(sign + digits, 0)
-    if _NUMBER.fullmatch(text):
-        return float(text)
+        whole = int(sign + digits, 0)
+        return whole if -(2**63) <= whole < 2**64 else float(whole)
+    if _NUMBER.fullmatch(digits) and math.isfinite(number := float(digits)):
+        return number
     return text
 
 

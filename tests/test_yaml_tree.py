@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.yaml_tree import documents, scalar, value
+from tests.installed_crds import install_crds
+from tests.realparts.control_plane import ControlPlane
 
 
 @pytest.mark.parametrize(
@@ -125,3 +128,80 @@ class _Quoted(yaml.SafeDumper):
 
 
 _Quoted.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+
+
+SCALARS = [
+    "~",
+    "null",
+    "true",
+    "True",
+    "yes",
+    "Off",
+    "on",
+    "y",
+    "N",
+    "12",
+    "-3",
+    "+7",
+    "1_000",
+    "0x1F",
+    "0o17",
+    "017",
+    "-017",
+    "089",
+    "0b101",
+    "1.5",
+    "1e3",
+    "1E-2",
+    ".5",
+    "5.",
+    "-.5",
+    "22:30",
+    "1:30:00",
+    "2026-01-31",
+    "2026-01-31T06:00:00Z",
+    "99.9%",
+    "60s",
+    "1.2.3",
+    "0.10",
+    "1__0",
+    "0x",
+    "12e",
+    "1_0.5",
+    "_1",
+    "1_",
+    "+.5",
+    "nan",
+    "'no'",
+    "!!str",
+    "0777",
+    "0o8",
+    "1e400",
+    "0x_1",
+    "99999999999999999999",
+]
+
+
+@pytest.mark.realparts
+async def test_scalars_mean_what_they_mean_to_kubectl(control_plane: ControlPlane, namespace: str) -> None:
+    await install_crds(control_plane)
+    params = "".join(f"      p{number}: {text}\n" for number, text in enumerate(SCALARS))
+    text = (
+        "apiVersion: inference-autoscaler.io/v1alpha1\nkind: InferenceAutoscaler\nmetadata: {name: a}\n"
+        "spec:\n  scaleTargetRef: {kind: Deployment, name: a}\n  maxReplicas: 3\n"
+        f"  policies:\n  - name: fixed\n    params:\n{params}"
+    )
+    (document,) = documents(text)
+    ours = document.tree["spec"]["policies"][0]["params"]
+    code, out, err = await control_plane.kubectl(
+        "apply", "--dry-run=server", "-o", "json", "-n", namespace, "-f", "-", input=text
+    )
+    assert code == 0, err
+    theirs = json.loads(out)["spec"]["policies"][0]["params"]
+    wrong = {
+        f"{text} (p{number})": (ours[f"p{number}"], theirs.get(f"p{number}"))
+        for number, text in enumerate(SCALARS)
+        if ours[f"p{number}"] != theirs.get(f"p{number}")
+        or isinstance(ours[f"p{number}"], bool) != isinstance(theirs.get(f"p{number}"), bool)
+    }
+    assert not wrong
