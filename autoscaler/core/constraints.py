@@ -227,8 +227,8 @@ def _policy_bound(
         start -= np.nansum(c.changes.since(c.at_s - period_s)[rows], axis=1)
     if kind == "Pods":
         return start + value if up else start - value
-    # HPA rounds up upwards and truncates downwards; the small number keeps 1.1 × 10 from becoming 12.
-    return np.ceil(start * (1 + value / 100) - 1e-9) if up else np.trunc(start * (1 - value / 100) + 1e-9)
+    # HPA rounds up upwards and truncates downwards, in plain floating point: 10 % on top of 10 are 12 there, and so here.
+    return np.ceil(start * (1 + value / 100)) if up else np.trunc(start * (1 - value / 100))
 
 
 def _limit_rate_why(c: Context, row: int, before: int, after: int) -> str:
@@ -278,15 +278,13 @@ def _round_to_multiple(c: Context, counts: Ints) -> Ints:
 def _stay_at_zero(c: Context, counts: Ints) -> Ints:
     if np.count_nonzero(c.fleet.current) == len(counts):
         return counts
-    return np.where((c.fleet.current == 0) & (c.table.min_replicas > 0), 0, counts)
+    # The manifest's own minimum: where that is 0 we scaled to zero ourselves, and a schedule's minimum wakes the service.
+    return np.where((c.fleet.current == 0) & (c.table.own_min > 0), 0, counts)
 
 
-def pause_of(c: Context, row: int) -> Pause | None:
-    """The pause in force for a row: the cluster's, else its own unless that has expired."""
-    if c.fleet.paused is not None and _in_force(c.fleet.paused, c.at_s):
-        return c.fleet.paused
-    pause = c.table.pauses.get(row)
-    return pause if pause is not None and _in_force(pause, c.at_s) else None
+def pauses_of(c: Context, row: int) -> tuple[Pause, ...]:
+    """The pauses in force for a row: the cluster's and its own. Both hold; a pause in one direction lifts none in the other."""
+    return tuple(pause for pause in (c.fleet.paused, c.table.pauses.get(row)) if pause is not None and _in_force(pause, c.at_s))
 
 
 def _in_force(pause: Pause, at_s: float) -> bool:
@@ -301,21 +299,24 @@ def _stopped(direction: Direction, counts: Ints, current: Ints) -> Ints:
 
 def _pause(c: Context, counts: Ints) -> Ints:
     current = c.fleet.current
+    after = counts
     if c.fleet.paused is not None and _in_force(c.fleet.paused, c.at_s):
-        return _stopped(c.fleet.paused.direction, counts, current)
-    after = counts.copy()
+        after = _stopped(c.fleet.paused.direction, counts, current)
     for row, pause in c.table.pauses.items():
         if _in_force(pause, c.at_s):
-            after[row] = _stopped(pause.direction, counts[row : row + 1], current[row : row + 1])[0]
+            after = after.copy() if after is counts or after is current else after
+            after[row] = _stopped(pause.direction, after[row : row + 1], current[row : row + 1])[0]
     return after
 
 
 def _pause_why(c: Context, row: int, before: int, after: int) -> str:
-    pause = pause_of(c, row)
-    assert pause is not None
-    what = {"Both": "changes", "Up": "growing", "Down": "shrinking"}[pause.direction]
-    whose = "the whole cluster" if pause is c.fleet.paused else "this object"
-    return f"{what} paused for {whose}{': ' + pause.reason if pause.reason else ''}: {after}, not {before}"
+    what = {"Both": "changes", "Up": "growing", "Down": "shrinking"}
+    words = [
+        f"{what[pause.direction]} paused for {'the whole cluster' if pause is c.fleet.paused else 'this object'}"
+        f"{': ' + pause.reason if pause.reason else ''}"
+        for pause in pauses_of(c, row)
+    ]
+    return f"{' and '.join(words)}: {after}, not {before}"
 
 
 STABILIZED = Constraint("Stabilized", lambda c: c.table.stabilizes and c.wishes is not None, _stabilize, _stabilize_why)

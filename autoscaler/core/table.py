@@ -48,9 +48,9 @@ class Table:
         self.specs = specs
         self.keys = tuple(spec.key for spec in specs)
         self.row_of = {key: row for row, key in enumerate(self.keys)}
-        self._own_min: Ints = _ints(specs, "min_replicas")
+        self.own_min: Ints = _ints(specs, "min_replicas")
         self._own_max: Ints = _ints(specs, "max_replicas")
-        self.min_replicas, self.max_replicas = self._own_min, self._own_max
+        self.min_replicas, self.max_replicas = self.own_min, self._own_max
         self.schedule_in_force: dict[int, str] = {}
         self.multiple: Ints = _ints(specs, "replica_multiple")
         self.priority: Ints = _ints(specs, "priority")
@@ -74,7 +74,7 @@ class Table:
         self.nowhere: Bools = np.zeros(len(specs), dtype=np.bool_)
         self.has_multiple = bool((self.multiple > 1).any())
         self.has_drain_limit = bool((self.drain_max > 0).any())
-        self.has_zero_guard = bool((self._own_min > 0).any())
+        self.has_zero_guard = bool((self.own_min > 0).any())
         self.longest_window_s = max((g.rules.stabilization_s for g in (*self.up, *self.down)), default=0.0)
         self.longest_period_s = max((p.period_s for g in (*self.up, *self.down) for p in g.rules.policies), default=0.0)
         self.stabilizes = self.longest_window_s > 0
@@ -89,7 +89,7 @@ class Table:
         if not self._scheduled or minute == self._minute:
             return
         self._minute = minute
-        low, high = self._own_min.copy(), self._own_max.copy()
+        low, high = self.own_min.copy(), self._own_max.copy()
         self.schedule_in_force = {}
         for row in self._scheduled:
             for schedule in self.specs[row].schedules:
