@@ -57,7 +57,7 @@ async def test_unknown_holds_and_says_since_when() -> None:
         tick = await controller.tick()
         clock.advance_to(clock.now_s() + 15)
     assert cluster.current[0] == 8
-    assert tick.decisions.reason(0) == "signals unknown for 105 s: holding 8"
+    assert tick.decisions.reason(0).startswith("signals unknown for 105 s: holding 8 (per-replica: ")
 
 
 async def test_a_restart_does_not_scale_down_by_itself_within_the_down_window() -> None:

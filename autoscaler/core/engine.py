@@ -63,7 +63,9 @@ class Engine:
         self._last_at_s = float("nan")
         self.wanted: dict[str, list[int]] = {}
         self.faults: dict[int, str] = {}
-        """Rows whose policies can't be used, with the fault in words; they are blind until the manifest is mended."""
+        """Rows that name a policy that can't be used, with the fault in words. Until it is mended they never shrink, and are blind where
+        no other policy can tell."""
+        self._faulty: Ints = np.empty(0, dtype=np.int64)
         self.lookback_s = 0.0
         self.backfill_s = 0.0
 
@@ -103,10 +105,16 @@ class Engine:
                 known = ", ".join(sorted(self._policies))
                 self.faults.update((row, f"policy '{name}' is not installed; there are {known}") for row, _ in rows)
                 continue
-            group = Group(policy_type, table, rows, self._seed, before.get(name), moved)
+            try:
+                group = Group(policy_type, table, rows, self._seed, before.get(name), moved)
+            except Exception as error:  # a stranger's plug-in: its fault must not reach services that don't name it
+                words = f"policy '{name}' can't be made: {type(error).__name__}: {error}"
+                self.faults.update((row, words) for row, _ in rows)
+                continue
             self.faults.update(group.faults)
             if len(group.rows):
                 self._groups.append(group)
+        self._faulty = np.array(sorted(self.faults), dtype=np.int64)
 
     def _make_histories(self, table: Table, moved: Ints) -> None:
         self.lookback_s = max((group.type.lookback_s for group in self._groups), default=0.0)
@@ -167,7 +175,9 @@ class Engine:
         if step_s <= self.interval_s * 1.5:
             self._remember(readings)
         for group in self._groups:
-            group.observe(fleet, table, readings, self._signals, step_s)
+            # The others want no past, and one that counts from its first tick must not begin there.
+            if group.type.lookback_s or group.type.backfill_s:
+                group.observe(fleet, table, readings, self._signals, step_s)
 
     def learnt_until(self, at_s: float) -> None:
         """The past up to `at_s` was shown: services of which something was known in it need not wait for their history to fill."""
@@ -196,6 +206,8 @@ class Engine:
             if wish.forecast is not None:
                 forecasts.append((group.name, group.rows, wish.forecast))
 
+        if len(self._faulty):
+            partial[self._faulty] = True
         blind: Bools = np.isnan(recommended)
         any_blind = bool(np.count_nonzero(blind))
         if any_blind or self._any_was_blind:
@@ -409,13 +421,21 @@ def _reasons(
     def reason(row: int) -> str:
         if row in faults:
             return faults[row]
+        said = [(group, wish, position) for group, wish in wishes for position in group.positions(row)]
         if context.blind[row]:
             since = context.at_s - float(context.blind_since_s[row])
-            return f"signals unknown for {since:.0f} s: holding {int(held(context)[row])}"
-        for group, wish in wishes:
-            for position in group.positions(row):
-                if float(wish.replicas[position]) == float(context.recommended[row]):
-                    return f"{group.name}: {wish.why(position)}"
+            words = "; ".join(f"{group.name}: {_words(wish, position)}" for group, wish, position in said)
+            return f"signals unknown for {since:.0f} s: holding {int(held(context)[row])} ({words})"
+        for group, wish, position in said:
+            if float(wish.replicas[position]) == float(context.recommended[row]):
+                return f"{group.name}: {_words(wish, position)}"
         return ""
 
     return reason
+
+
+def _words(wish: Recommendation, position: int) -> str:
+    try:
+        return wish.why(position)
+    except Exception as error:  # words are for people; a stranger's fault in them changes no decision
+        return f"(its reason failed: {type(error).__name__}: {error})"

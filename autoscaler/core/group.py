@@ -14,6 +14,9 @@ from autoscaler.core.policy import Policy, PolicyType, complete_params, stack_pa
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import Table
 
+LARGEST = 1e9
+"""No service has more replicas; it keeps nonsense from wrapping round when counts become whole numbers."""
+
 
 class Group:
     """One policy's rows.
@@ -131,18 +134,29 @@ class Group:
         """The policy's wish; NaN for all rows where it broke its contract, with the failure as the reason."""
         assert self._observation is not None
         m = len(self.rows)
-        failure = self._failure
-        if not failure:
+        if not self._failure:
             try:
                 wish = self.policy.recommend(self._observation)
+                self._failure = self._misshapen(wish)
             except Exception as error:  # as above
-                failure = f"policy '{self.name}' failed: {type(error).__name__}: {error}"
+                self._failure = f"policy '{self.name}' failed: {type(error).__name__}: {error}"
             else:
-                if wish.replicas.shape == (m,):
+                if not self._failure:
                     return wish
-                failure = f"policy '{self.name}' gave {wish.replicas.shape} counts for {m} services"
-        self._failure = failure
+        failure = self._failure
         return Recommendation(replicas=np.full(m, np.nan), why=lambda _row: failure)
+
+    def _misshapen(self, wish: Recommendation) -> str:
+        """What is wrong with a wish's shape or type, in words; what is in it is merge's business."""
+        m = len(self.rows)
+        for name, column in (("replicas", wish.replicas), ("headroom", wish.headroom)):
+            if column is None and name == "headroom":
+                continue
+            if not isinstance(column, np.ndarray) or column.dtype.kind not in "fiu":
+                return f"policy '{self.name}' gave {name} that is no array of numbers"
+            if column.shape != (m,):
+                return f"policy '{self.name}' gave {name} of shape {column.shape} for {m} services"
+        return ""
 
     @property
     def failure(self) -> str:
@@ -151,23 +165,29 @@ class Group:
 
     def merge(self, wish: Recommendation, recommended: Floats, headroom: Floats, partial: Bools) -> None:
         """Adds this group's wishes to the fleet's columns: the highest count and headroom win; a needed signal that is unknown makes
-        the row partial. Counts that aren't finite or are negative are no wish."""
-        replicas = wish.replicas
-        usable = np.isfinite(replicas) & (replicas >= 0)
-        if np.count_nonzero(usable) < len(usable):
-            replicas = np.where(usable, replicas, np.nan)
+        the row partial, and so does a policy that can't tell, unless it is only a floor. Counts that aren't finite or are negative are no
+        wish; absurdly high ones are LARGEST, which the bounds then cut."""
+        replicas, extra = wish.replicas, wish.headroom
         take = self._take
         unknown = self._unknown()
+        usable = (replicas >= 0) & (replicas <= LARGEST)
+        if np.count_nonzero(usable) < len(usable):
+            replicas = _sane(replicas)
+            if self.type.alone:
+                silent = np.isnan(replicas)
+                unknown = silent if unknown is None else unknown | silent
+        if extra is not None:
+            extra = _sane(extra)
         if self._unique:
             recommended[take] = np.fmax(recommended[take], replicas)
-            if wish.headroom is not None:
-                headroom[take] = np.fmax(headroom[take], wish.headroom)
+            if extra is not None:
+                headroom[take] = np.fmax(headroom[take], extra)
             if unknown is not None:
                 partial[take] |= unknown
         else:
             np.fmax.at(recommended, self.rows, replicas)
-            if wish.headroom is not None:
-                np.fmax.at(headroom, self.rows, wish.headroom)
+            if extra is not None:
+                np.fmax.at(headroom, self.rows, extra)
             if unknown is not None:
                 np.logical_or.at(partial, self.rows, unknown)
         if self._failure:
@@ -183,6 +203,11 @@ class Group:
                 unknown &= needed
                 found = unknown if found is None else found | unknown
         return found
+
+
+def _sane(counts: Floats) -> Floats:
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(counts) & (counts >= 0), np.minimum(counts, LARGEST), np.nan)
 
 
 def _uses(table: Table, rows: Sequence[int]) -> list[tuple[str, int]]:
