@@ -45,7 +45,7 @@ class PresetReader:
         self, client: PrometheusClient, signals: Sequence[str], at_s: float, deadline_s: float
     ) -> list[Coroutine[None, None, None]]:
         """What to await, all at the same time: one query for the ages and one for each of `signals`. Each ends well or in `failures`."""
-        self.failures = dict.fromkeys(("", *signals), "no answer before the tick's deadline")
+        self.failures = dict.fromkeys(("", *signals), f"{client.url} gave no answer before the tick's deadline")
         aged = asyncio.Event()
         return [
             self._read_alive(client, at_s, deadline_s, aged),

@@ -33,8 +33,9 @@ from autoscaler.ports import Clock, ReadyPods, SecretReader
 log = logging.getLogger(__name__)
 
 WORK: Final = ("demand", "queue", "running", "concurrency")
+SHARE_FOR_QUERY: Final = 0.85
 SHARE_FOR_QUERIES: Final = 0.9
-"""Of the tick's deadline; the rest is for adding up what arrived."""
+"""Of the tick's deadline, for one query (which then says itself that it was late) and for all; the rest is for adding up what arrived."""
 
 
 class PrometheusSource:
@@ -67,7 +68,7 @@ class PrometheusSource:
 
         work: list[Coroutine[None, None, None]] = []
         uses: list[tuple[PresetUse, PresetReader, list[str]]] = []
-        query_s = SHARE_FOR_QUERIES * deadline_s
+        query_s = SHARE_FOR_QUERY * deadline_s
         for use in wiring.presets:
             reader = self._reader(use)
             signals = [signal for signal, rows in use.rows.items() if signal in asked and (rows & asked[signal]).any()]
@@ -80,7 +81,7 @@ class PrometheusSource:
             if any(signal in asked and asked[signal][row] for signal, row in own_use.takers):
                 own[number] = NOT_ASKED
                 work.append(self._read_own(own_use, number, own, at_s, query_s))
-        await _within(work, query_s)
+        await _within(work, SHARE_FOR_QUERIES * deadline_s)
 
         self.queries_last_tick = sum(client.queries for _, client in self._clients.values()) - before
         self.warnings = tuple(dict.fromkeys(w for _, client in self._clients.values() for w in client.warnings))
@@ -230,16 +231,14 @@ class _Assembly:
 
     def _find_idle(self) -> None:
         fleet, count = self._fleet, len(self._fleet)
-        busy, asked_any = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
-        for signal in WORK:
-            if signal in self._asked:
-                asked_any |= self._asked[signal]
-                # NaN is not 0, so what is unknown keeps a service from being idle.
-                busy |= self._asked[signal] & (self._values[signal] != 0)
-        idle = asked_any & ~busy
-        for signal in WORK:
-            if signal in self._asked:
-                self._idle[signal] |= idle & self._asked[signal]
+        spoken, busy = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
+        work = {signal: self._asked[signal] & self._wiring.offered(signal, count) for signal in WORK if signal in self._asked}
+        for signal, rows in work.items():
+            spoken |= rows
+            # NaN is not 0, so what is unknown keeps a service from being idle; what nothing offers has no say.
+            busy |= rows & (self._values[signal] != 0)
+        for signal, rows in work.items():
+            self._idle[signal] |= rows & spoken & ~busy
         none = (fleet.current == 0) & (fleet.ready == 0) & (fleet.starting == 0)
         for signal in self._asked:
             # What comes from pods is nothing where there are none; own PromQL (a gateway's demand) goes on speaking for itself.
@@ -261,10 +260,13 @@ async def _within(work: Sequence[Coroutine[None, None, None]], deadline_s: float
     if not work:
         return
     tasks = [asyncio.ensure_future(one) for one in work]
-    _, late = await asyncio.wait(tasks, timeout=deadline_s)
-    for task in late:
-        task.cancel()
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
+    try:
+        await asyncio.wait(tasks, timeout=deadline_s)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
         if isinstance(result, Exception):
             # Its signals stay unknown; everybody else's must not suffer for it.
             log.error("reading a signal failed by a fault of ours", exc_info=result)

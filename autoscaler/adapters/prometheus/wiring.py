@@ -66,6 +66,15 @@ class Wiring:
                 found |= use.rows[signal]
         return found
 
+    def offered(self, signal: str, rows: int) -> Bools:
+        """Rows (n = rows) whose signal comes from anywhere."""
+        found = self.from_pods(signal, rows)
+        for use in self.own:
+            for taken, row in use.takers:
+                if taken == signal:
+                    found[row] = True
+        return found
+
 
 def wire(fleet: Fleet, settings: PrometheusSettings) -> Wiring:
     """Never raises for what a manifest says: what can't be used ends in `refused`."""

@@ -105,7 +105,7 @@ def wanted(fleet: Fleet, *signals: str) -> dict[str, list[int]]:
     return {signal: list(range(len(fleet))) for signal in signals}
 
 
-def value(readings: Readings, signal: str, row: int = 0) -> tuple[float, str]:
+def value(readings: Readings, signal: str, row: int = 0) -> tuple[Any, str]:
     """(value, state) of a signal."""
     column = readings.signals[signal]
     return float(column.values[row]), SignalState(column.state[row]).name

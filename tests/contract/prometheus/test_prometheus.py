@@ -99,7 +99,9 @@ async def test_every_query_of_every_preset_is_taken(server: Server, preset: str)
 
 
 async def test_vllm_is_read(server: Server) -> None:
-    await server.write(vllm(**server.where("a"), queue=3, running=5, per_s=2), vllm(**server.where("b"), queue=4, running=6, per_s=1))
+    await server.write(
+        vllm(**server.where("a"), queue=3, running=5, per_s=2), vllm(**server.where("b"), queue=4, running=6, per_s=1)
+    )
     readings = await read(server, Signals(), "demand", "queue", "running", "concurrency", "utilization", pods=("a", "b"))
     assert value(readings, "queue") == (7.0, "KNOWN")
     assert value(readings, "running") == (11.0, "KNOWN")
@@ -164,9 +166,7 @@ async def test_our_quantile_of_merged_buckets_is_prometheus_own(server: Server) 
     readings = await read(server, Signals(), "ttft_s", pods=("a", "b"))
     if isinstance(server.prometheus.url, str) and hasattr(server.prometheus, "query"):
         selector = f'{{__name__="{metric}_bucket",namespace="{server.namespace}"}}'
-        theirs = await server.prometheus.query(
-            f"histogram_quantile(0.995, sum by (le) (rate({selector}[1m])))", server.now_s
-        )
+        theirs = await server.prometheus.query(f"histogram_quantile(0.995, sum by (le) (rate({selector}[1m])))", server.now_s)
         assert value(readings, "ttft_s")[0] == pytest.approx(theirs[0][1], rel=1e-6)
     # 11.1/s in all, rank 11.0445 lies above 11.0 at the last finite bound.
     assert value(readings, "ttft_s")[0] == 2.5
