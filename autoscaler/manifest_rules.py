@@ -48,6 +48,10 @@ def _positive(text: str) -> bool:
     return re.search("[1-9]", text) is not None
 
 
+def _in_our_time(data: Data, field: str) -> bool:
+    return field not in data or spec.moment_s(data[field]) > 0
+
+
 def _smallest_multiple(wanted: Data) -> int:
     least, multiple = int(wanted["minReplicas"]), int(wanted["replicaMultiple"])
     return (least + multiple - 1) // multiple * multiple
@@ -222,6 +226,25 @@ RULES: Final[tuple[Rule, ...]] = (
             "replicas" not in wanted["fallback"]
             or wanted["minReplicas"] <= wanted["fallback"]["replicas"] <= wanted["maxReplicas"]
         ),
+    ),
+    # ------------------------------------------------------------ moments
+    # Also because the API server lets a list pass where a format is given (kube-openapi's type check); a rule that reads it does not.
+    _service(
+        "pause-ends-in-our-time",
+        "spec.pause",
+        "until",
+        "!has(self.until) || self.until > timestamp('1970-01-01T00:00:00Z')",
+        "until must be a moment after 1970",
+        lambda pause: _in_our_time(pause, "until"),
+    ),
+    _service(
+        "window-lies-in-our-time",
+        "spec.schedules[]",
+        "notBefore",
+        "(!has(self.notBefore) || self.notBefore > timestamp('1970-01-01T00:00:00Z')) && "
+        "(!has(self.notAfter) || self.notAfter > timestamp('1970-01-01T00:00:00Z'))",
+        "notBefore and notAfter must be moments after 1970",
+        lambda window: _in_our_time(window, "notBefore") and _in_our_time(window, "notAfter"),
     ),
     # ------------------------------------------------------------ schedules
     _service(
