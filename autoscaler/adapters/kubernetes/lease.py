@@ -122,9 +122,9 @@ class LeaseElection:
         retry_s = self._settings.retry_s * (0.9 + 0.2 * float(self._rng.random()))
         now_s = self._clock.monotonic_s()
         if self._renewed_at_s is not None:
-            # Not to sleep past the moment at which we must notice that we lost it.
-            retry_s = min(retry_s, self._renewed_at_s + self._settings.renew_deadline_s - now_s)
-            return max(0.01, retry_s if self.last_fault is None else retry_s / 4)
+            # After a failure sooner, but never past the moment at which we must notice that we lost it.
+            pause_s = retry_s if self.last_fault is None else retry_s / 2
+            return min(pause_s, max(0.0, self._renewed_at_s + self._settings.renew_deadline_s - now_s) + 0.01)
         # A candidate looks again just when the lease that it saw runs out.
         left_s = self._seen_at_s + self._waiting_s() - now_s
         return retry_s if left_s <= 0 else max(0.01, min(retry_s, left_s + 0.01))
