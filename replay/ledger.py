@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from autoscaler.core.model import Ints, Written
+from autoscaler.core.model import Fleet, Floats, Ints, Written
 from autoscaler.ports import Tick
 from replay.plant.fluid import FluidPlant
 
 COLUMNS: Final = ("desired", "ready", "starting", "draining", "nodes")
+Counts: TypeAlias = npt.NDArray[np.int32]
 _DONE: Final = int(Written.DONE)
 
 
 class Ledger:
-    """A Reporter. Arrays (ticks, n): as they were when the tick decided (`desired`: what it decided; `nodes`: after acting).
+    """A Reporter. desired (ticks, n): what each tick decided. actions, blind_scale_downs (n,): counted from scored_from_s (Unix) on.
 
-    actions, blind_scale_downs (n,): counted from scored_from_s (Unix) on.
+    What a tick saw (ready, starting, draining) and the nodes after it change rarely, so only changes are kept; ``column`` spreads them out.
     """
 
     def __init__(self, plant: FluidPlant, ticks: int, scored_from_s: float, *, keep_rows: bool = True) -> None:
@@ -29,41 +30,54 @@ class Ledger:
         self._scored_from_s = scored_from_s
         self._keep = keep_rows
         self.ticks = 0
-        self.at_s: npt.NDArray[np.float64] = np.zeros(rows)
-        self.desired, self.ready, self.starting, self.draining, self.nodes = (
-            np.zeros((rows, n), dtype=np.int32) for _ in COLUMNS
-        )
+        self.at_s: Floats = np.zeros(rows)
+        self.desired: Counts = np.zeros((rows, n), dtype=np.int32)
         self.actions: Ints = np.zeros(n, dtype=np.int64)
         self.blind_scale_downs: Ints = np.zeros(n, dtype=np.int64)
+        self._fleet: Fleet | None = None
+        self._seen: list[tuple[int, Fleet]] = []
         self._changes = -1
-        self._nodes: npt.NDArray[np.int32] = np.zeros(n, dtype=np.int32)
+        self._nodes: list[tuple[int, Counts]] = []
 
     async def report(self, tick: Tick) -> None:
         place = self.ticks
-        self.ticks += 1
+        self.ticks = place + 1
         fleet, plan = tick.fleet, tick.plan
         if self._keep:
+            self.at_s[place] = plan.at_s
+            self.desired[place] = plan.replicas
+            if fleet is not self._fleet:
+                self._fleet = fleet
+                self._seen.append((place, fleet))
             life = self._plant.life
             if life.changes != self._changes:
                 self._changes = life.changes
-                self._nodes = np.array([life.nodes(row) for row in range(len(fleet))], dtype=np.int32)
-            self.at_s[place] = plan.at_s
-            self.desired[place] = plan.replicas
-            self.ready[place] = fleet.ready
-            self.starting[place] = fleet.starting
-            self.draining[place] = fleet.draining
-            self.nodes[place] = self._nodes
-        if plan.at_s >= self._scored_from_s and np.count_nonzero(tick.outcome.written):
-            done = tick.outcome.written == _DONE
-            self.actions += done
-            unsure = tick.decisions.blind | tick.decisions.partial
-            if np.count_nonzero(unsure):
-                self.blind_scale_downs += done & unsure & (plan.replicas < fleet.current)
+                self._nodes.append((place, np.array([life.nodes(row) for row in range(len(fleet))], dtype=np.int32)))
+        if plan.at_s >= self._scored_from_s and np.count_nonzero(plan.act):
+            decisions, written = tick.decisions, tick.outcome.written
+            for row in plan.act.nonzero()[0].tolist():
+                if written[row] == _DONE:
+                    self.actions[row] += 1
+                    if plan.replicas[row] < fleet.current[row] and (decisions.blind[row] or decisions.partial[row]):
+                        self.blind_scale_downs[row] += 1
+
+    def column(self, name: str, row: int = 0) -> Counts:
+        """One of COLUMNS of a service, (ticks,): as it was when the tick decided; nodes: after it acted."""
+        if name == "desired":
+            return self.desired[: self.ticks, row]
+        changes: list[tuple[int, int]] = (
+            [(place, int(nodes[row])) for place, nodes in self._nodes]
+            if name == "nodes"
+            else [(place, int(getattr(fleet, name)[row])) for place, fleet in self._seen]
+        )
+        places = [place for place, _ in changes]
+        values = np.array([value for _, value in changes], dtype=np.int32)
+        return np.repeat(values, np.diff([*places, self.ticks]))
 
 
 def write_schedule(ledger: Ledger, path: Path, start_s: float, row: int = 0) -> None:
     """``at_s,desired,ready,starting,draining,nodes``, a line a decision; at_s in seconds from the trace's start."""
-    table = np.column_stack([getattr(ledger, name)[: ledger.ticks, row] for name in COLUMNS]).tolist()
+    table = np.column_stack([ledger.column(name, row) for name in COLUMNS]).tolist()
     times = (ledger.at_s[: ledger.ticks] - start_s).tolist()
     lines = [f"{at_s:g},{','.join(map(str, counts))}\n" for at_s, counts in zip(times, table, strict=True)]
     path.write_text("at_s," + ",".join(COLUMNS) + "\n" + "".join(lines), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
@@ -34,6 +35,15 @@ def installed(names: Iterable[str]) -> dict[str, PolicyType]:
         if not isinstance(policy, PolicyType):
             raise UsageError(f"policy '{name}': {point.value} is no PolicyType")
         found[name] = policy
+    return found
+
+
+def loadable() -> dict[str, PolicyType]:
+    """Every installed policy that can be loaded; a broken plug-in is a fault only for those who name it."""
+    found: dict[str, PolicyType] = {}
+    for name in sorted(_points()):
+        with suppress(UsageError):
+            found.update(installed([name]))
     return found
 
 

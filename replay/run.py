@@ -18,7 +18,7 @@ from autoscaler.core.model import Floats, PolicyRef, ScalingSpec
 from autoscaler.core.policy import PolicyType
 from autoscaler.errors import UsageError
 from autoscaler.ports import Reporter
-from replay.ledger import Ledger
+from replay.ledger import Ledger, write_schedule
 from replay.plugins import installed, policy_text
 from replay.recording import RecordFile
 from replay.scenario import Scenario, whole_s
@@ -34,11 +34,20 @@ _PROGRESS_TICKS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A finished replay. score: as score.json. ledger: its ticks."""
+    """A finished replay. score: as score.json. ledger: its ticks. offsets: where each tick's line begins in the records, if there are."""
 
     score: dict[str, Any]
     world: World
     ledger: Ledger
+    offsets: Sequence[int] = ()
+
+    def write_schedules(self, folder: Path) -> None:
+        """schedule.csv of the first service, and schedule-<namespace>-<name>.csv of each where there are several."""
+        for row, one in enumerate(self.world.specs):
+            if row == 0:
+                write_schedule(self.ledger, folder / "schedule.csv", self.world.start_s, row)
+            if len(self.world.specs) > 1:
+                write_schedule(self.ledger, folder / f"schedule-{one.namespace}-{one.name}.csv", self.world.start_s, row)
 
 
 def run_replay(
@@ -119,7 +128,7 @@ def play(
         raise RuntimeError(f"{controller.reporter_failures} ticks could not be noted; see the log")
     wall_s = time.perf_counter() - began_s
     score = fleet_score(world, ledger, trace=trace, policy=policy, wall_s=wall_s)
-    return Result(score=score, world=world, ledger=ledger)
+    return Result(score=score, world=world, ledger=ledger, offsets=() if recorder is None else recorder.offsets)
 
 
 async def _run(controller: Controller, world: World, clock: ManualClock, interval_s: int, progress: Progress | None) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from autoscaler.core.capacity import batch_at
 from autoscaler.core.model import Floats, ScalingSpec
 from autoscaler.errors import UsageError
 from replay.plant.faults import Fault, Faults
@@ -74,6 +75,10 @@ class FluidPlant:
         for row in range(n):
             self.life.begin_with(row, settings.initial)
         self.state: FluidState = fluid_state(tuple(specs), self.life.ready)
+        # The service ran before the trace begins: as much is running as its first second's demand keeps busy.
+        capacity = self.state.capacity_per_s * self.state.ready
+        share = np.divide(demand[:, 0], capacity, out=np.zeros(n), where=capacity > 0)
+        self.state.running = batch_at(share, self.state.slots, self.state.slowdown) * self.state.ready
         self.replica = Replica(capacity_per_s=self.state.capacity_per_s, slots=self.state.slots, slowdown=self.state.slowdown)
         self._kernel = kernel or kernel_for(n, self.end_s)
         ticks = -(-self.end_s // settings.tick_s) if settings.keep_series else 0
@@ -85,7 +90,7 @@ class FluidPlant:
         self._log_s = min(max(_LOG_BYTES // (8 * n), 256), 16384)
         self._log: Floats = np.zeros((n, self._log_s))
         self._log_from_s = 0
-        self._next_scrape_s = 0
+        self._next_scrape_s = settings.scrape_s  # at second 0 there is nothing to see yet
         self._next_check_s = 0
         # Windows longer than the period are means of several scrapes' sums.
         self._sums: deque[tuple[Floats, Floats]] = deque(maxlen=settings.window_s // settings.scrape_s)
@@ -149,29 +154,29 @@ class FluidPlant:
 
     def _scrape(self, now: int) -> None:
         state = self.state
-        settings = self.settings
-        if now:
-            self._sums.append((state.arrived.copy(), state.used.copy()))
-            state.arrived[:] = 0.0
-            state.used[:] = 0.0
+        sums = self._sums
+        n = len(self)
+        sums.append((state.arrived, state.used))
+        state.arrived, state.used = np.zeros(n), np.zeros(n)
         if self.faults.known and (self.faults.holds("ScrapeGap", now) or self.faults.holds("MetricsOutage", now)):
             return
-        if len(self._sums) == self._sums.maxlen:
-            if len(self._sums) == 1:
-                arrived, used = self._sums[0]
-            else:
-                arrived, used = sum(s[0] for s in self._sums), sum(s[1] for s in self._sums)  # type: ignore[assignment]
-            demand, utilization = arrived / settings.window_s, used / settings.window_s
+        complete = len(sums) == sums.maxlen
+        if not complete:
+            arrived = used = np.full(n, np.nan)
+        elif len(sums) == 1:
+            arrived, used = sums[0]
         else:
-            demand = utilization = np.full(len(self), np.nan)
+            arrived, used = np.sum([one for one, _ in sums], axis=0), np.sum([one for _, one in sums], axis=0)
+        window_s = self.settings.window_s
         self.scrapes.append(
             Scrape(
-                at_s=now,
-                queue=state.queue.copy(),
-                running=state.running.copy(),
-                ready=self.life.ready.copy(),
-                demand_per_s=demand,
-                utilization=utilization,
+                now,
+                state.queue.copy(),
+                state.running.copy(),
+                self.life.ready.copy(),
+                arrived / window_s,
+                used / window_s,
+                complete,
             )
         )
 

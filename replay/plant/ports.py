@@ -112,9 +112,9 @@ class PlantCluster:
                 life.set_headroom(row, int(plan.headroom[row]), plant.now_s)
             self._headroom = plan.headroom.copy()
         if np.count_nonzero(plan.act):
-            for row in np.flatnonzero(plan.act).tolist():
+            for row in plan.act.nonzero()[0].tolist():
                 life.set_replicas(row, int(plan.replicas[row]), plant.now_s)
-            outcome = Outcome(written=plan.act.astype(np.int8))
+            outcome = Outcome(written=plan.act.view(np.int8))  # True is DONE
         return outcome
 
 

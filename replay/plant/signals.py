@@ -41,10 +41,10 @@ PREFILL_TOKENS: Final = 10.0
 RESERVED_MEMORY_RATIO: Final = 0.9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)  # not frozen: one is made every tick, and freezing would double its price
 class Scrape:
-    """The plant at a scrape, arrays (n,): queue, running, ready at the moment; demand_per_s, utilization over the window (NaN before
-    the first window has passed)."""
+    """The plant at a scrape, arrays (n,), never changed afterwards. queue, running, ready: at the moment. demand_per_s, utilization: over the
+    window; NaN before the first window has passed (not complete)."""
 
     at_s: int
     queue: Floats
@@ -52,6 +52,7 @@ class Scrape:
     ready: Floats
     demand_per_s: Floats
     utilization: Floats
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,7 @@ _FORMULAS: Final[Mapping[str, Callable[[Scrape, Replica], Floats]]] = {
     "prompt_tokens": lambda scrape, _replica: PROMPT_TOKENS * scrape.demand_per_s,
     "output_tokens": lambda scrape, replica: OUTPUT_TOKENS * scrape.utilization * replica.capacity_per_s * scrape.ready,
 }
+_OF_WORK: Final = frozenset({"demand", "queue", "running", "concurrency"})
 _OF_REPLICAS: Final = frozenset({"utilization", "gpu_utilization", "gpu_memory_utilization", "kv_cache_utilization"})
 _OF_REQUESTS: Final = frozenset({"queue_wait_s", "itl_s", "ttft_s", "latency_s"})
 
@@ -101,6 +103,8 @@ def signal(name: str, scrape: Scrape, replica: Replica) -> tuple[Floats, States]
     """Values (n,) and states (n,) of one signal in a scrape; NaN where unknown or idle without a value."""
     values = _FORMULAS[name](scrape, replica)
     state: States = np.zeros(len(values), dtype=np.int8)  # KNOWN
+    if name in _OF_WORK and scrape.complete:
+        return values, state
     unknown = values != values
     if name in _OF_REPLICAS or name in _OF_REQUESTS:
         absent = scrape.ready <= 0

@@ -1,0 +1,112 @@
+"""``replay run``: one policy on one trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from replay.cli.options import json_option, manifest_option, scenario_option, set_option, trace_option
+
+_RECORDS = "records.jsonl"
+
+
+@click.command(
+    "run",
+    epilog="""\b
+Example:
+  replay run -t replay/standard/traces/day.csv.gz -p target:signal=concurrency -o build/replay""",
+)
+@manifest_option
+@scenario_option
+@trace_option
+@click.option(
+    "-p", "--policy", metavar="NAME[:KEY=VALUE,…]", help="A policy of `autoscaler policies`, instead of the manifest's own."
+)
+@set_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for score.json, schedule.csv, records.jsonl and report.html.",
+)
+@json_option
+def command(
+    manifests: tuple[Path, ...],
+    scenario: Path,
+    trace: str,
+    policy: str | None,
+    settings: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """One policy on one trace: what it costs, and whom it keeps waiting.
+
+    Every service of the manifest gets the whole trace, scaled to its own replicas.
+    """
+    import orjson
+
+    from autoscaler.errors import OutsideError
+    from autoscaler.manifests import load_manifests
+    from autoscaler.overrides import apart_from, below, pairs
+    from replay.cli.progress import progress
+    from replay.plugins import loadable, policy_ref
+    from replay.report.page import write_report
+    from replay.run import run_replay
+    from replay.scenario import load_scenario
+    from replay.traces.registry import read_trace
+    from replay.traces.uses import trace_use
+
+    overrides = pairs(settings)
+    use = trace_use(trace)
+    loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
+    setting = load_scenario(scenario, {**below(overrides, "scenario"), **use.settings})
+    ref = None if policy is None else policy_ref(policy)
+    series = read_trace(use.path)
+    if output is not None:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise OutsideError(f"{output}: {fault.strerror}") from None
+    with progress(f"{series.name}, {policy or 'the manifest’s policy'}") as told:
+        result = run_replay(
+            loaded, setting, series, policy=ref, records=None if output is None else output / _RECORDS, progress=told
+        )
+    score = orjson.dumps(result.score, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    if output is not None:
+        try:
+            (output / "score.json").write_bytes(score)
+            result.write_schedules(output)
+            write_report(result, output / "report.html", output / _RECORDS)
+        except OSError as fault:
+            raise OutsideError(f"{output}: {fault.strerror}") from None
+    click.echo(score.decode() if as_json else words(result.score), nl=False)
+    if output is not None and not as_json:
+        click.echo(f"\nreport: {output / 'report.html'}")
+
+
+def words(score: dict[str, Any]) -> str:
+    """The score for people."""
+    kept = score["attained_ratio"] >= score["promised_ratio"]
+    hours = score["evaluated_s"] / 3600
+    wait = score["wait_s"]
+    lines = [
+        f"{score['policy']} on {score['trace']}, {hours:.1f} h",
+        f"  promised   {score['promised_ratio']:.2%}, {'kept' if kept else 'NOT kept'}: {score['attained_ratio']:.3%} of "
+        f"{score['requests']:.0f} requests",
+        f"  waits      p50 {wait['p50']:.0f} s, p95 {wait['p95']:.0f} s, p99 {wait['p99']:.0f} s",
+        f"  replicas   {score['replica_hours']:.1f} hours ({score['replica_hours'] / hours:.1f} on average)",
+        f"  nodes      {score['node_hours']:.1f} hours ({score['node_slot_hours']:.0f} slot hours)",
+    ]
+    if score["cost"] is not None:
+        lines.append(f"  cost       {score['cost']:.2f}")
+    lines.append(
+        f"  changes    {score['actions']} ({score['actions_per_h']:.1f} an hour), while blind downwards {score['blind_scale_downs']}"
+    )
+    if len(score["services"]) > 1:
+        lines += [
+            f"  {key}: {one['attained_ratio']:.3%} of {one['promised_ratio']:.2%}, {one['replica_hours']:.1f} replica hours"
+            for key, one in score["services"].items()
+        ]
+    return "\n".join(lines) + "\n"
