@@ -1,0 +1,280 @@
+"""What people read on the object: status, conditions, events; written when it changed and within a budget."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from autoscaler.adapters.kubernetes.cluster import KubernetesCluster
+from autoscaler.adapters.kubernetes.events import AGAIN_AFTER_S, Events
+from autoscaler.adapters.kubernetes.services import ManifestObject, Service
+from autoscaler.adapters.kubernetes.status import StatusReporter, StatusSettings
+from autoscaler.clock import ManualClock, SystemClock
+from autoscaler.controller import Controller
+from autoscaler.spec import InferenceAutoscalerStatus
+from tests.adapters.kubernetes.conftest import Team, observed, ready_condition
+from tests.fakes.kube_store import Object
+from tests.ticks import PER_REPLICA, MadeMetrics
+
+INSTANT: dict[str, Any] = {
+    "policies": [{"name": "per-replica"}],
+    "behavior": {"scaleUp": {"policies": []}, "scaleDown": {"stabilizationWindowSeconds": 0, "policies": []}},
+}
+
+
+class Loop:
+    """The real controller over the adapter; concurrency is what a test sets."""
+
+    def __init__(self, team: Team, cluster: KubernetesCluster, **settings: Any) -> None:
+        self.team = team
+        self.cluster = cluster
+        self.concurrency = 20.0
+        self.reporter = StatusReporter(team.api, cluster, SystemClock(), instance="pod-1", settings=StatusSettings(**settings))
+        self.controller = Controller(
+            clock=SystemClock(),
+            metrics=MadeMetrics({"concurrency": lambda _at_s, _row: self.concurrency}),
+            cluster=cluster,
+            policies={"per-replica": PER_REPLICA},
+            reporters=[self.reporter],
+            may_act=lambda: team.leads,
+        )
+
+    async def tick(self) -> None:
+        await self.controller.tick()
+        assert self.controller.reporter_failures == 0
+
+    def status(self, name: str = "llama") -> Object:
+        found: Object = self.team.fake.get("inferenceautoscalers", name).get("status") or {}
+        msgspec.convert(found, InferenceAutoscalerStatus)  # what the schema of the CRD allows
+        return found
+
+    def condition(self, type_: str, name: str = "llama") -> tuple[str, str]:
+        found = next(c for c in self.status(name)["conditions"] if c["type"] == type_)
+        return found["status"], found["reason"]
+
+    def patches(self) -> int:
+        return sum(request.method == "PATCH" for request in self.team.fake.requests)
+
+    def events(self) -> list[tuple[str, str]]:
+        table = self.team.fake.store.table("events")
+        return [(event["reason"], event["note"]) for event in table.items.values()]
+
+    async def settled(self) -> None:
+        """The watches have told of everything that was written."""
+        for plural, objects in (("inferenceautoscalers", self.cluster.services.all),):
+            for (namespace, name), service in objects.items():
+                version = self.team.fake.get(plural, name, namespace)["metadata"]["resourceVersion"]
+                async with asyncio.timeout(5):
+                    while service.object.version != version:  # noqa: ASYNC110
+                        await asyncio.sleep(0.005)
+
+
+async def test_a_rescale_is_told_in_status_conditions_and_an_event(team: Team) -> None:
+    team.deployment(replicas=1)
+    team.service(**INSTANT)
+    team.pod("a", ready=True)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        status = loop.status()
+        assert status["currentReplicas"] == 1
+        assert (status["recommendedReplicas"], status["desiredReplicas"], status["plannedReplicas"]) == (2, 2, 2)
+        assert status["lastScaleTime"].startswith("20")
+        assert status["memory"]["desired"] == 2
+        assert status["observedGeneration"] == 1
+        assert status["signals"] == [{"name": "concurrency", "state": "Known", "value": "20", "ageSeconds": 0}]
+        assert "20 in flight" in status["reason"]
+        assert loop.condition("Ready") == ("True", "Reconciled")
+        assert loop.condition("AbleToScale") == ("True", "SucceededRescale")
+        assert loop.condition("ScalingActive") == ("True", "SignalsKnown")
+        assert loop.condition("ScalingLimited") == ("False", "DesiredWithinRange")
+        ((reason, note),) = loop.events()
+        assert reason == "SuccessfulRescale"
+        assert note.startswith("New size: 2, was 1; reason: ")
+
+
+async def test_nothing_new_writes_nothing(team: Team) -> None:
+    team.deployment(replicas=2)
+    team.service(**INSTANT)
+    team.pod("a", ready=True)
+    team.pod("b", ready=True)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        await loop.settled()
+        await loop.tick()
+        before = loop.patches()
+        for _ in range(3):
+            await loop.tick()
+        assert loop.patches() == before
+        loop.concurrency = 31.0
+        await loop.tick()
+        assert loop.patches() == before + 1
+        assert team.fake.get("deployments", "llama")["spec"]["replicas"] == 4
+
+
+async def test_blind_services_say_so_and_keep_their_transition_times(team: Team) -> None:
+    team.deployment(replicas=2)
+    team.service(**INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        await loop.settled()
+        ready_since = next(c["lastTransitionTime"] for c in loop.status()["conditions"] if c["type"] == "Ready")
+        loop.concurrency = float("nan")
+        await loop.tick()
+        assert loop.condition("ScalingActive") == ("False", "SignalsUnknown")
+        assert next(c["lastTransitionTime"] for c in loop.status()["conditions"] if c["type"] == "Ready") == ready_since
+        assert "SignalsUnknown" in {reason for reason, _ in loop.events()}
+        assert team.fake.get("deployments", "llama")["spec"]["replicas"] == 2
+
+
+async def test_pending_replicas_are_named_with_the_resource_that_is_short(team: Team) -> None:
+    team.deployment(replicas=2)
+    team.service(**INSTANT)
+    team.pod("llama-1")
+    message = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu. preemption: 0/2 nodes are available"
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    team.pod_status("llama-1", "Pending", condition)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        assert loop.condition("Ready") == ("False", "Unschedulable")
+        words = next(c["message"] for c in loop.status()["conditions"] if c["type"] == "Ready")
+        assert "insufficient nvidia.com/gpu" in words
+        assert "llama-1" in words
+        await loop.settled()
+        waiting = {"state": {"waiting": {"reason": "ImagePullBackOff"}}, "restartCount": 0}
+        team.pod_status("llama-1", "Pending", containerStatuses=[waiting])
+        await observed(cluster, lambda _: not cluster.pods.pods["team", "llama-1"].unschedulable)
+        await loop.tick()
+        assert loop.condition("Ready") == ("False", "ReplicasFailing")
+        await loop.settled()
+        team.pod_status("llama-1", "Running", ready_condition(), containerStatuses=None)
+        await observed(cluster, lambda fleet: fleet.ready[0] == 1)
+        await loop.tick()
+        assert loop.condition("Ready") == ("True", "Reconciled")
+
+
+async def test_invalid_and_hands_off_objects_get_a_condition(team: Team) -> None:
+    team.service("bad", objective={"target": "soon"})
+    team.service("lost", target="nowhere")
+    team.service("shadow", mode="Shadow", target="llama")
+    team.deployment()
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        assert loop.condition("Ready", "bad") == ("False", "InvalidSpec")
+        assert loop.condition("Ready", "lost") == ("False", "TargetMissing")
+        assert loop.condition("AbleToScale", "lost") == ("False", "TargetMissing")
+        assert loop.condition("AbleToScale", "shadow") == ("False", "NotActive")
+        await loop.settled()
+        before = loop.patches()
+        await loop.tick()
+        assert loop.patches() == before
+
+
+async def test_other_peoples_conditions_stay(team: Team) -> None:
+    theirs = {
+        "type": "Audited",
+        "status": "True",
+        "reason": "Yes",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    team.deployment()
+    team.service(status={"conditions": [theirs]}, **INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        assert theirs in loop.status()["conditions"]
+
+
+async def test_a_standby_writes_no_status_and_knows_nothing_when_it_leads(team: Team) -> None:
+    team.deployment(replicas=2)
+    team.service(**INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        team.leads = False
+        await loop.tick()
+        assert loop.patches() == 0
+        assert loop.events() == []
+        team.leads = True
+        await loop.tick()
+        assert loop.status()["desiredReplicas"] == 2
+
+
+async def test_a_budget_of_requests_a_tick_and_nobody_forgotten(team: Team) -> None:
+    for number in range(25):
+        team.deployment(f"d{number:02}", replicas=2)
+        team.service(f"d{number:02}", target=f"d{number:02}", **INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster, requests_per_tick=10)
+        for tick, written in ((1, 10), (2, 20), (3, 25), (4, 25)):
+            await loop.tick()
+            await loop.settled()
+            assert loop.patches() == written, tick
+        assert all(loop.status(f"d{number:02}")["desiredReplicas"] == 2 for number in range(25))
+        # What people wait for goes first: the one whose target is gone, though all others changed as well.
+        loop.concurrency = 15.0
+        team.fake.delete("deployments", "d24")
+        await observed(cluster, lambda fleet: fleet.hands_off[24])
+        await loop.tick()
+        assert loop.condition("Ready", "d24") == ("False", "TargetMissing")
+
+
+@pytest.mark.parametrize("how", [{"status": 500}, {"status": 429}, {"hang": True}, {"status": 409}])
+async def test_what_was_refused_is_written_with_a_later_tick(team: Team, how: dict[str, Any]) -> None:
+    team.deployment(replicas=2)
+    team.service(**INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster, call_timeout_s=0.1)
+        team.fake.fail("PATCH", "/status", times=1, **how)
+        await loop.tick()
+        assert loop.status() == {}
+        await loop.tick()
+        assert loop.status()["desiredReplicas"] == 2
+
+
+async def test_a_hanging_server_does_not_hold_up_the_tick(team: Team) -> None:
+    for number in range(30):
+        team.deployment(f"d{number:02}", replicas=2)
+        team.service(f"d{number:02}", target=f"d{number:02}", **INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster, share=0.02)
+        team.fake.fail("PATCH", "/status", times=1e9, hang=True)
+        began_s = time.monotonic()
+        await loop.tick()
+        assert time.monotonic() - began_s < 2
+        team.fake.faults.clear()
+        await loop.tick()
+        assert all(loop.status(f"d{number:02}")["desiredReplicas"] == 2 for number in range(30))
+
+
+async def test_events_are_not_repeated(team: Team) -> None:
+    clock = ManualClock(1000.0)
+    events = Events(team.api, clock, "pod-1")
+    service = Service(("team", "llama"), ManifestObject("u", "1", 1, "", b"{}", b"{}"))
+    for _ in range(5):
+        events.add(service, "Normal", "SuccessfulRescale", "Rescale", "New size: 3")
+    clock.advance_to(1000.0 + AGAIN_AFTER_S)
+    events.add(service, "Normal", "SuccessfulRescale", "Rescale", "New size: 3")
+    await events.send(10, 2.0)
+    table = team.fake.store.table("events")
+    assert [event["note"] for event in table.items.values()] == ["New size: 3", "New size: 3 (and 4 times before)"]
+    assert {event["regarding"]["name"] for event in table.items.values()} == {"llama"}
+
+
+async def test_a_new_leader_keeps_what_the_old_one_measured(team: Team) -> None:
+    team.deployment(replicas=2)
+    team.service(status={"lastScaleTime": "2026-01-01T00:00:00Z", "leadTime": {"samples": 1, "recent": [42.0]}}, **INSTANT)
+    team.fake.patch("deployments", "llama", {"spec": {"replicas": 2, "x": 1}}, manager="inference-autoscaler")
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        assert loop.status()["lastScaleTime"] == "2026-01-01T00:00:00Z"
+        assert loop.status()["leadTime"]["recent"] == [42.0]
