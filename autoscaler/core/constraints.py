@@ -227,7 +227,7 @@ def _policy_bound(
         start -= np.nansum(c.changes.since(c.at_s - period_s)[rows], axis=1)
     if kind == "Pods":
         return start + value if up else start - value
-    # HPA rounds up upwards and truncates downwards, in plain floating point: 10 % on top of 10 are 12 there, and so here.
+    # HPA rounds up upwards and truncates downwards, in plain floating point: 10 % on top of 100 make 111 there, and so here.
     return np.ceil(start * (1 + value / 100)) if up else np.trunc(start * (1 - value / 100))
 
 
@@ -235,7 +235,7 @@ def _limit_rate_why(c: Context, row: int, before: int, after: int) -> str:
     growing = before > after
     rules = _rules_of(c, c.table.up if growing else c.table.down, row).rules
     if rules.select == "Disabled":
-        return f"{'growing' if growing else 'shrinking'} is disabled in the manifest's behavior"
+        return f"{'growing' if growing else 'shrinking'} is disabled in the manifest's behavior: {after}, not {before}"
     words = ", ".join(f"{p.value}{' %' if p.kind == 'Percent' else ' pods'} in {p.period_s:.0f} s" for p in rules.policies)
     return f"behavior allows {'up' if growing else 'down'} to {after} now ({rules.select} of {words}), not {before}"
 
