@@ -310,6 +310,7 @@ class Engine:
         """Everything learnt, as plain JSON values; with the same fleet, ``load`` continues exactly from here."""
         return {
             "schema": 1,
+            "services": list(self.table.keys),
             "policies": {group.name: group.policy.save() for group in self._groups},
             "signals": {name: history.save() for name, history in self._signals.items()},
             "wishes": self._wishes.save() if self._wishes else None,
@@ -322,8 +323,8 @@ class Engine:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Takes back what ``save`` gave, after ``prepare`` with the same services. State of another schema is ignored."""
-        if state.get("schema") != 1:
+        """Takes back what ``save`` gave, after ``prepare`` with the same services. State of another schema or of others is ignored."""
+        if state.get("schema") != 1 or state["services"] != list(self.table.keys):
             return
         for group in self._groups:
             if group.name in state["policies"]:
