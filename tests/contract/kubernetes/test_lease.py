@@ -42,10 +42,10 @@ async def test_one_leads_and_hands_over(server: Server) -> None:
     assert lease["spec"]["holderIdentity"] == "first"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", lease["spec"]["renewTime"])
 
-    first_renewal = lease["spec"]["renewTime"]
+    renewed = lease["spec"]["renewTime"]
     # It stays with the first for longer than the lease, since it is renewed.
     async with asyncio.timeout(10):
-        while (await server.get(LEASES, LEASE_NAME))["spec"]["renewTime"] == lease["spec"]["renewTime"]:
+        while (await server.get(LEASES, LEASE_NAME))["spec"]["renewTime"] == renewed:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     with suppress(TimeoutError):
         await asyncio.wait_for(second.started.wait(), 1.5 * QUICK.lease_s)

@@ -12,7 +12,7 @@ import pytest
 from autoscaler.adapters.kubernetes.cluster import KubernetesCluster
 from autoscaler.adapters.kubernetes.events import AGAIN_AFTER_S, Events
 from autoscaler.adapters.kubernetes.services import ManifestObject, Service
-from autoscaler.adapters.kubernetes.status import StatusReporter, StatusSettings
+from autoscaler.adapters.kubernetes.status_reporter import StatusReporter, StatusSettings
 from autoscaler.clock import ManualClock, SystemClock
 from autoscaler.controller import Controller
 from autoscaler.spec import InferenceAutoscalerStatus
@@ -131,6 +131,24 @@ async def test_blind_services_say_so_and_keep_their_transition_times(team: Team)
         assert next(c["lastTransitionTime"] for c in loop.status()["conditions"] if c["type"] == "Ready") == ready_since
         assert "SignalsUnknown" in {reason for reason, _ in loop.events()}
         assert team.fake.get("deployments", "llama")["spec"]["replicas"] == 2
+
+
+async def test_a_pause_is_shown_at_once(team: Team) -> None:
+    team.deployment(replicas=2)
+    team.service(**INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        await loop.settled()
+        team.fake.create("configmaps", {"metadata": {"name": "inference-autoscaler"}, "data": {"pause": "true"}}, "system")
+        await observed(cluster, lambda fleet: fleet.paused is not None)
+        await loop.tick()
+        assert loop.condition("ScalingActive") == ("False", "ScalingPaused")
+        await loop.settled()
+        team.fake.delete("configmaps", "inference-autoscaler", "system")
+        await observed(cluster, lambda fleet: fleet.paused is None)
+        await loop.tick()
+        assert loop.condition("ScalingActive") == ("True", "SignalsKnown")
 
 
 async def test_pending_replicas_are_named_with_the_resource_that_is_short(team: Team) -> None:

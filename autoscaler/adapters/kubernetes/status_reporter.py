@@ -15,27 +15,18 @@ import orjson
 from autoscaler.adapters.kubernetes.api import MERGE_PATCH, KubeApi, Object
 from autoscaler.adapters.kubernetes.api_error import ApiError
 from autoscaler.adapters.kubernetes.cluster import KubernetesCluster
-from autoscaler.adapters.kubernetes.conditions import conditions_of, invalid_conditions, merged
+from autoscaler.adapters.kubernetes.conditions import merged
 from autoscaler.adapters.kubernetes.events import Events
 from autoscaler.adapters.kubernetes.informer import Key
-from autoscaler.adapters.kubernetes.moments import seconds_or_none, time_text
 from autoscaler.adapters.kubernetes.reasons import Reason
 from autoscaler.adapters.kubernetes.services import SERVICES, Service
-from autoscaler.core.model import Ints, Limit, Memory, Written
-from autoscaler.core.signals import SignalState
+from autoscaler.adapters.kubernetes.status_of import COLUMNS, URGENT, columns_of, invalid_status, status_of
+from autoscaler.core.model import Ints, Written
 from autoscaler.ports import Clock, Tick
-from autoscaler.spec import (
-    Condition,
-    InferenceAutoscalerStatus,
-    LimitStatus,
-    MemoryStatus,
-    SignalStatus,
-    TimedCount,
-)
+from autoscaler.spec import Condition, InferenceAutoscalerStatus
 
 log = logging.getLogger(__name__)
 
-_STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 _NEVER: Final = -(2**62)
 
 
@@ -53,10 +44,19 @@ class StatusSettings:
 
 
 class StatusReporter:
-    """A Reporter that keeps the API server's idea of each service up to date, while this process leads."""
+    """A Reporter that keeps the API server's idea of each service up to date, while this process leads.
+
+    instance: who we are, for events (name of the pod).
+    """
 
     def __init__(
-        self, api: KubeApi, cluster: KubernetesCluster, clock: Clock, *, instance: str, settings: StatusSettings | None = None
+        self,
+        api: KubeApi,
+        cluster: KubernetesCluster,
+        clock: Clock,
+        *,
+        instance: str = "inference-autoscaler",
+        settings: StatusSettings | None = None,
     ) -> None:
         self.events = Events(api, clock, instance)
         self._api = api
@@ -66,7 +66,7 @@ class StatusReporter:
         self._services: tuple[Service, ...] = ()
         self._specs: tuple[object, ...] = ()
         self._revision = -1
-        self._sent: Ints = np.zeros((0, _COLUMNS), dtype=np.int64)
+        self._sent: Ints = np.zeros((0, COLUMNS), dtype=np.int64)
         self._sent_at_s: np.ndarray[Any, np.dtype[np.float64]] = np.zeros(0)
         self._sent_invalid: dict[Key, str] = {}
 
@@ -95,7 +95,7 @@ class StatusReporter:
         self._services, self._specs = self._cluster.services.rows, tick.fleet.specs
         self._revision = tick.fleet.revision
         n = len(tick.fleet)
-        self._sent = np.full((n, _COLUMNS), _NEVER, dtype=np.int64)
+        self._sent = np.full((n, COLUMNS), _NEVER, dtype=np.int64)
         self._sent_at_s = np.full(n, -np.inf)
         for row, (service, spec) in enumerate(self._known()):
             before = known.get((service.key, spec))
@@ -109,43 +109,17 @@ class StatusReporter:
         """(service, its status as it should be, its row or -1), the most urgent first."""
         for service in list(self._cluster.services.all.values()):
             if service.row < 0 and service.fault and self._sent_invalid.get(service.key) != service.object.version:
-                yield service, _invalid_status(service), -1
-        columns = _columns(tick, *self._cluster.trouble())
+                yield service, invalid_status(service), -1
+        columns = columns_of(tick, *self._cluster.trouble())
         different = columns != self._sent
         now_s = self._clock.now_s()
         changed = different.any(axis=1)
-        urgent = different[:, :_URGENT].any(axis=1)
+        urgent = different[:, :URGENT].any(axis=1)
         rows = np.flatnonzero(changed | (now_s - self._sent_at_s > self._settings.refresh_s))
         for row in rows[np.lexsort((self._sent_at_s[rows], ~urgent[rows]))].tolist():
             self._sent[row], self._sent_at_s[row] = columns[row], now_s
-            yield self._services[row], self._status(tick, row), row
-
-    def _status(self, tick: Tick, row: int) -> InferenceAutoscalerStatus:
-        service = self._services[row]
-        decisions, fleet = tick.decisions, tick.fleet
-        recommended = decisions.recommended[row]
-        limits = list(decisions.limits(row))
-        if row in tick.plan.limits:
-            limits.append(tick.plan.limits[row])
-        present = service.status()
-        scaled = [seconds_or_none(present.last_scale_time) if present is not None else None, service.scaled_at_s]
-        scaled_at_s = max((at_s for at_s in scaled if at_s is not None), default=None)
-        return InferenceAutoscalerStatus(
-            observed_generation=fleet.specs[row].generation,
-            current_replicas=int(fleet.current[row]),
-            ready_replicas=int(fleet.ready[row]),
-            starting_replicas=int(fleet.starting[row]),
-            recommended_replicas=None if np.isnan(recommended) else int(np.ceil(recommended - 1e-9)),
-            desired_replicas=int(decisions.desired[row]),
-            planned_replicas=int(tick.plan.replicas[row]),
-            last_scale_time=None if scaled_at_s is None else time_text(scaled_at_s),
-            reason=decisions.reason(row)[:4096],
-            limits=[_limit_status(limit) for limit in limits[:32]],
-            signals=list(_signals(tick, row))[:32],
-            lead_time=service.lead.status(),
-            memory=_memory_status(tick.memory(row)),
-            conditions=conditions_of(tick, row, self._cluster.troubled_pods(service), limits),
-        )
+            service = self._services[row]
+            yield service, status_of(tick, row, service, self._cluster.troubled_pods(service)), row
 
     # ------------------------------------------------------------ writing
 
@@ -229,68 +203,3 @@ class StatusReporter:
                 continue
             kind: Literal["Normal", "Warning"] = "Normal" if condition.status == "True" else "Warning"
             self.events.add(service, kind, condition.reason, "Reconcile", f"{condition.type}: {condition.message}")
-
-
-# ---------------------------------------------------------------- rows to numbers and words
-
-_URGENT: Final = 7
-"""So many of the first columns are worth a request as soon as they change."""
-_COLUMNS: Final = 11
-
-
-def _columns(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
-    """What decides whether a row is written again: numbers only, since words cost time."""
-    recommended = tick.decisions.recommended
-    failed = (tick.outcome.written == Written.FAILED).astype(np.int64)
-    return np.column_stack(
-        [
-            tick.plan.replicas,
-            tick.fleet.current,
-            tick.fleet.hands_off.astype(np.int64),
-            tick.decisions.blind.astype(np.int64),
-            (unschedulable > 0).astype(np.int64),
-            (failing > 0).astype(np.int64),
-            failed,
-            tick.decisions.desired,
-            tick.fleet.ready,
-            tick.fleet.starting,
-            np.where(np.isnan(recommended), -1, np.ceil(np.nan_to_num(recommended) - 1e-9)).astype(np.int64),
-        ]
-    )
-
-
-def _invalid_status(service: Service) -> InferenceAutoscalerStatus:
-    """The status of an object that can't be used: what was known stays, the conditions say why."""
-    status = service.status() or InferenceAutoscalerStatus()
-    status.observed_generation = service.object.generation
-    status.conditions = invalid_conditions(service.fault, service.object.generation)
-    return status
-
-
-def _limit_status(limit: Limit) -> LimitStatus:
-    return LimitStatus(name=limit.name, before=limit.before, after=limit.after, why=limit.why)
-
-
-def _signals(tick: Tick, row: int) -> Iterator[SignalStatus]:
-    for name, column in tick.readings.signals.items():
-        state = SignalState(int(column.state[row]))
-        why = tick.readings.why(name, row) if state is SignalState.UNKNOWN else ""
-        if state is SignalState.UNKNOWN and not why:
-            continue  # nobody asked for it
-        value, age_s = float(column.values[row]), float(column.age_s[row])
-        yield SignalStatus(
-            name=name,
-            state=_STATES[state],
-            value=f"{value:.6g}" if np.isfinite(value) else None,
-            age_seconds=int(age_s) if np.isfinite(age_s) else None,
-            why=why or None,
-        )
-
-
-def _memory_status(memory: Memory) -> MemoryStatus:
-    return MemoryStatus(
-        desired=memory.desired,
-        blind_since=memory.blind_since_s,
-        recommendations=[TimedCount(at=at_s, replicas=replicas) for at_s, replicas in memory.recommendations[-512:]],
-        scale_events=[TimedCount(at=at_s, replicas=change) for at_s, change in memory.scale_events[-512:]],
-    )

@@ -1,0 +1,116 @@
+"""What an object's status says, from one row of a tick, and the numbers by which one sees whether it has to be said again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from autoscaler.adapters.kubernetes.conditions import conditions_of, in_force, invalid_conditions
+from autoscaler.adapters.kubernetes.moments import seconds_or_none, time_text
+from autoscaler.adapters.kubernetes.pods import Pod
+from autoscaler.adapters.kubernetes.services import Service
+from autoscaler.core.model import Ints, Limit, Memory, Written
+from autoscaler.core.signals import SignalState
+from autoscaler.ports import Tick
+from autoscaler.spec import InferenceAutoscalerStatus, LimitStatus, MemoryStatus, SignalStatus, TimedCount
+
+_STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
+URGENT: Final = 9
+"""So many of the first columns are worth a request as soon as they change."""
+COLUMNS: Final = 13
+
+
+def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
+    """What decides whether a row is written again: numbers only, since words cost time."""
+    recommended = tick.decisions.recommended
+    failed = (tick.outcome.written == Written.FAILED).astype(np.int64)
+    return np.column_stack(
+        [
+            tick.plan.replicas,
+            tick.fleet.current,
+            tick.fleet.hands_off.astype(np.int64),
+            tick.decisions.blind.astype(np.int64),
+            (unschedulable > 0).astype(np.int64),
+            (failing > 0).astype(np.int64),
+            failed,
+            tick.decisions.partial.astype(np.int64),
+            _paused(tick),
+            tick.decisions.desired,
+            tick.fleet.ready,
+            tick.fleet.starting,
+            np.where(np.isnan(recommended), -1, np.ceil(np.nan_to_num(recommended) - 1e-9)).astype(np.int64),
+        ]
+    )
+
+
+def _paused(tick: Tick) -> Ints:
+    at_s, fleet = tick.decisions.at_s, tick.fleet
+    rows = [spec.pause is not None and in_force(spec.pause, at_s) for spec in fleet.specs]
+    return np.array(rows, dtype=np.int64) + 2 * (fleet.paused is not None and in_force(fleet.paused, at_s))
+
+
+def invalid_status(service: Service) -> InferenceAutoscalerStatus:
+    """The status of an object that can't be used: what was known stays, the conditions say why."""
+    status = service.status() or InferenceAutoscalerStatus()
+    status.observed_generation = service.object.generation
+    status.conditions = invalid_conditions(service.fault, service.object.generation)
+    return status
+
+
+def status_of(tick: Tick, row: int, service: Service, troubled: Sequence[tuple[str, Pod]]) -> InferenceAutoscalerStatus:
+    """The whole status of one row, but for the conditions' transition times. troubled: see ``KubernetesCluster.troubled_pods``."""
+    decisions, fleet = tick.decisions, tick.fleet
+    recommended = decisions.recommended[row]
+    limits = list(decisions.limits(row))
+    if row in tick.plan.limits:
+        limits.append(tick.plan.limits[row])
+    present = service.status()
+    scaled = [seconds_or_none(present.last_scale_time) if present is not None else None, service.scaled_at_s]
+    scaled_at_s = max((at_s for at_s in scaled if at_s is not None), default=None)
+    return InferenceAutoscalerStatus(
+        observed_generation=fleet.specs[row].generation,
+        current_replicas=int(fleet.current[row]),
+        ready_replicas=int(fleet.ready[row]),
+        starting_replicas=int(fleet.starting[row]),
+        recommended_replicas=None if np.isnan(recommended) else int(np.ceil(recommended - 1e-9)),
+        desired_replicas=int(decisions.desired[row]),
+        planned_replicas=int(tick.plan.replicas[row]),
+        last_scale_time=None if scaled_at_s is None else time_text(scaled_at_s),
+        reason=decisions.reason(row)[:4096],
+        limits=[_limit_status(limit) for limit in limits[:32]],
+        signals=list(_signals(tick, row))[:32],
+        lead_time=service.lead.status(),
+        memory=_memory_status(tick.memory(row)),
+        conditions=conditions_of(tick, row, troubled, limits),
+    )
+
+
+def _limit_status(limit: Limit) -> LimitStatus:
+    return LimitStatus(name=limit.name, before=limit.before, after=limit.after, why=limit.why)
+
+
+def _signals(tick: Tick, row: int) -> Iterator[SignalStatus]:
+    for name, column in tick.readings.signals.items():
+        state = SignalState(int(column.state[row]))
+        why = tick.readings.why(name, row) if state is SignalState.UNKNOWN else ""
+        if state is SignalState.UNKNOWN and not why:
+            continue  # nobody asked for it
+        value, age_s = float(column.values[row]), float(column.age_s[row])
+        yield SignalStatus(
+            name=name,
+            state=_STATES[state],
+            value=f"{value:.6g}" if np.isfinite(value) else None,
+            age_seconds=int(age_s) if np.isfinite(age_s) else None,
+            why=why or None,
+        )
+
+
+def _memory_status(memory: Memory) -> MemoryStatus:
+    return MemoryStatus(
+        desired=memory.desired,
+        blind_since=memory.blind_since_s,
+        recommendations=[TimedCount(at=at_s, replicas=replicas) for at_s, replicas in memory.recommendations[-512:]],
+        scale_events=[TimedCount(at=at_s, replicas=change) for at_s, change in memory.scale_events[-512:]],
+    )
