@@ -17,7 +17,7 @@ class SystemClock:
 
     async def sleep_until(self, at_s: float) -> None:
         # In slices, since somebody may set the clock forward while we sleep.
-        while (left := at_s - time.time()) > 0:
+        while (left := at_s - time.time()) > 0:  # noqa: ASYNC110 - time itself is waited for, nobody signals it
             await asyncio.sleep(min(left, 1.0))
 
 
@@ -36,7 +36,7 @@ class FastClock:
         return self.now_s()
 
     async def sleep_until(self, at_s: float) -> None:
-        while (left := (at_s - self.now_s()) / self._speed) > 0:
+        while (left := (at_s - self.now_s()) / self._speed) > 0:  # noqa: ASYNC110 - as above
             await asyncio.sleep(left)
 
 

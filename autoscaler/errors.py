@@ -43,7 +43,7 @@ class Fault:
         return words + (f" (is: {self.value})" if self.value else "")
 
 
-class InvalidManifest(AutoscalerError):
+class InvalidManifest(AutoscalerError):  # noqa: N818 - says what is wrong, as its siblings do
     """A manifest that can't be used; carries every fault found."""
 
     exit_code = 1

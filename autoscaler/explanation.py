@@ -88,7 +88,7 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
                 "value": _number(column["values"][row]),
                 "age_s": _number(column["age_s"][row]),
                 "state": SignalState(int(column["state"][row])).name.lower(),
-                "why": "",
+                "why": column.get("why", {}).get(text, ""),
             }
             for name, column in tick["signals"].items()
         ],

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from autoscaler.core.model import Fleet, Pause, PoolSpec, ScalingSpec, SignalColumn
+from autoscaler.core.signals import UNKNOWN
 from autoscaler.ports import Tick
 
 SCHEMA: Final = 1
@@ -73,7 +74,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "hands_off": dict(_texts(fleet.hands_off_why)),
         "paused": None if fleet.paused is None else msgspec.to_builtins(fleet.paused),
         "signals": {
-            name: {"values": column.values, "age_s": column.age_s, "state": column.state}
+            name: {"values": column.values, "age_s": column.age_s, "state": column.state, "why": _whys(tick, name, column)}
             for name, column in tick.readings.signals.items()
         },
         "recommended": decisions.recommended,
@@ -96,6 +97,13 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "errors": dict(_texts(tick.outcome.errors)),
         "problems": list(tick.problems),
     }
+
+
+def _whys(tick: Tick, name: str, column: SignalColumn) -> dict[str, str]:
+    """Why values are unknown, by column; only those."""
+    if not np.count_nonzero(column.state):
+        return {}
+    return {str(row): tick.readings.why(name, row) for row in np.flatnonzero(column.state == UNKNOWN).tolist()}
 
 
 def encode(record: Mapping[str, Any]) -> bytes:
