@@ -72,6 +72,7 @@ class Page:
             await self.call(f"{domain}.enable")
         await self.look(width=width, height=height, dark=dark)
         await self.call("Page.navigate", url=url)
+        await self.until("location.href !== 'about:blank' && document.readyState === 'complete'")
 
     async def look(self, *, width: int, height: int = 900, dark: bool = False) -> None:
         await self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)

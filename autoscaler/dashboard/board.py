@@ -101,6 +101,7 @@ class Board:
                 _known(readings.signals.get("queue"), len(fleet)),
                 self._objective,
                 _known(readings.signals.get("gpu_utilization"), len(fleet)),
+                _known(readings.signals.get("utilization"), len(fleet)),
                 fleet.current,
                 fleet.ready,
                 fleet.starting,

@@ -3,8 +3,8 @@
 A service has a *slot*, kept while the service is there, so that a changed fleet moves nothing. One tick is one contiguous block of
 memory (columns × slots), because writing happens every tick for all services and reading rarely and for one.
 
-float32 is plenty for a plot (seven digits) and halves the memory. With 11 columns and a budget of 128 MiB, up to 3,900 services have the
-full span (480 ticks + 288 thinned points = 34 kB each); 10,000 services keep the newest 190 ticks and 114 thinned points. Shorter plots
+float32 is plenty for a plot (seven digits) and halves the memory. With 12 columns and a budget of 128 MiB, up to 2,900 services have the
+full span (480 ticks + 288 thinned points = 37 kB each); 10,000 services keep the newest 139 ticks and 83 thinned points. Shorter plots
 are the right thing to give up: the records hold everything for ever.
 """
 
@@ -22,6 +22,7 @@ COLUMNS: Final = (
     "queue",
     "objective",
     "gpu_utilization",
+    "utilization",
     "current",
     "ready",
     "starting",

@@ -70,8 +70,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         if fault.status < 400:
             raise
         return error(fault.status, fault.text or fault.reason)
-    except (ConnectionError, TimeoutError):
-        raise
+    except ConnectionError:
+        raise  # the reader went away; aiohttp knows what to do
     except Exception:
         log.exception("answering %s failed", request.path)
         return error(500, "answering failed by a fault of ours; the log has it")

@@ -7,6 +7,7 @@ a slow client gets fewer and larger messages, and costs no memory.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -62,20 +63,25 @@ class Streams:
             task.cancel()
 
     async def _send(self, request: web.Request, key: str | None, since_s: float) -> web.StreamResponse:
-        board = self._board
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
         await response.prepare(request)
-        await response.write(f"retry: {RETRY_MS}\n\n".encode())
+        # A reader that went away, or takes nothing for long, is no fault: whoever wants more connects again.
+        with suppress(ConnectionError, TimeoutError):
+            await response.write(f"retry: {RETRY_MS}\n\n".encode())
+            await self._tell(response, key, since_s)
+        return response
+
+    async def _tell(self, response: web.StreamResponse, key: str | None, since_s: float) -> None:
         version = -1
         while True:
-            if version >= 0 and not await board.news(version, self._heartbeat_s):
+            if version >= 0 and not await self._board.news(version, self._heartbeat_s):
                 await asyncio.wait_for(response.write(b"event: heart\ndata: {}\n\n"), SEND_TIMEOUT_S)
                 continue
-            version = board.version
+            version = self._board.version
             message = self._message(key, since_s)
-            since_s = message.get("at_s") or since_s
+            since_s = message["at_s"] or since_s
             body = b"event: tick\ndata: " + orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n\n"
             await asyncio.wait_for(response.write(body), SEND_TIMEOUT_S)
             await asyncio.sleep(SMALLEST_GAP_S)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from autoscaler.core.model import Fleet, Readings
 from autoscaler.ports import MetricSource
 
-SHOWN: tuple[str, ...] = ("demand", "queue", "running", "gpu_utilization")
+SHOWN: tuple[str, ...] = ("demand", "queue", "running", "utilization", "gpu_utilization")
 
 
 class Watched:

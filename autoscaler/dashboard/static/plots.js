@@ -16,7 +16,7 @@ const PLOTS = [
     series: [
       { name: "starting", label: "Starting", color: "--plot-starting", draw: "area", stackOn: "ready" },
       { name: "ready", label: "Ready", color: "--plot-ready", draw: "area" },
-      { name: "recommended", label: "Policy asks", color: "--plot-asked", draw: "step", dash: [2, 4], width: 1.75 },
+      { name: "recommended", label: "Policy asks", color: "--plot-asked", draw: "step", dash: [2, 4], width: 1.75, wild: true },
       { name: "current", label: "Current", color: "--plot-current", draw: "step", width: 1 },
       { name: "desired", label: "Desired", color: "--plot-desired", draw: "step", dash: [8, 4], width: 2 },
       { name: "planned", label: "Planned", color: "--plot-planned", draw: "step", width: 2 },
@@ -35,8 +35,11 @@ const PLOTS = [
     series: [{ name: "objective", label: "Value", color: "--plot-objective", draw: "line", width: 1.75 }],
   },
   {
-    id: "gpu", title: "GPU utilization", height: 180, format: share, top: 1,
-    series: [{ name: "gpu_utilization", label: "Busy", color: "--plot-gpu", draw: "line", width: 1.75, fill: true }],
+    id: "gpu", title: "Utilization", height: 180, format: share, top: 1,
+    series: [
+      { name: "gpu_utilization", label: "GPU busy", color: "--plot-gpu", draw: "line", width: 1.75, fill: true },
+      { name: "utilization", label: "Of full throughput", color: "--plot-queue", draw: "line", width: 1.75, dash: [8, 4] },
+    ],
   },
 ];
 
@@ -168,7 +171,7 @@ export class Plots {
     return {
       width: plot.canvas.clientWidth || 300,
       height: plot.plan.height,
-      padding: [8, 8, 0, 0],
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       cursor: {
         sync: { key: SYNC }, drag: { x: false, y: false }, focus: { prox: -1 },
@@ -176,7 +179,7 @@ export class Plots {
       },
       scales: {
         x: { time: true },
-        y: { range: (_plot, _low, high) => [0, top ?? niceTop(Math.max(high ?? 0, floor, target * 1.2))] },
+        y: { range: (drawn, _low, high) => [0, top ?? niceTop(Math.max(this.#high(plot, drawn, high), floor, target * 1.2))] },
       },
       axes: [
         { stroke: ink, grid, ticks: { ...grid, size: 4 }, font, size: 26, gap: 4, space: 64, values: clockLabels },
@@ -198,6 +201,16 @@ export class Plots {
       bands: plot.series.flatMap((line, index) => (line.bandTo ? [{ series: [index + 1, index], fill: translucent(color(line.color)) }] : [])),
       hooks: { setCursor: [() => this.#values(plot)] },
     };
+  }
+
+  /** The highest value to make room for. A backlog can make a policy ask for ten times what is allowed: that line may leave the plot
+      (the legend says its value), or nobody could read the counts that are. */
+  #high(plot, drawn, high) {
+    const wild = plot.series.findIndex((line) => line.wild);
+    if (wild < 0 || high === null) return high ?? 0;
+    const others = drawn.data.slice(1).filter((_values, index) => index !== wild);
+    const tame = others.reduce((most, values) => values.reduce((a, b) => (b !== null && b > a ? b : a), most), 0);
+    return Math.min(high, tame * 1.5);
   }
 
   #legend(plot) {

@@ -1,0 +1,213 @@
+"""The page in a real browser, against the running demo."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.browser import Page, browser
+from tests.conftest import ROOT
+from tests.dashboard.conftest import served
+
+DRAWN = "document.querySelectorAll('.plot[data-drawn=true] canvas').length === 5"
+PLOT_PIXELS = """(() => { const canvas = document.querySelector('#plot-replicas canvas');
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  const colours = new Set();
+  for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200) colours.add(data[i] + ',' + data[i + 1] + ',' + data[i + 2]);
+  return colours.size; })()"""
+FOCUS = """(() => { const e = document.activeElement; const style = getComputedStyle(e.matches('input[type=radio]') ? e.nextElementSibling : e);
+  return [e.id || e.name || e.dataset.do || e.textContent.trim(), style.outlineStyle]; })()"""
+
+
+@asynccontextmanager
+async def demo_running(*arguments: str) -> AsyncIterator[str]:
+    """A demo process; gives the page's address."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "autoscaler", "demo", "--listen", "127.0.0.1:0", *arguments),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        line = (await asyncio.wait_for(process.stderr.readline(), 30)).decode()
+        assert line.startswith("The page: "), line
+        yield line.removeprefix("The page: ").strip()
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        await asyncio.wait_for(process.communicate(), 20)
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    async with browser() as one:
+        yield one
+
+
+async def overflow(page: Page) -> list[str]:
+    """What sticks out to the right of the window."""
+    found: list[str] = await page.evaluate(
+        """[...document.querySelectorAll('body *')].filter(e => !e.closest('.hidden, .table-box, .skip, svg') && e.checkVisibility()
+           && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + '#' + e.id + '.' + e.className)"""
+    )
+    return found
+
+
+async def test_the_page_shows_the_running_demo(page: Page) -> None:
+    async with demo_running("--for", "24h", "--speed", "600") as url:
+        await page.open(url)
+        await page.until(DRAWN)
+        assert await page.evaluate(PLOT_PIXELS) > 3
+        title = await page.until("document.getElementById('why-title').textContent.match(/^Why \\d+ replicas?\\?$/)?.[0]")
+        assert title.startswith("Why ")
+        assert "The policy asks for" in await page.evaluate("document.getElementById('why-lead').textContent")
+        assert await page.evaluate("document.querySelectorAll('#ladder li').length") >= 2
+        assert await page.evaluate("document.querySelectorAll('#table tbody tr').length") == 3
+        assert await page.until("document.getElementById('why-said').textContent.includes('replicas')")
+        for plot in ("replicas", "demand", "queue", "objective", "gpu"):
+            words = await page.evaluate(f"document.querySelector('#plot-{plot} .canvas').getAttribute('aria-label')")
+            assert "now, from" in words
+
+        before = await page.evaluate("document.getElementById('live-words').textContent")
+        await page.until(f"document.getElementById('live-words').textContent !== {before!r}")
+        assert await page.evaluate("document.getElementById('live').dataset.state") == "live"
+
+        # Nothing comes from anywhere else.
+        names = await page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
+        assert names
+        assert not [name for name in names if not name.startswith(url)]
+        assert page.complaints == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 720, 400, 320])
+async def test_nothing_sticks_out(page: Page, width: int, dark: bool) -> None:
+    async with demo_running("--for", "24h", "--speed", "600") as url:
+        await page.open(url, width=width, dark=dark)
+        await page.until(DRAWN)
+        await page.until("document.querySelectorAll('#table tbody tr').length === 3")
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert await overflow(page) == []
+        back = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (back == "rgb(14, 18, 23)") is dark
+        assert page.complaints == []
+
+
+async def test_the_keyboard_reaches_everything_in_reading_order(page: Page) -> None:
+    async with demo_running("--for", "24h", "--speed", "60") as url:
+        await page.open(url)
+        await page.until(DRAWN)
+        await page.until("document.querySelectorAll('#table tbody tr').length === 3")
+        await page.until("!document.getElementById('demo').hidden")
+        seen = []
+        for _ in range(24):
+            await page.press("Tab")
+            name, outline = await page.evaluate(FOCUS)
+            seen.append(name)
+            if name and name != "html":
+                assert outline == "solid", f"no focus ring on {name}"
+        words = " | ".join(seen)
+        order = [
+            "Skip to the service",
+            "filter",
+            "Service",
+            "Demand/s",
+            "Replicas",
+            "Kept",
+            "chat-70b",
+            "summaries",
+            "embeddings",
+            "range",
+        ]
+        order += ["surge", "surge-scope", "outage", "slow", "pause", "calm", "speed", "API"]
+        places = [next((index for index, name in enumerate(seen) if name.startswith(wanted)), -1) for wanted in order]
+        assert -1 not in places, words
+        assert places == sorted(places), words
+
+
+async def test_a_service_is_picked_by_keyboard_and_kept_in_the_address(page: Page) -> None:
+    async with demo_running("--for", "24h", "--speed", "600") as url:
+        await page.open(url)
+        await page.until("document.querySelectorAll('#table tbody tr').length === 3")
+        await page.evaluate("document.querySelector('tr[data-key=\"search/embeddings\"] a').focus()")
+        await page.press("Enter")
+        await page.until("document.getElementById('crumb').textContent.startsWith('search / embeddings')")
+        assert await page.evaluate("location.hash") == "#/search/embeddings"
+        assert await page.evaluate("document.querySelector('[aria-current]').textContent") == "embeddingssearch"
+        await page.until(DRAWN)
+        await page.evaluate("location.reload()")
+        await page.until("document.getElementById('crumb')?.textContent.startsWith('search / embeddings')")
+        await page.evaluate("document.querySelector('th[data-sort=demand] button').click()")
+        await page.until("document.querySelector('th[data-sort=demand]').getAttribute('aria-sort') === 'descending'")
+        await page.until("document.querySelector('#table tbody tr').dataset.key === 'assistants/chat-70b'")
+        await page.evaluate(
+            "document.getElementById('filter').value = 'summ'; document.getElementById('filter').dispatchEvent(new Event('input'))"
+        )
+        await page.until("document.querySelectorAll('#table tbody tr').length === 1")
+        assert page.complaints == []
+
+
+async def test_the_buttons_change_the_world(page: Page) -> None:
+    async with demo_running("--for", "24h", "--speed", "300") as url:
+        await page.open(url)
+        await page.until(DRAWN)
+        await page.evaluate("document.querySelector('[data-do=outage]').click()")
+        await page.until("document.getElementById('demo-said').textContent.startsWith('No metrics')")
+        await page.until("document.querySelector('#signals [data-state=unknown]') !== null")
+        await page.until("document.getElementById('why-lead').textContent.includes('held')")
+        await page.evaluate("document.querySelector('[data-do=calm]').click()")
+        await page.until("document.querySelector('#signals [data-state=unknown]') === null")
+        await page.evaluate("document.querySelector('[data-do=pause]').click()")
+        await page.until("document.querySelector('[data-do=pause]').getAttribute('aria-pressed') === 'true'")
+        await page.until("document.getElementById('notices').textContent.includes('paused')")
+        await page.evaluate("document.querySelector('[data-factor=\"5\"]').click()")
+        await page.until("document.getElementById('why-lead').textContent.includes('a pause makes it')")
+        await page.evaluate("document.querySelector('[data-do=pause]').click()")
+        await page.until("Number(document.getElementById('why-title').textContent.match(/\\d+/)) > 12")
+        await page.evaluate("document.querySelector('input[name=speed][value=\"0\"]').click()")
+        await page.until("document.getElementById('live-words').textContent.includes('time stopped')")
+        assert page.complaints == []
+
+
+async def test_a_lost_connection_is_said_and_comes_back(page: Page) -> None:
+    async with served(ticks=8) as first:
+        port = int(first.base.rpartition(":")[2])
+        await page.open(first.base)
+        await page.until(DRAWN)
+        assert await page.evaluate("document.getElementById('demo').hidden")
+        assert await page.evaluate("document.getElementById('lost').hidden")
+    await page.until("document.getElementById('lost').textContent.startsWith('Connection lost')")
+    assert await page.evaluate("document.getElementById('live').dataset.state") == "lost"
+    from autoscaler.dashboard.server import make_app, serve
+
+    await first.running.tick(3)
+    async with serve(make_app(first.board), "127.0.0.1", port):
+        await page.until("document.getElementById('lost').hidden")
+        await page.until("document.getElementById('live-words').textContent.includes('tick 11')")
+
+
+async def test_before_the_first_tick_and_without_services(page: Page) -> None:
+    async with served(ticks=0) as one:
+        await page.open(one.base)
+        await page.until("document.getElementById('live-words').textContent === 'Live, waiting for the first tick'")
+        assert await page.evaluate("document.querySelectorAll('.plot .empty:not([hidden])').length") == 5
+        await one.running.tick(3)
+        await page.until(DRAWN)
+        assert page.complaints == []
+
+
+async def test_the_end_is_told(page: Page) -> None:
+    async with demo_running("--for", "30m", "--speed", "600") as url:
+        await page.open(url)
+        await page.until("!document.getElementById('ended').hidden")
+        assert "of all requests waited no longer than promised" in await page.evaluate(
+            "document.getElementById('ended-words').textContent"
+        )
+        assert await page.evaluate("document.getElementById('lost').hidden")
+        assert await page.evaluate("document.getElementById('demo').hidden")
