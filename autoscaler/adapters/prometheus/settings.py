@@ -41,6 +41,9 @@ class ServerSettings:
         if scheme not in ("http", "https") or not rest or "@" in rest or "?" in rest or "#" in rest:
             # The text of the URL stays out: what is wrong with it may be a password.
             raise UsageError("a Prometheus URL is http://… or https://… without credentials, query and fragment")
+        faults = self.credentials.faults()
+        if faults:
+            raise UsageError(f"the credentials for {self.url} don't fit together: {'; '.join(faults)}")
 
     def scope(self, preset: str, namespaces: tuple[str, ...] | None) -> Scope:
         """What queries of a preset cover."""

@@ -7,6 +7,7 @@ the same own text in the same namespace share one query.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import msgspec
@@ -135,13 +136,17 @@ def check_signals(signals: Signals, namespace: str, settings: PrometheusSettings
     return faults
 
 
+# Parsing takes 0.2 ms: nothing for one query, seconds for ten thousand at every change of the fleet.
+_confined = lru_cache(maxsize=32_768)(confine)
+
+
 def _own_use(
     key: ServerKey, server: ServerSettings, namespace: str, text: str, own: dict[tuple[ServerKey, str, str], OwnUse | str]
 ) -> OwnUse | str:
     found = own.get((key, namespace, text))
     if found is None:
         try:
-            found = OwnUse(key, confine(text, namespace, server.confine_label), [])
+            found = OwnUse(key, _confined(text, namespace, server.confine_label), [])
         except QueryRefused as error:
             found = f"own PromQL is refused: {error}"
         own[key, namespace, text] = found

@@ -28,6 +28,7 @@ from tests.adapters.prometheus.worlds import (
     wanted,
 )
 from tests.contract.prometheus.conftest import Server
+from tests.realparts.prometheus_server import PrometheusServer
 from tests.realparts.remote_write import STALE_MARKER
 
 
@@ -250,3 +251,35 @@ async def test_the_past_is_learnt_again_also_of_pods_that_are_gone(server: Serve
     assert [value(one, "queue") for one in past][1:] == [(9.0, "KNOWN"), (3.0, "KNOWN")]
     assert value(past[0], "queue")[1] == "UNKNOWN"
     assert value(past[2], "demand")[0] == pytest.approx(2.0)
+
+
+@pytest.mark.realparts
+async def test_a_real_prometheus_that_freezes_stops_and_comes_back(real_server: Server, prometheus: PrometheusServer) -> None:
+    """Blind in time, with the reason, and seeing again by itself."""
+    await real_server.write(vllm(**real_server.where(), queue=3))
+    source = a_source(real_server.url, PodsInMemory({(real_server.namespace, "a"): 0}), namespaces=(real_server.namespace,))
+    fleet = a_fleet([a_service("llama", Signals(), real_server.namespace, stale_after_s=10.0)])
+
+    async def queue_at(at_s: float) -> tuple[tuple[float, str], str]:
+        readings = await source.read(fleet, wanted(fleet, "queue"), at_s, 0.5)
+        return value(readings, "queue"), readings.why("queue", 0)
+
+    assert await queue_at(real_server.now_s) == ((3.0, "KNOWN"), "")
+    prometheus.freeze()
+    try:
+        found, why = await queue_at(real_server.now_s + 15)
+        assert found[1] == "UNKNOWN"
+        assert "no answer" in why
+    finally:
+        prometheus.thaw()
+    await prometheus.stop()
+    try:
+        found, why = await queue_at(real_server.now_s + 30)
+        assert found[1] == "UNKNOWN"
+        assert "no connection" in why
+    finally:
+        await prometheus.start()
+    await real_server.write(vllm(**{**real_server.where(), "at_s": real_server.now_s + 40}, queue=4))
+    readings = await source.read(fleet, wanted(fleet, "queue"), real_server.now_s + 45, 10.0)
+    assert value(readings, "queue") == (4.0, "KNOWN")
+    await source.close()

@@ -1,0 +1,124 @@
+"""The past after a cold start: by pods' names, in stretches, with gaps where something failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autoscaler.adapters.prometheus import past as past_module
+from autoscaler.adapters.prometheus.past import MAX_POINTS, MAX_STRETCHES, Past, PodNames
+from autoscaler.core.model import Readings
+from autoscaler.spec import Query, Signals
+from tests.adapters.prometheus.worlds import (
+    NOW_S,
+    PodsInMemory,
+    a_fleet,
+    a_service,
+    a_source,
+    counter,
+    gauge,
+    histogram,
+    value,
+    vllm,
+    wanted,
+)
+from tests.fakes.prometheus import FakePrometheus, Fault
+
+
+@pytest.mark.parametrize(
+    ("target", "pod", "ours"),
+    [
+        ("Deployment/llama", "llama-7d9f8b6c5-x2x4z", True),
+        ("Deployment/llama", "llama-7b-7d9f8b6c5-x2x4z", False),
+        ("Deployment/llama", "llama-0", False),
+        ("Deployment/llama", "xllama-7d9f8b6c5-x2x4z", False),
+        ("StatefulSet/llama", "llama-0", True),
+        ("StatefulSet/llama", "llama-7d9f8b6c5-x2x4z", False),
+        ("StatefulSet/llama", "llama-0-1", False),
+        ("LeaderWorkerSet/llama", "llama-3", True),
+        ("InferenceService/llama", "llama-predictor-00001-deployment-6f7c9-abcde", True),
+    ],
+)
+def test_pods_that_are_gone_are_told_by_their_names(target: str, pod: str, ours: bool) -> None:
+    fleet = a_fleet([a_service("x", target=target), a_service("y", target="Deployment/other")])
+    there = {("team", "llama-predictor-00001-deployment-5d8b7-qwert"): 0} if target.startswith("Inference") else {}
+    names = PodNames(fleet, there)
+    assert names.row("team", pod) == (0 if ours else -1)
+    assert names.row("elsewhere", pod) == -1
+
+
+async def backfill(fake: FakePrometheus, signals: Signals, times_s: list[float], *names: str) -> list[Readings]:
+    source = a_source(fake.url, PodsInMemory({("team", "a"): 0, ("team", "b"): 0}))
+    fleet = a_fleet([a_service("llama", signals)], ready=[2])
+    try:
+        return list(await source.backfill(fleet, wanted(fleet, *names), times_s))
+    finally:
+        await source.close()
+
+
+def steps(count: int) -> list[float]:
+    return [NOW_S - 15.0 * back for back in range(count - 1, -1, -1)]
+
+
+async def test_sums_means_and_quantiles_have_a_past() -> None:
+    where: dict[str, Any] = {"model_name": "m"}
+    async with FakePrometheus() as fake:
+        for pod in ("a", "b"):
+            await fake.write(vllm(pod, queue=2, per_s=3))
+            await fake.write(gauge("vllm:kv_cache_usage_perc", 0.4, pod=pod, **where))
+            await fake.write(histogram("vllm:time_to_first_token_seconds", {"1.0": 2.0, "2.0": 4.0, "+Inf": 4.0}, pod=pod))
+        past = await backfill(
+            fake, Signals(), steps(3), "queue", "running", "concurrency", "demand", "kv_cache_utilization", "ttft_s"
+        )
+    for one in past:
+        assert value(one, "queue") == (4.0, "KNOWN")
+        assert value(one, "concurrency") == (14.0, "KNOWN")
+        assert value(one, "demand") == (pytest.approx(6.0), "KNOWN")
+        assert value(one, "kv_cache_utilization") == (pytest.approx(0.4), "KNOWN")
+        assert value(one, "ttft_s") == (pytest.approx(1.99), "KNOWN")
+
+
+async def test_own_promql_has_a_past_where_it_gave_one_number() -> None:
+    signals = Signals(
+        presets=[], queries=[Query(signal="demand", query="sum(rate(hits[1m]))"), Query(signal="queue", query="hits")]
+    )
+    async with FakePrometheus() as fake:
+        await fake.write([*counter("hits", 2.0, pod="x"), *counter("hits", 3.0, pod="y")])
+        past = await backfill(fake, signals, steps(2), "demand", "queue")
+    assert value(past[0], "demand") == (pytest.approx(5.0), "KNOWN")
+    assert "queue" not in past[0].signals or value(past[0], "queue")[1] == "UNKNOWN"
+
+
+async def test_a_stretch_that_fails_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(past_module, "MAX_POINTS", 2)
+    async with FakePrometheus() as fake:
+        for pod in ("a", "b"):
+            await fake.write(vllm(pod, queue=2))
+        assert [value(one, "queue")[1] for one in await backfill(fake, Signals(), steps(6), "queue")] == ["KNOWN"] * 6
+        assert len(fake.asked) == 3
+        fake.faults = [Fault("status")]
+        assert all("queue" not in one.signals for one in await backfill(fake, Signals(), steps(6), "queue"))
+
+
+def test_stretches_are_as_long_as_answers_may_be_large_and_newest_first() -> None:
+    def stretches(times: int, series: int) -> list[tuple[int, int]]:
+        return Past(a_fleet([]), list(np.arange(float(times)) * 15.0), {}).stretches(series)
+
+    assert stretches(4000, 10) == [(0, 3999)]
+    assert stretches(25_000, 1) == [(25_000 - MAX_POINTS, 24_999), (5_000, 14_999), (0, 4_999)]
+    assert stretches(1000, 10_000) == [(600, 999), (200, 599), (0, 199)]
+    assert len(stretches(4000, 4_000_000)) == MAX_STRETCHES
+
+
+async def test_queries_do_not_grow_with_services() -> None:
+    async with FakePrometheus() as fake:
+        source = a_source(fake.url, PodsInMemory())
+        for revision, services in enumerate((1, 50)):
+            fake.asked.clear()
+            fleet = a_fleet([a_service(f"s{row}") for row in range(services)], revision=revision)
+            assert len(await source.backfill(fleet, wanted(fleet, "demand", "queue"), steps(100))) == 100
+            assert len(fake.asked) == 2
+        assert await source.backfill(fleet, wanted(fleet, "demand"), []) == ()
+        await source.close()
