@@ -241,7 +241,19 @@ class LeaseElection:
         self.started.clear()
         if not leading or self._lease is None:
             return
+        timeout_s = self._settings.call_timeout_s
         try:
-            await self._write({**self._record(), "holderIdentity": "", "leaseDurationSeconds": 1}, self._settings.call_timeout_s)
+            try:
+                await self._write(self._released(), timeout_s)
+            except ApiError as fault:
+                if not fault.conflict:
+                    raise
+                # A renewal that was cancelled had arrived all the same.
+                await self._look(timeout_s)
+                if self._holder() == self.identity:
+                    await self._write(self._released(), timeout_s)
         except ApiError as fault:
             log.warning("the lease was not given back and runs out by itself: %s", fault)
+
+    def _released(self) -> Object:
+        return {**self._record(), "holderIdentity": "", "leaseDurationSeconds": 1}

@@ -15,6 +15,7 @@ FIELD_MANAGER: Final = "inference-autoscaler"
 """Our name in an object's managedFields, by which we know our own writes again, after a restart as well."""
 CALL_TIMEOUT_S: Final = 3.0
 """Less than lease_s − renew_deadline_s: what was sent by a leader has ended before another one can lead."""
+TRIES: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +57,11 @@ class ScaleClient:
 
         The API server compares our resourceVersion with the object's and answers 409 where they differ, so a write that comes late
         (from a leader that was frozen, say) is refused. A Deployment's resourceVersion moves with every pod that becomes ready,
-        though, so while a service scales an honest write is often refused, too. Then one more try is made, which fences as well as
-        the first: what was decided on (uid and spec.replicas) must be unchanged in what we have just read, so nobody else has scaled
-        since; the monotonic clock must say that we lead at the instant of sending; and the write carries the version just read, so
-        it is refused again where another leader scaled in between.
+        though, so while a service scales an honest write is often refused, too (seen on a real API server: several in a row, right
+        after a change). Then it is tried again, a few times, and each try fences as well as the first: what was decided on (uid and
+        spec.replicas) must be unchanged in what we have just read, so nobody else has scaled since; the monotonic clock must say
+        that we lead at the instant of sending; and the write carries the version just read, so it is refused again where another
+        leader scaled in between.
         """
         state, tries = decided_on, 0
         while True:
@@ -72,7 +74,7 @@ class ScaleClient:
             except ApiError as fault:
                 if not fault.conflict:
                     return ScaleResult(written=Written.FAILED, why=str(fault))
-                if tries > 1:
+                if tries >= TRIES:
                     return ScaleResult(written=Written.REFUSED, why="the target keeps changing; decided again at the next tick")
             try:
                 state = await self.read(resource, namespace, name, timeout_s)
