@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,10 @@ def chromium() -> str:
     pytest.skip("no browser: install chromium to test the page")
 
 
+class NavigatedError(Exception):
+    """The page that was asked is no longer there."""
+
+
 class Page:
     """One tab. `complaints`: what the console, the network and the security policy said."""
 
@@ -62,14 +66,19 @@ class Page:
         self._waiting[number] = answer
         await self._socket.send_json({"id": number, "method": method, "params": params})
         message = await asyncio.wait_for(answer, 30)
+        if "navigated" in message.get("error", {}).get("message", ""):
+            raise NavigatedError
         if "error" in message:
             raise AssertionError(f"{method}: {message['error']}")
         result: dict[str, Any] = message["result"]
         return result
 
     async def open(self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        await self.call("Page.navigate", url="about:blank")
+        await self.until("location.href === 'about:blank' && document.readyState === 'complete'")
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.call(f"{domain}.enable")
+        self.complaints.clear()
         await self.look(width=width, height=height, dark=dark)
         await self.call("Page.navigate", url=url)
         await self.until("location.href !== 'about:blank' && document.readyState === 'complete'")
@@ -91,8 +100,9 @@ class Page:
     async def until(self, script: str, timeout_s: float = 30.0) -> Any:
         """Waits until `script` is truthy; gives its value."""
         for _ in range(int(timeout_s / 0.05)):
-            if value := await self.evaluate(script):
-                return value
+            with suppress(NavigatedError):
+                if value := await self.evaluate(script):
+                    return value
             await asyncio.sleep(0.05)
         raise AssertionError(f"still not after {timeout_s:.0f} s: {script}; the page said: {self.complaints}")
 

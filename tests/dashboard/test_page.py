@@ -20,8 +20,11 @@ PLOT_PIXELS = """(() => { const canvas = document.querySelector('#plot-replicas 
   const colours = new Set();
   for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200) colours.add(data[i] + ',' + data[i + 1] + ',' + data[i + 2]);
   return colours.size; })()"""
-FOCUS = """(() => { const e = document.activeElement; const style = getComputedStyle(e.matches('input[type=radio]') ? e.nextElementSibling : e);
-  return [e.id || e.name || e.dataset.do || e.textContent.trim(), style.outlineStyle]; })()"""
+FOCUS = """(() => { const e = document.activeElement;
+  if (e === document.body) return ['', ''];
+  const ring = e.matches('input[type=radio]') ? e.nextElementSibling : e;
+  return [e.id || e.name || e.dataset.do || e.textContent.trim(), getComputedStyle(ring).outlineStyle]; })()"""
+COUNT = "Number(document.getElementById('why-title').textContent.match(/\\d+/))"
 
 
 @asynccontextmanager
@@ -44,7 +47,7 @@ async def demo_running(*arguments: str) -> AsyncIterator[str]:
         await asyncio.wait_for(process.communicate(), 20)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def page() -> AsyncIterator[Page]:
     async with browser() as one:
         yield one
@@ -85,18 +88,21 @@ async def test_the_page_shows_the_running_demo(page: Page) -> None:
         assert page.complaints == []
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [1280, 720, 400, 320])
-async def test_nothing_sticks_out(page: Page, width: int, dark: bool) -> None:
+async def test_nothing_sticks_out_at_any_width_in_either_theme(page: Page) -> None:
     async with demo_running("--for", "24h", "--speed", "600") as url:
-        await page.open(url, width=width, dark=dark)
-        await page.until(DRAWN)
-        await page.until("document.querySelectorAll('#table tbody tr').length === 3")
-        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert await overflow(page) == []
-        back = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (back == "rgb(14, 18, 23)") is dark
-        assert page.complaints == []
+        for mobile_first in (400, 1280):
+            await page.open(url, width=mobile_first)
+            await page.until(DRAWN)
+            await page.until("document.querySelectorAll('#table tbody tr').length === 3")
+            for width in (1280, 1000, 720, 400, 320):
+                for dark in (False, True):
+                    await page.look(width=width, dark=dark)
+                    await page.until(f"document.querySelector('#plot-replicas canvas')?.clientWidth < {width}")
+                    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (width, dark)
+                    assert await overflow(page) == [], (width, dark)
+                    back = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+                    assert (back == "rgb(14, 18, 23)") is dark
+            assert page.complaints == []
 
 
 async def test_the_keyboard_reaches_everything_in_reading_order(page: Page) -> None:
@@ -106,12 +112,13 @@ async def test_the_keyboard_reaches_everything_in_reading_order(page: Page) -> N
         await page.until("document.querySelectorAll('#table tbody tr').length === 3")
         await page.until("!document.getElementById('demo').hidden")
         seen = []
-        for _ in range(24):
+        for _ in range(40):
             await page.press("Tab")
             name, outline = await page.evaluate(FOCUS)
+            if not name:
+                break
             seen.append(name)
-            if name and name != "html":
-                assert outline == "solid", f"no focus ring on {name}"
+            assert outline == "solid", f"no focus ring on {name}"
         words = " | ".join(seen)
         order = [
             "Skip to the service",
@@ -154,22 +161,25 @@ async def test_a_service_is_picked_by_keyboard_and_kept_in_the_address(page: Pag
 
 
 async def test_the_buttons_change_the_world(page: Page) -> None:
-    async with demo_running("--for", "24h", "--speed", "300") as url:
-        await page.open(url)
+    async with demo_running("--for", "24h", "--speed", "20") as url:
+        # This one has no policy that remembers earlier days: without metrics it is blind.
+        await page.open(f"{url}#/batch/summaries")
         await page.until(DRAWN)
         await page.evaluate("document.querySelector('[data-do=outage]').click()")
         await page.until("document.getElementById('demo-said').textContent.startsWith('No metrics')")
         await page.until("document.querySelector('#signals [data-state=unknown]') !== null")
         await page.until("document.getElementById('why-lead').textContent.includes('held')")
         await page.evaluate("document.querySelector('[data-do=calm]').click()")
+        await page.evaluate("document.querySelector('input[name=speed][value=\"300\"]').click()")
         await page.until("document.querySelector('#signals [data-state=unknown]') === null")
         await page.evaluate("document.querySelector('[data-do=pause]').click()")
         await page.until("document.querySelector('[data-do=pause]').getAttribute('aria-pressed') === 'true'")
         await page.until("document.getElementById('notices').textContent.includes('paused')")
         await page.evaluate("document.querySelector('[data-factor=\"5\"]').click()")
         await page.until("document.getElementById('why-lead').textContent.includes('a pause makes it')")
+        before = await page.evaluate(COUNT)
         await page.evaluate("document.querySelector('[data-do=pause]').click()")
-        await page.until("Number(document.getElementById('why-title').textContent.match(/\\d+/)) > 12")
+        await page.until(f"{COUNT} > {before}")
         await page.evaluate("document.querySelector('input[name=speed][value=\"0\"]').click()")
         await page.until("document.getElementById('live-words').textContent.includes('time stopped')")
         assert page.complaints == []
