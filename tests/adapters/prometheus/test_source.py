@@ -455,3 +455,45 @@ def test_a_url_with_credentials_in_it_is_refused_without_showing_them(url: str) 
     with pytest.raises(UsageError) as caught:
         ServerSettings(url=url)
     assert "s3cr3t" not in str(caught.value)
+
+
+async def test_a_service_is_not_idle_while_one_of_its_work_signals_is_unknown() -> None:
+    async with FakePrometheus() as fake:
+        await fake.write(vllm("a", queue=math.nan, running=0, per_s=0))
+        source = a_source(fake.url, PodsInMemory({("team", "a"): 0}))
+        fleet = a_fleet([a_service("llama")])
+        readings = await read(source, fleet, "running", "queue")
+        assert value(readings, "queue")[1] == "UNKNOWN"
+        assert value(readings, "running") == (0.0, "KNOWN")
+        assert value(await read(source, fleet, "running"), "running") == (0.0, "IDLE"), "nothing else was asked for"
+        await source.close()
+
+
+async def test_a_signal_that_nothing_offers_keeps_nobody_from_being_idle() -> None:
+    async with FakePrometheus() as fake:
+        for name in ("count", "sum"):
+            await fake.write(counter(f"request_predict_seconds_{name}", 0.0))
+        source = a_source(fake.url, PodsInMemory({("team", "a"): 0}))
+        fleet = a_fleet([a_service("llama", Signals(presets=["kserve"]))])
+        readings = await read(source, fleet, "demand", "running", "queue")
+        assert value(readings, "demand") == (0.0, "IDLE")
+        assert value(readings, "queue")[1] == "UNKNOWN"
+        assert readings.why("queue", 0).startswith("nothing gives this signal")
+        await source.close()
+
+
+async def test_a_url_that_a_tenant_names_never_sees_our_credentials() -> None:
+    async with FakePrometheus() as ours, FakePrometheus() as theirs:
+        admin = CredentialPlaces(bearer_token=Plain("admin-token"), headers={"X-Scope-OrgID": Plain("all")})
+        settings = PrometheusSettings(default=ServerSettings(url=ours.url, credentials=admin), own_urls=True)
+        source = PrometheusSource(settings, PodsInMemory(), ManualClock(), SecretsInMemory())
+        plain = Signals(prometheus=PrometheusRef(url=theirs.url))
+        with_header = Signals(prometheus=PrometheusRef(url=theirs.url, headers=[Header(name="X-Mine", value="1")]))
+        fleet = a_fleet([a_service("plain", plain), a_service("header", with_header)])
+        await read(source, fleet, "queue")
+        assert ours.asked == []
+        assert len(theirs.asked) == 4
+        for asked in theirs.asked:
+            assert "Authorization" not in asked.headers
+            assert "X-Scope-OrgID" not in asked.headers
+        await source.close()
