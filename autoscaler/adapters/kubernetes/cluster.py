@@ -147,9 +147,9 @@ class KubernetesCluster:
     async def observe(self, at_s: float) -> Fleet:
         self._aim_all()
         services = self.services
-        if services.arrange():
-            self._columns.resize(len(services.rows))
-            self._dirty = {service.key for service in services.rows}
+        if (before := services.arrange()) is not None:
+            self._columns.rearrange(before)
+            self._dirty |= {services.rows[row].key for row in np.flatnonzero(before < 0).tolist()}
             self._remember_new()
         for target in self.pods.touched:
             self._dirty |= services.by_target.get(target, set())

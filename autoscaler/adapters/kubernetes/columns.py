@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from autoscaler.adapters.kubernetes.scale import ScaleState
 from autoscaler.adapters.kubernetes.services import Service
-from autoscaler.core.model import Fleet, Ints, Memory, Pause, PoolSpec, ScalingSpec
+from autoscaler.core.model import Bools, Fleet, Floats, Ints, Memory, Pause, PoolSpec, ScalingSpec
+
+N = TypeVar("N", np.int64, np.float64, np.bool_)
 
 
 class Columns:
@@ -17,21 +21,36 @@ class Columns:
     def __init__(self) -> None:
         self._revision = -1
         self._specs: tuple[ScalingSpec, ...] = ()
-        self.resize(0)
-
-    def resize(self, rows: int) -> None:
-        """Forgets everything: every row has to be set again."""
-        self._current = np.zeros(rows, dtype=np.int64)
-        self._ready = np.zeros(rows, dtype=np.int64)
-        self._starting = np.zeros(rows, dtype=np.int64)
-        self._draining = np.zeros(rows, dtype=np.int64)
-        self.unschedulable: Ints = np.zeros(rows, dtype=np.int64)
-        self.failing: Ints = np.zeros(rows, dtype=np.int64)
-        self._lead_time_s = np.zeros(rows)
-        self._node_lead_time_s = np.zeros(rows)
-        self._hands_off = np.zeros(rows, dtype=np.bool_)
+        self._current: Ints = np.zeros(0, dtype=np.int64)
+        self._ready: Ints = np.zeros(0, dtype=np.int64)
+        self._starting: Ints = np.zeros(0, dtype=np.int64)
+        self._draining: Ints = np.zeros(0, dtype=np.int64)
+        self.unschedulable: Ints = np.zeros(0, dtype=np.int64)
+        self.failing: Ints = np.zeros(0, dtype=np.int64)
+        self._lead_time_s: Floats = np.zeros(0)
+        self._node_lead_time_s: Floats = np.zeros(0)
+        self._hands_off: Bools = np.zeros(0, dtype=np.bool_)
         self._why: dict[int, str] = {}
-        self.decided_on: list[ScaleState | None] = [None] * rows
+        self.decided_on: list[ScaleState | None] = []
+
+    def rearrange(self, before: Ints) -> None:
+        """Moves each row to its new place: before (n,) is where it was, -1 for those that have to be set first."""
+        known = before >= 0
+
+        def moved(old: npt.NDArray[N]) -> npt.NDArray[N]:
+            new = np.zeros(len(before), dtype=old.dtype)
+            new[known] = old[before[known]]
+            return new
+
+        self._current, self._ready = moved(self._current), moved(self._ready)
+        self._starting, self._draining = moved(self._starting), moved(self._draining)
+        self.unschedulable, self.failing = moved(self.unschedulable), moved(self.failing)
+        self._lead_time_s, self._node_lead_time_s = moved(self._lead_time_s), moved(self._node_lead_time_s)
+        self._hands_off = moved(self._hands_off)
+        old_why, old_state = self._why, self.decided_on
+        places = list(enumerate(before.tolist()))
+        self._why = {row: old_why[place] for row, place in places if place in old_why}
+        self.decided_on = [old_state[place] if place >= 0 else None for _, place in places]
 
     def set_row(self, service: Service, state: ScaleState | None, counts: Sequence[int] | None, why: str) -> None:
         """state: the target's scale, None where it isn't known. counts: its pods (``pod_index.Members.counts``), None where they aren't known.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import msgspec
+import numpy as np
 import orjson
 
 from autoscaler.adapters.kubernetes.api import Object
@@ -18,7 +19,7 @@ from autoscaler.adapters.kubernetes.moments import seconds_or_none
 from autoscaler.adapters.kubernetes.pod_index import TargetKey
 from autoscaler.adapters.kubernetes.target_watch import KindName
 from autoscaler.compiled import scaling_spec
-from autoscaler.core.model import Memory, ScalingSpec
+from autoscaler.core.model import Ints, Memory, ScalingSpec
 from autoscaler.spec import API_VERSION, GROUP, VERSION, InferenceAutoscaler, InferenceAutoscalerStatus
 
 log = logging.getLogger(__name__)
@@ -212,21 +213,25 @@ class Services:
 
     def on(self, target: TargetKey) -> list[Service]:
         """The services of one target, oldest first."""
-        return sorted((self.all[key] for key in self.by_target.get(target, ())), key=lambda service: service.age)
+        keys = self.by_target.get(target, ())
+        found = [self.all[key] for key in keys]
+        return found if len(found) < 2 else sorted(found, key=lambda service: service.age)
 
     def owner(self, target: TargetKey) -> Service | None:
         """The oldest Active one: who may write the count."""
         return next((service for service in self.on(target) if service.active), None)
 
-    def arrange(self) -> bool:
-        """Gives each usable service its row; True where anything changed since the last time."""
+    def arrange(self) -> Ints | None:
+        """Gives each usable service its row. None where nothing has changed since the last time, else the row that each had before
+        (-1: none)."""
         if not self._stale:
-            return False
+            return None
         self._stale = False
         self.rows = tuple(service for _, service in sorted(self.all.items()) if service.spec is not None)
+        before = np.array([service.row for service in self.rows], dtype=np.int64)
         for service in self.all.values():
             service.row = -1
         for row, service in enumerate(self.rows):
             service.row = row
         self.revision += 1
-        return True
+        return before

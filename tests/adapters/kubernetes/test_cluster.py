@@ -57,6 +57,29 @@ async def test_what_was_taken_out_of_service_no_longer_counts(team: Team) -> Non
         assert dict(cluster.rows_by_pod()) == {}
 
 
+async def test_rows_that_move_keep_what_is_known_of_them(team: Team) -> None:
+    """A manifest that comes or goes in front of others moves their rows, and only it is looked at anew."""
+    for number, replicas in ((1, 3), (2, 5)):
+        team.deployment(f"d{number}", replicas=replicas)
+        team.service(f"d{number}", target=f"d{number}")
+    team.service("lost", target="nowhere")
+    team.pod("p", ready=True, app="d2")
+    async with team.cluster() as cluster:
+        await observed(cluster, lambda fleet: fleet.ready[1] == 1)
+        team.deployment("d0", replicas=1)
+        team.service("d0", target="d0")
+        fleet = await observed(cluster, lambda fleet: len(fleet) == 4 and not fleet.hands_off[0])
+        assert (fleet.current.tolist(), fleet.ready.tolist()) == ([1, 3, 5, 0], [0, 0, 1, 0])
+        assert set(fleet.hands_off_why) == {3}
+        assert dict(cluster.rows_by_pod()) == {("team", "p"): 2}
+        outcome = await cluster.act(fleet, plan_of(fleet, 1, 3, 6, 0), 2.0)
+        assert outcome.written.tolist() == [Written.NOTHING, Written.NOTHING, Written.DONE, Written.NOTHING]
+        team.fake.delete("inferenceautoscalers", "d1")
+        fleet = await observed(cluster, lambda fleet: len(fleet) == 3)
+        assert (fleet.current.tolist(), fleet.ready.tolist()) == ([1, 6, 0], [0, 1, 0])
+        assert set(fleet.hands_off_why) == {2}
+
+
 async def test_a_status_alone_changes_no_revision(team: Team) -> None:
     team.deployment()
     team.service()
