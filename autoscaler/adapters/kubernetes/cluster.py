@@ -73,6 +73,7 @@ class KubernetesCluster:
         self.services = Services(judge)
         self.foreign = ForeignWriters(foreign_hold_s)
         self.hpas = HpaIndex()
+        self.may_write = may_write
         self._clock = clock
         self._scales = ScaleClient(api, may_write)
         self._starts = Starts()

@@ -128,7 +128,8 @@ class StatusReporter:
         looks = [8 * self._settings.requests_per_tick]  # comparing costs time, too
 
         async def worker() -> None:
-            while budget[0] > 0 and looks[0] > 0:
+            # Asked each time: a leader that was frozen since the tick began must not write an old tick's words over new ones.
+            while budget[0] > 0 and looks[0] > 0 and self._cluster.may_write():
                 found = next(work, None)
                 if found is None:
                     return

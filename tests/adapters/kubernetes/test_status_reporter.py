@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -224,6 +225,21 @@ async def test_a_standby_writes_no_status_and_knows_nothing_when_it_leads(team: 
         team.leads = True
         await loop.tick()
         assert loop.status()["desiredReplicas"] == 2
+
+
+async def test_who_lost_the_lead_within_a_tick_writes_no_status(team: Team) -> None:
+    team.deployment(replicas=2)
+    team.service(**INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        tick = await loop.controller.tick()
+        await loop.settled()
+        before = loop.patches()
+        team.leads = False
+        stale = replace(tick, decisions=replace(tick.decisions, desired=tick.decisions.desired + 1))
+        assert stale.leading
+        await loop.reporter.report(stale)
+        assert loop.patches() == before
 
 
 async def test_a_budget_of_requests_a_tick_and_nobody_forgotten(team: Team) -> None:
