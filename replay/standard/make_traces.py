@@ -25,7 +25,8 @@ def day(at_s: Floats) -> Floats:
     hour = at_s / _HOUR_S % 24
     hours = np.array([0.0, 4.0, 6.0, 9.0, 11.5, 13.0, 15.0, 17.0, 20.0, 22.0, 24.0])
     rates = np.array([9.0, 6.0, 8.0, 44.0, 47.0, 36.0, 50.0, 40.0, 27.0, 15.0, 9.0])
-    return np.interp(hour, hours, rates)
+    now: Floats = np.interp(hour, hours, rates)
+    return now
 
 
 def office_week(at_s: Floats) -> Floats:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+
+from replay.cli import main
+from tests.conftest import ROOT
+
+SURGE = str(ROOT / "replay" / "standard" / "traces" / "surge.csv")
+
+
+def replay(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def test_run_writes_everything_and_json_is_one_document(tmp_path: Path) -> None:
+    result = replay(
+        "run", "-t", SURGE, "-p", "fixed:replicas=30", "--set", "objective.promised=99.9%", "-o", str(tmp_path), "--json"
+    )
+    assert result.exit_code == 0, result.output
+    score = orjson.loads(result.stdout)
+    assert (score["trace"], score["policy"], score["promised_ratio"]) == ("surge", "fixed:replicas=30", 0.999)
+    assert orjson.loads((tmp_path / "score.json").read_bytes()) == score
+    assert {path.name for path in tmp_path.iterdir()} == {"score.json", "schedule.csv", "records.jsonl", "report.html"}
+    assert replay("verify", str(tmp_path)).exit_code == 0
+    verdict = orjson.loads(replay("verify", str(tmp_path / "records.jsonl"), "--json").stdout)
+    assert (verdict["same"], verdict["ticks"]) == (True, 480)
+
+
+def test_run_for_people() -> None:
+    result = replay("run", "-t", f"{SURGE}:length=30m,warmup=5m")
+    assert result.exit_code == 0, result.output
+    assert "promised   99.50%" in result.stdout
+    assert "0.4 h" in result.stdout
+
+
+def test_verify_of_changed_records_is_exit_1(tmp_path: Path) -> None:
+    replay("run", "-t", SURGE, "-p", "fixed:replicas=12", "-o", str(tmp_path))
+    path = tmp_path / "records.jsonl"
+    path.write_text(path.read_text().replace('"desired":[12]', '"desired":[13]', 1))
+    result = replay("verify", str(path))
+    assert result.exit_code == 1
+    assert "desired was 13, is now 12" in result.stdout
+
+
+def test_inspect() -> None:
+    found = orjson.loads(replay("inspect", SURGE, "--json").stdout)
+    assert (found["bin_s"], found["span_s"], found["gaps"]) == (15.0, 7200.0, [])
+    assert found["rate_per_s"]["max"] == pytest.approx(45, rel=0.1)
+    assert "burstiness" in replay("inspect", SURGE).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run"], 2, "Missing option '-t'"),
+        (["run", "-t", "none.csv"], 2, "none.csv: no such file"),
+        (["run", "-t", SURGE, "-p", "nothing"], 2, "policy 'nothing' is not installed"),
+        (["run", "-t", SURGE, "-p", "fixed:replicas=lots"], 2, "'lots' is not a number"),
+        (["run", "-t", SURGE, "-f", "none.yaml"], 2, "none.yaml: no such file"),
+        (["run", "-t", SURGE, "-s", "none.yaml"], 2, "none.yaml: no such file"),
+        (["run", "-t", SURGE, "--set", "scenario.warmupp=2d"], 2, "did you mean 'warmup'"),
+        (["run", "-t", SURGE, "--set", "scenario.warmup=2x"], 1, "warmup: a duration"),
+        (["run", "-t", SURGE, "--set", "scenario.warmup=2d"], 2, "leaves nothing to score"),
+        (["run", "-t", SURGE, "--set", "scenario.plant=requests"], 2, "fluid is allowed"),
+        (["run", "-t", SURGE, "--set", "minReplicas=500"], 1, "minReplicas"),
+        (["run", "-t", str(ROOT / "pyproject.toml")], 1, "no known format"),
+        (["verify", "none"], 2, "none: no such file"),
+        (["inspect", "none"], 2, "none: no such file"),
+        (["nothing"], 2, "No such command"),
+    ],
+)
+def test_what_is_wrong_is_said_on_stderr_with_its_exit_code(arguments: list[str], code: int, words: str) -> None:
+    result = replay(*arguments)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert words in result.stderr
+
+
+def test_a_file_that_can_t_be_written_is_exit_3(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = replay("run", "-t", SURGE, "-o", str(tmp_path / "file" / "below"))
+    assert result.exit_code == 3
+
+
+@pytest.mark.parametrize("command", ["", "run", "verify", "inspect"])
+def test_the_example_of_each_help_works_in_a_clone(command: str) -> None:
+    text = replay(*([command] if command else []), "--help").output
+    example = text.partition("Example:")[2].strip().splitlines()[0].strip()
+    assert example.startswith("replay ")
+    for part in example.split(" && "):
+        words = shlex.split(part)
+        done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert not re.search(r"\x1b\[", done.stdout + done.stderr)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from autoscaler.clock import ManualClock
+from autoscaler.controller import Controller
+from autoscaler.core.allocation import ChangeBudget
+from autoscaler.errors import UsageError
+from autoscaler.ports import Tick
+from autoscaler.record import encode, fleet_record, tick_record
+from replay.plugins import installed, policy_ref
+from replay.run import demand_of, run_replay
+from replay.verify import RecordsError, record_files, verify
+from replay.world import build_world
+from tests.replay.made import manifests, scenario, specs, wavy
+
+FAULTS = (
+    "[{kind: MetricsOutage, at: 30m, lasts: 20m}, {kind: ScrapeGap, at: 70m, lasts: 5m}, {kind: SlowStarts, at: 80m, lasts: 20m}]"
+)
+HPA = {
+    "behavior__scaleDown__stabilizationWindowSeconds": "300",
+    "behavior__scaleUp__policies": "[{type: Pods, value: 4, periodSeconds: 60}]",
+    "fallback": "{after: 10m, action: AtLeast, replicas: 20}",
+}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("records") / "records.jsonl"
+    run_replay(manifests(**HPA), scenario(faults=FAULTS), wavy(120), policy=policy_ref("reactive"), records=path)
+    return path
+
+
+def changed(records: Path, folder: Path, line: int, change: dict[str, Any]) -> Path:
+    lines = records.read_bytes().splitlines(keepends=True)
+    lines[line] = encode({**orjson.loads(lines[line]), **change})
+    path = folder / "changed.jsonl"
+    path.write_bytes(b"".join(lines))
+    return path
+
+
+def test_recorded_ticks_come_out_the_same(records: Path) -> None:
+    verdict = verify([records])
+    assert (verdict.differences, verdict.ticks, verdict.decisions, verdict.skipped) == ([], 480, 480, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("desired", [99]), ("recommended", [1.0]), ("headroom", [2]), ("reasons", ["because"]), ("limits", [[]]), ("blind", [True])],
+)
+def test_a_changed_decision_is_found(records: Path, tmp_path: Path, field: str, value: Any) -> None:
+    lines = [orjson.loads(line) for line in records.read_bytes().splitlines()]
+    line = next(number for number, one in enumerate(lines) if one["kind"] == "tick" and number > 250 and one["limits"][0])
+    (difference,) = verify([changed(records, tmp_path, line, {field: value})]).differences
+    assert (difference.line, difference.field, difference.recorded, difference.key) == (
+        line + 1,
+        field,
+        value[0],
+        "default/standard",
+    )
+    assert "default/standard" in str(difference)
+
+
+def test_a_changed_signal_is_found_too(records: Path, tmp_path: Path) -> None:
+    # The decision that was recorded does not follow from what is said to have been seen.
+    line = orjson.loads(records.read_bytes().splitlines()[400])
+    line["signals"]["demand"]["values"] = [500.0]
+    differences = verify([changed(records, tmp_path, 400, {"signals": line["signals"]})]).differences
+    assert differences
+    assert differences[0].line == 401
+
+
+def test_broken_records_say_where(records: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_bytes(records.read_bytes()[:20_000])
+    with pytest.raises(RecordsError, match=r"broken.jsonl:\d+: is not JSON"):
+        verify([broken])
+    for text, words in ((b'{"schema":9}\n', "schema 1 is expected"), (b"[]\n", "schema 1"), (b'{"schema":1}\n', "KeyError")):
+        broken.write_bytes(text)
+        with pytest.raises(RecordsError, match=words):
+            verify([broken])
+    with pytest.raises(UsageError, match="no such file"):
+        record_files(tmp_path / "none")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UsageError, match=r"holds no \*.jsonl"):
+        record_files(empty)
+
+
+class Rotated:
+    """Writes records as a live controller does: a first tick whose past is unknown, then state; a new file every `every` ticks."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
+        self.controller: Controller | None = None
+        self.count = 0
+
+    def fleet(self, tick: Tick, start: Any) -> bytes:
+        assert self.controller is not None
+        engine = self.controller.engine
+        state = engine.save() if start == "state" else None
+        return encode(
+            fleet_record(
+                tick.fleet, at_s=tick.decisions.at_s, interval_s=15.0, seed=0, wanted=engine.wanted, start=start, state=state
+            )
+        )
+
+    async def report(self, tick: Tick) -> None:
+        with (self.folder / f"records-{self.count // self.every:04d}.jsonl").open("ab") as file:
+            if self.count == 0:
+                file.write(self.fleet(tick, "unknown"))
+            file.write(encode(tick_record(tick)))
+            if self.count == 0:
+                file.write(self.fleet(tick, "state"))
+        self.count += 1
+        if self.count % self.every == 0:
+            (self.folder / f"records-{self.count // self.every:04d}.jsonl").write_bytes(self.fleet(tick, "state"))
+
+
+@pytest.mark.parametrize("policy", ["reactive", "target:signal=concurrency"])
+async def test_a_folder_of_rotated_files_and_each_file_alone(tmp_path: Path, policy: str) -> None:
+    from dataclasses import replace
+
+    setting = scenario(faults=FAULTS)
+    ref = policy_ref(policy)
+    fleet = tuple(replace(one, scale_down=replace(one.scale_down, stabilization_s=300.0)) for one in specs(3, ref))
+    world = build_world(fleet, (), setting, demand_of(fleet, setting, wavy(60)))
+    clock = ManualClock(world.start_s)
+    writer = Rotated(tmp_path, 50)
+    controller = Controller(
+        clock=clock,
+        metrics=world.metrics,
+        cluster=world.cluster,
+        policies=installed([ref.name]),
+        reporters=[writer],
+        budget=ChangeBudget(add=3),
+    )
+    writer.controller = controller
+    for at_s in range(0, 3600, 15):
+        world.plant.advance_to(at_s)
+        clock.advance_to(world.start_s + at_s)
+        await controller.tick()
+    # verify runs a loop of its own
+    import asyncio
+
+    files = record_files(tmp_path)
+    assert len(files) == 5
+    whole = await asyncio.to_thread(verify, files)
+    assert (whole.differences, whole.ticks, whole.skipped, whole.decisions) == ([], 239, 1, 717)
+    alone = await asyncio.to_thread(verify, files[2:3])
+    assert (alone.differences, alone.ticks, alone.skipped) == ([], 50, 0)
