@@ -1,50 +1,38 @@
-"""Policies by name, found through the entry point group that plug-ins register in. Only those that are asked for are loaded."""
+"""Policies as a replay's command line names them; which ones there are says ``autoscaler.plugins``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final
 
+from autoscaler import plugins
 from autoscaler.core.model import ParamValue, PolicyRef
 from autoscaler.core.policy import PolicyType, complete_params
 from autoscaler.errors import UsageError
 from autoscaler.structure import did_you_mean
 
-GROUP: Final = "inference_autoscaler.policies"
-
 
 @cache
-def _points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _found() -> plugins.Installed:
+    return plugins.installed()
 
 
 def installed(names: Iterable[str]) -> dict[str, PolicyType]:
-    """The policies of these names. Raises UsageError for one that isn't installed or can't be loaded."""
-    found: dict[str, PolicyType] = {}
+    """The policies of these names. Raises UsageError for one that isn't installed or can't be used."""
+    there = _found()
+    chosen: dict[str, PolicyType] = {}
     for name in sorted(set(names)):
-        point = _points().get(name)
-        if point is None:
-            raise UsageError(f"policy '{name}' is not installed; {did_you_mean(name, sorted(_points()))}")
-        try:
-            policy = point.load()
-        except Exception as error:  # a stranger's plug-in may fail in any way
-            raise UsageError(f"policy '{name}' can't be loaded from {point.value}: {error}") from error
-        if not isinstance(policy, PolicyType):
-            raise UsageError(f"policy '{name}': {point.value} is no PolicyType")
-        found[name] = policy
-    return found
+        if name in there.broken:
+            raise UsageError(f"policy '{name}' can't be used: {there.broken[name]}")
+        if name not in there.policies:
+            raise UsageError(f"policy '{name}' is not installed; {did_you_mean(name, there.policies)}")
+        chosen[name] = there.policies[name]
+    return chosen
 
 
 def loadable() -> dict[str, PolicyType]:
-    """Every installed policy that can be loaded; a broken plug-in is a fault only for those who name it."""
-    found: dict[str, PolicyType] = {}
-    for name in sorted(_points()):
-        with suppress(UsageError):
-            found.update(installed([name]))
-    return found
+    """Every policy that can be used; a broken plug-in is a fault only for those who name it."""
+    return _found().policies
 
 
 def policy_ref(text: str) -> PolicyRef:

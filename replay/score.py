@@ -25,7 +25,7 @@ def fleet_score(world: World, ledger: Ledger, *, trace: str, policy: str, wall_s
     plant = world.plant
     counts = plant.wait_counts()
     replica_h, pool_h = plant.replica_s() / _HOUR_S, plant.node_s() / _HOUR_S
-    evaluated_s = float(plant.now_s - plant.settings.warmup_s)
+    evaluated_s = float(max(plant.now_s - plant.settings.warmup_s, 0))
     common = {
         "evaluated_s": evaluated_s,
         "warmup_s": float(plant.settings.warmup_s),

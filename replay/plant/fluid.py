@@ -206,12 +206,16 @@ class FluidPlant:
         self._node_s_at_warmup = np.array([pool.node_s(now) for pool in life.pools])
 
     def replica_s(self) -> Floats:
-        """Replica-seconds since the warm-up, (n,)."""
+        """Replica-seconds since the warm-up, (n,); zero before its end."""
         now = self.now_s
+        if not self._warm:
+            return np.zeros(len(self))
         return np.array([self.life.replica_s(row, now) for row in range(len(self))]) - self._replica_s_at_warmup
 
     def node_s(self) -> Floats:
-        """Node-seconds since the warm-up, by pool."""
+        """Node-seconds since the warm-up, by pool; zero before its end."""
+        if not self._warm:
+            return np.zeros(len(self.life.pools))
         return np.array([pool.node_s(self.now_s) for pool in self.life.pools]) - self._node_s_at_warmup
 
     def wait_counts(self) -> list[Floats]:

@@ -90,7 +90,7 @@ class Waits:
             longest = int(ages.max())
             counts = np.concatenate([counts, np.zeros(max(longest + 1 - len(counts), 0))])
             np.add.at(counts, ages, self._left[scored])
-        return counts
+        return np.trim_zeros(counts, "b")
 
 
 def attained_ratio(counts: Floats, allowed_s: float) -> float:

@@ -163,7 +163,10 @@ def test_steps_of_any_length_lead_to_the_same_place() -> None:
     while at_s < 7200:
         at_s += 1 + at_s % 37
         often.plant.advance_to(at_s)
-    assert often.plant.wait_counts()[0].tolist() == once.plant.wait_counts()[0].tolist()
+        if at_s % 11 == 0:
+            often.plant.wait_counts()  # a score in between, as a live page asks for it, changes nothing
+    np.testing.assert_allclose(often.plant.wait_counts()[0], once.plant.wait_counts()[0], atol=1e-9)
+    assert often.plant.state.queue[0] == once.plant.state.queue[0]
     assert often.plant.queue_by_tick.tolist() == once.plant.queue_by_tick.tolist()
     assert once.plant.wait_counts()[0].sum() == pytest.approx(demand.sum())
 
