@@ -13,7 +13,7 @@ import pytest
 from autoscaler.dashboard.board import Board
 from autoscaler.dashboard.server import host_names, make_app, serve
 from autoscaler.dashboard.stream import Streams
-from tests.dashboard.world import Running
+from tests.dashboard.world import Running, many_specs
 
 
 @dataclass
@@ -61,9 +61,11 @@ class Served:
 
 
 @asynccontextmanager
-async def served(*, ticks: int = 8, demo: bool = False, heartbeat_s: float = 15.0, most: int = 64) -> AsyncIterator[Served]:
+async def served(
+    *, ticks: int = 8, demo: bool = False, heartbeat_s: float = 15.0, most: int = 64, services: int = 0
+) -> AsyncIterator[Served]:
     board = Board()
-    running = Running(board)
+    running = Running(board, many_specs(services) if services else None)
     await running.tick(ticks)
     noted = NotedDemo() if demo else None
     streams = Streams(board, noted, heartbeat_s=heartbeat_s, most=most)

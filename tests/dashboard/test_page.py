@@ -212,6 +212,48 @@ async def test_before_the_first_tick_and_without_services(page: Page) -> None:
         assert page.complaints == []
 
 
+async def test_many_services_scroll_in_their_own_box(page: Page) -> None:
+    async with served(services=450) as one:
+        await page.open(one.base)
+        await page.until(DRAWN)
+        await page.until("document.querySelectorAll('#table tbody tr').length === 200")
+        assert await page.evaluate("document.documentElement.scrollHeight") < 2500
+        await page.evaluate("document.getElementById('more').click()")
+        await page.until("document.querySelectorAll('#table tbody tr').length === 400")
+        await page.evaluate("document.getElementById('more').click()")
+        await page.until("document.querySelectorAll('#table tbody tr').length === 450")
+        assert await page.evaluate("document.getElementById('more').hidden")
+        assert page.complaints == []
+
+
+async def test_cursors_are_linked(page: Page) -> None:
+    async with served(ticks=40) as one:
+        await page.open(one.base, height=1800)
+        await page.until(DRAWN)
+        x, y = await page.evaluate(
+            "(() => { const box = document.querySelector('#plot-replicas .u-over').getBoundingClientRect();"
+            " return [box.left + box.width / 2, box.top + 50]; })()"
+        )
+        await page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        await page.until("document.getElementById('plots-at').textContent.startsWith('at ')")
+        lines = "[...document.querySelectorAll('.u-cursor-x')].filter(line => !line.classList.contains('u-off')).length"
+        await page.until(f"{lines} === 5")
+
+
+async def test_addresses_of_services_that_are_not_there(page: Page) -> None:
+    async with served(ticks=8) as one:
+        await page.open(f"{one.base}/#/team/ghost")
+        await page.until(DRAWN)
+        assert "there is no service team/ghost" in await page.evaluate("document.getElementById('notices').textContent")
+        assert await page.evaluate("document.querySelector('[aria-current]') !== null")
+        await page.open(f"{one.base}/#/%/%")
+        await page.until(DRAWN)
+        assert not [words for words in page.complaints if "exception" in words]
+        await page.press("Tab")
+        await page.press("Enter")
+        assert await page.evaluate("document.activeElement.id") == "service"
+
+
 async def test_the_end_is_told(page: Page) -> None:
     async with demo_running("--for", "30m", "--speed", "600") as url:
         await page.open(url)

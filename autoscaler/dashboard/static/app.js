@@ -24,7 +24,11 @@ const connection = new Connection({ urlOf: streamUrl, onMessage, onState });
 
 setText(byId("zone"), Intl.DateTimeFormat().resolvedOptions().timeZone);
 for (const radio of document.querySelectorAll("input[name=range]")) radio.addEventListener("change", () => plots.setRange(Number(radio.value)));
-addEventListener("hashchange", () => { if (keyOfHash() && keyOfHash() !== key) pick(keyOfHash()); });
+addEventListener("hashchange", () => { if (keyOfHash() && keyOfHash() !== key) { notice(""); pick(keyOfHash()); } });
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says which service is shown
+  byId("service").focus();
+});
 
 start();
 
@@ -46,7 +50,6 @@ async function pick(next) {
     if (mine !== picking) return;
     history = service.history;
     show(service);
-    notice("");
   } catch (fault) {
     if (mine !== picking) return;
     history = null;
@@ -83,7 +86,10 @@ function onMessage(message) {
     tableAt = performance.now();
     table.refresh();
   }
-  if (!key) firstService();
+  if (!key && !fleet.services) {
+    setText(byId("why-lead"), "There is no service yet. Apply an InferenceAutoscaler, and its decisions are explained here.");
+    byId("service").setAttribute("aria-busy", "false");
+  } else if (!key) firstService();
   else if (service && service.key === key) {
     append(service.history);
     show(service);
@@ -167,7 +173,12 @@ function ended(state) {
 
 function keyOfHash() {
   const parts = location.hash.replace(/^#\//, "").split("/");
-  return location.hash.startsWith("#/") && parts.length === 2 ? parts.map(decodeURIComponent).join("/") : null;
+  if (!location.hash.startsWith("#/") || parts.length !== 2) return null;
+  try {
+    return parts.map(decodeURIComponent).join("/");
+  } catch {
+    return null; // a mangled address is no reason to show nothing
+  }
 }
 
 function hashOf(picked) {

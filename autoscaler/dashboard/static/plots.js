@@ -46,6 +46,7 @@ const PLOTS = [
 export class Plots {
   constructor() {
     this.box = document.getElementById("plots");
+    this.moment = document.getElementById("plots-at");
     this.rangeS = 7200;
     this.service = null;
     this.history = null;
@@ -240,7 +241,7 @@ export class Plots {
       }
       setText(item.lastChild, line.quantile ? "" : plot.format(value));
     });
-    plot.figure.dataset.cursor = cursor === null || cursor === undefined ? "" : timeOfDay(plot.data[0][index]);
+    setText(this.moment, cursor === null || cursor === undefined ? "" : `at ${timeOfDay(plot.data[0][index])}`);
   }
 
   /** What a plot says to those who can't see it. */
