@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from autoscaler.core.model import ScalingSpec
-from autoscaler.explanation import explain_record, explain_tick
+from autoscaler.explanation import explain_record
 from autoscaler.ports import Tick
 from autoscaler.record import encode, fleet_record, tick_record
 from tests.dashboard.watching import Kept
