@@ -35,7 +35,7 @@ async def test_e_a_second_hpa(world: World) -> None:
 async def test_e_kubectl_scale_by_hand(world: World) -> None:
     await world.apply(deployment("llama", 2), autoscaler("llama"))
     await world.until_ready("llama", 2)
-    async with world.controller("story-e-by-hand"), world.traffic("llama", lambda _at_s: 4.8):
+    async with world.controller("story-e-by-hand"), world.traffic("llama", lambda _at_s: 2.4):
         await world.until_status(
             "llama", lambda item: item["status"].get("desiredReplicas") == item["status"].get("currentReplicas", -1)
         )
@@ -52,7 +52,7 @@ async def test_e_kubectl_scale_by_hand(world: World) -> None:
 async def test_e_a_second_manifest_for_the_target(world: World) -> None:
     await world.apply(deployment("llama", 2), autoscaler("llama"))
     await world.until_ready("llama", 2)
-    async with world.controller("story-e-second-manifest"), world.traffic("llama", lambda _at_s: 4.8):
+    async with world.controller("story-e-second-manifest"), world.traffic("llama", lambda _at_s: 2.4):
         await world.until_condition("llama", "ScalingActive", "True")
         second = autoscaler("llama")
         second["metadata"]["name"] = "llama-again"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.e2e.world import SYSTEM, World, autoscaler, deployment
+from tests.e2e.world import API_SERVER_STARTS, SYSTEM, World, autoscaler, deployment
 from tests.realparts.fault_proxy import FaultProxy, Hang, Rule, kubernetes_error
 
 
@@ -19,7 +19,9 @@ async def test_f_the_api_server_crashes_and_comes_back(world: World) -> None:
     demand = 1.6
     async with world.controller("story-f-restart"), world.traffic("llama", lambda _at_s: demand):
         await world.until_condition("llama", "ScalingActive", "True")
+        began_s = time.time()
         await world.control_plane.restart_apiserver(crash=True)
+        API_SERVER_STARTS.append((began_s, time.time() + 1))
         demand = 9.0
         await world.until_replicas("llama", lambda count: count >= 5, timeout_s=60)
 

@@ -25,6 +25,8 @@ from tests.realparts.prometheus_server import PrometheusServer
 SYSTEM = "inference-autoscaler"
 """The controller's namespace, and the name of its service account."""
 INTERVAL_S = 1.0
+API_SERVER_STARTS: list[tuple[float, float]] = []
+"""Unix seconds from a story's crash of the API server until it knows its roles again: until then it forbids everything to everybody."""
 GROUP_PATH = "/apis/inference-autoscaler.io/v1alpha1"
 
 
@@ -146,6 +148,7 @@ class Traffic:
         series: list[Any] = []
         for step in range(int(60 / 2), 0, -1):
             series += self._series(pods, now_s - 2 * step, self.demand(0.0), 2.0)
+            self._queue = 0.0  # so far everything was fine
         with contextlib.suppress(aiohttp.ClientError):
             await self.prometheus.write(self.fault(series))
 
