@@ -58,6 +58,7 @@ class FakeKubeApi:
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.bookmark_s = bookmark_s
+        self.may_read_definitions = True
         self.port = 0
         self._runner: web.AppRunner | None = None
         self._pages: dict[str, tuple[int, list[Object]]] = {}
@@ -166,6 +167,8 @@ class FakeKubeApi:
         namespace = ""
         if len(rest) > 2 and rest[0] == "namespaces":
             namespace, rest = rest[1], rest[2:]
+        if rest == ["selfsubjectaccessreviews"]:
+            return web.json_response({**body, "status": {"allowed": self.may_read_definitions}}, status=201)
         table = self.store.tables.get((group, version, rest[0]))
         if table is None:
             raise StoreError(404, "NotFound", "the server could not find the requested resource")

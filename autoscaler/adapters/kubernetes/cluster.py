@@ -194,6 +194,10 @@ class KubernetesCluster:
             return self.targets.why_missing(service.kind, name)
         if target.replicas is None:
             return because(Reason.TargetUnreadable, "the target's replica count is no whole number")
+        if target.selector is None:
+            return because(
+                Reason.TargetUnreadable, "its scale names no pods (no label selector), so nobody can tell which are ready"
+            )
         if not service.active:
             return ""  # never writes, so nobody is in its way: a Shadow beside an HPA is how people begin
         owner = self.services.owner(service.target)

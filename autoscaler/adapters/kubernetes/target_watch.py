@@ -14,6 +14,7 @@ from autoscaler.adapters.kubernetes.discovery import Discovery, Resource
 from autoscaler.adapters.kubernetes.informer import Informer, Key
 from autoscaler.adapters.kubernetes.pod_index import TargetKey
 from autoscaler.adapters.kubernetes.reasons import Reason, because
+from autoscaler.adapters.kubernetes.scale import ScaleClient
 from autoscaler.adapters.kubernetes.targets import Target, scale_paths, target_transform
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,10 @@ class _Watched:
     """A kind that is watched, by one informer per namespace or one for all."""
 
     resource: Resource
+    certain: bool
+    """Whether its scale paths are known, or were seen to be right."""
+    wrong: bool = False
+    """Whether they were seen to be wrong."""
     informers: list[Informer[Target]] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -64,6 +69,7 @@ class TargetWatch:
         self._make_informer = make_informer
         self._on_change = on_change
         self._on_kind = on_kind
+        self._scales = ScaleClient(api, lambda: False)  # reads only
         self._wanted: frozenset[KindName] = frozenset()
         self._resources: dict[KindName, Resource] = {}
         self._faults: dict[KindName, str] = {}
@@ -85,11 +91,19 @@ class TargetWatch:
     def key(self, kind: KindName, namespace: str, name: str) -> TargetKey | None:
         """The target's key, None while its kind isn't known."""
         resource = self._resources.get(kind)
-        return None if resource is None else (resource.full_name, namespace, name)
+        return (
+            None if resource is None or not self._watched[resource.full_name].certain else (resource.full_name, namespace, name)
+        )
 
     def synced(self) -> bool:
         """Whether every kind that is wanted was looked at, and every list that can be had was had."""
-        return self._looked.is_set() and all(w.synced or w.fault() is not None for w in self._watched.values())
+        listed = all(w.synced or w.fault() is not None for w in self._watched.values())
+        return self._looked.is_set() and listed and not any(self._to_prove(w) for w in self._watched.values())
+
+    def _to_prove(self, watched: _Watched) -> bool:
+        """Whether a comparison is still to be made that can be made."""
+        of_kind = (target for target in self.objects if target[0] == watched.resource.full_name)
+        return not watched.certain and not watched.wrong and next(of_kind, None) is not None
 
     def why_missing(self, kind: KindName, name: str) -> str:
         """Why there is no target of this name, in the form "Reason: words"."""
@@ -102,6 +116,11 @@ class TargetWatch:
         if watched is None or not watched.synced:
             fault = watched.fault() if watched is not None else None
             return because(Reason.TargetUnreadable, f"{resource.full_name} can't be listed{f': {fault}' if fault else ' yet'}")
+        if watched.wrong:
+            definition = f"get on the CustomResourceDefinition {resource.full_name}"
+            return because(
+                Reason.TargetUnreadable, f"the count of {resource.full_name} is not at spec.replicas; permit {definition}"
+            )
         return because(Reason.TargetMissing, f"there is no {kind[1]} {name} in this namespace")
 
     async def run(self) -> None:
@@ -139,6 +158,9 @@ class TargetWatch:
         used = {resource.full_name for resource in self._resources.values()}
         for name in [name for name in self._watched if name not in used]:
             await self._let_go(name)
+        for watched in self._watched.values():
+            if not watched.certain and not watched.wrong:
+                complete = await self._prove(watched) and complete
         return complete
 
     async def _add(self, kind: KindName) -> None:
@@ -153,12 +175,30 @@ class TargetWatch:
             return
         if resource.full_name not in self._watched:
             paths = await scale_paths(self._api, resource, CALL_TIMEOUT_S)
-            self._watch(resource, target_transform(paths))
+            self._watch(resource, target_transform(paths), paths.certain)
         self._faults.pop(kind, None)
         self._resources[kind] = resource
 
-    def _watch(self, resource: Resource, transform: Callable[[Object], Target]) -> None:
-        watched = self._watched[resource.full_name] = _Watched(resource)
+    async def _prove(self, watched: _Watched) -> bool:
+        """Compares where we think an object's count lies with what its scale says. True once there is nothing more to compare."""
+        of_kind = [(target, found) for target, found in self.objects.items() if target[0] == watched.resource.full_name]
+        # The largest count proves the most: where the path is wrong all look like 0.
+        target, found = max(of_kind, key=lambda item: item[1].replicas or 0, default=(None, None))
+        if target is None or found is None:
+            return False
+        try:
+            scale = await self._scales.read(watched.resource, target[1], target[2], CALL_TIMEOUT_S)
+        except ApiError as fault:
+            log.warning("the scale of %s %s/%s can't be read: %s", *target, fault)
+            return False
+        if scale.resource_version != found.resource_version:
+            return False  # it has moved: compare again
+        watched.certain, watched.wrong = scale.replicas == found.replicas, scale.replicas != found.replicas
+        self._on_kind()
+        return True
+
+    def _watch(self, resource: Resource, transform: Callable[[Object], Target], certain: bool) -> None:
+        watched = self._watched[resource.full_name] = _Watched(resource, certain)
 
         def changed(key: Key, old: Target | None, new: Target | None) -> None:
             target = (resource.full_name, *key)
@@ -167,6 +207,8 @@ class TargetWatch:
             else:
                 self.objects[target] = new
             self._on_change(target, old, new)
+            if not watched.certain and not watched.wrong:
+                self._asked.set()
 
         for namespace in self._namespaces:
             informer = self._make_informer(resource, namespace, transform, changed)

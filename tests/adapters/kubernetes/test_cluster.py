@@ -11,6 +11,7 @@ from autoscaler.adapters.kubernetes.secrets import KubernetesSecrets
 from autoscaler.core.model import Fleet, Written
 from autoscaler.errors import OutsideError
 from tests.adapters.kubernetes.conftest import WIDGETS, Team, observed, plan_of, ready_condition
+from tests.fakes.kube_store import Kind
 
 
 async def test_counts_by_selector(team: Team) -> None:
@@ -186,8 +187,30 @@ async def test_a_kind_that_is_installed_later(team: Team, monkeypatch: pytest.Mo
         assert fleet.hands_off_why[1].startswith("TargetKindUnknown: ")
         team.fake.store.serve(WIDGETS)
         team.fake.create("widgets", {"metadata": {"name": "w"}, "spec": {"replicas": 3, "size": 3}})
+        fleet = await observed(cluster, lambda fleet: "names no pods" in fleet.hands_off_why.get(1, ""))
+        team.fake.patch("widgets", "w", {"status": {"selector": "app=w"}}, part="status")
         fleet = await observed(cluster, lambda fleet: not fleet.hands_off[1])
         assert fleet.current.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("conventional", [True, False])
+async def test_a_definition_that_may_not_be_read(team: Team, conventional: bool) -> None:
+    """Then the convention is compared with a scale before it is relied on, and nothing is asked that would be refused."""
+    team.fake.may_read_definitions = False
+    replicas = "spec.replicas" if conventional else "spec.size"
+    team.fake.store.serve(
+        Kind("models.test", "v1", "widgets", "Widget", status=True, replicas=replicas, selector="status.selector")
+    )
+    team.fake.create("widgets", {"metadata": {"name": "w"}, "spec": {"replicas": 3, "size": 5}, "status": {"selector": "app=w"}})
+    team.service("w", scaleTargetRef={"apiVersion": "models.test/v1", "kind": "Widget", "name": "w"})
+    team.pod("w-0", ready=True, app="w")
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster)
+        if conventional:
+            assert (fleet.current[0], fleet.ready[0], fleet.hands_off[0]) == (3, 1, False)
+        else:
+            assert fleet.hands_off_why[0].startswith("TargetUnreadable: the count of widgets.models.test is not at spec.replicas")
+    assert not [request for request in team.fake.requests if "customresourcedefinitions" in request.path]
 
 
 async def test_invalid_manifests_are_left_out_and_harm_nobody(team: Team) -> None:
