@@ -32,6 +32,7 @@ from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.dashboard.board import Board
 from autoscaler.dashboard.server import host_names, make_app, parse_listen, serve
+from autoscaler.errors import OutsideError
 from autoscaler.ports import Reporter
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 TICKS_MISSED = 6
 """Not healthy any more when the last tick began so many intervals ago: the loop is stuck, and a restart is safe."""
 SYNC_TIMEOUT_S = 120.0
+SYNC_WORDS_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,7 @@ async def run(settings: RunSettings) -> None:
         # What is there now stays: without this each full collection walks through ten thousand manifests.
         gc.collect()
         gc.freeze()
+        log.info("everything is listed, ticking every %g s", settings.interval_s)
         await parts.controller.run(stop)
         log.info("stopping: no more ticks")
 
@@ -105,7 +108,11 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     source = PrometheusSource(settings.prometheus, cluster, clock, KubernetesSecrets(api))
     stack.push_async_callback(source.close)
     metrics, board = Metrics(), Board()
-    reporters: list[Reporter] = [StatusReporter(api, cluster, clock=clock), metrics, board]
+    reporters: list[Reporter] = [
+        StatusReporter(api, cluster, clock, instance=settings.identity or socket.gethostname()),
+        metrics,
+        board,
+    ]
     controller = Controller(
         clock=clock,
         metrics=source,
@@ -142,8 +149,18 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     await stack.enter_async_context(cluster)
     if election is not None:
         await stack.enter_async_context(_running(election, stop))
-    await cluster.wait_synced(SYNC_TIMEOUT_S)
+    await _synced(cluster)
     return Parts(controller=controller, board=board)
+
+
+async def _synced(cluster: KubernetesCluster) -> None:
+    """Until everything is listed; says every ten seconds what is missing. Raises OutsideError when that takes too long."""
+    for attempt in range(int(SYNC_TIMEOUT_S / SYNC_WORDS_S)):
+        try:
+            return await cluster.wait_synced(SYNC_WORDS_S)
+        except OutsideError as missing:
+            log.warning("still starting after %.0f s: %s", (attempt + 1) * SYNC_WORDS_S, missing)
+    return await cluster.wait_synced(SYNC_WORDS_S)
 
 
 class _running:  # noqa: N801 - reads as a verb where it is used
