@@ -2,7 +2,8 @@
 
 Capacity for the demand: the smallest C with (C − λ)·C ≥ z²φλ ÷ (4X), where λ is the rate of the last `window_s` with `headroom` on
 top, but at least `floor` × the latest rate; X the wait that the objective allows; φ the measured burstiness of the demand. A backlog
-of B requests adds B ÷ `drain_s`. Replicas: that, divided by what one replica can do.
+of B requests adds B ÷ `drain_s`. Replicas: that, divided by what one replica can do; and they stay for `hold_s` after they were last
+needed, because a replica that goes now may take minutes to come back.
 
 What is missing changes the basis, never the rule that unknown is not zero:
 
@@ -16,40 +17,36 @@ What is missing changes the basis, never the rule that unknown is not zero:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from autoscaler.core.capacity import slots_needed, throughput_per_s
+from autoscaler.core.dispersion import Dispersion
+from autoscaler.core.hold import Hold
 from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
 from autoscaler.core.seen import any_unknown, seen
-from autoscaler.core.sizing import capacity_with_slack_per_s, step_dispersion_scale_s, whole_replicas
+from autoscaler.core.sizing import capacity_with_slack_per_s, whole_replicas
 
-DISPERSION_MEMORY_S: Final = 3600.0
-"""How fast the measured burstiness forgets: an hour, long against its noise and short against a day's rhythm."""
-LONGEST_STEP_S: Final = 90.0
-"""Differences over longer steps measure trends rather than burstiness; they teach nothing."""
 LONGEST_WINDOW_S: Final = 300.0
-LARGEST_STEP: Final = 9.0
-_TINY: Final = 1e-300  # a mean rate to divide by before anything was seen: 0 ÷ this is 0, and silent
+LONGEST_STEP_S: Final = 90.0
+"""Longer steps are a cold start's view of the distant past; their counts are not held."""
 
 
 class Reactive:
-    """Learns the burstiness only: sums of (difference of successive rates)² × scale and of their sums, both forgetting, (n,) each."""
+    """Learns the demand's burstiness, and remembers its own counts for the hold."""
 
     def __init__(self, params: Params) -> None:
-        n = len(params["z"])
-        self._before: Floats = np.full(n, np.nan)
-        self._squares: Floats = np.zeros(n)
-        self._pairs: Floats = np.zeros(n)
-        self._dispersion: Floats = np.ones(n)
-        self._seen_at_s = float("nan")
+        self._dispersion = Dispersion(len(params["z"]))
+        self._hold = Hold(params["hold_s"])
         self._take(params)
 
     def _take(self, params: Params) -> None:
         self.params = params
-        self._slack: Floats | None = None
+        self._answered: Observation | None = None
+        self._need: _Need | None = None
         self._windows: list[tuple[int, Ints | None, Floats]] = []
         self._windows_for_s = float("nan")
         self._lift: Floats = 1.0 + params["headroom"]
@@ -66,63 +63,43 @@ class Reactive:
     # ------------------------------------------------------------ learning
 
     def observe(self, observation: Observation) -> None:
-        demand = seen(observation, "demand")
-        step_s = observation.at_s - self._seen_at_s
-        if 0.0 < step_s <= LONGEST_STEP_S:
-            self._learn(demand, step_s, observation.interval_s)
-        self._before = demand
-        self._seen_at_s = observation.at_s
-        self._slack = self._slack_now(observation)
-
-    def _learn(self, demand: Floats, step_s: float, interval_s: float) -> None:
+        interval_s = observation.interval_s
         sample_s: Any = interval_s if self._sample_s is None else np.where(self._sample_s > 0, self._sample_s, interval_s)
-        scale = step_dispersion_scale_s(sample_s, step_s)
-        squares = demand - self._before
-        squares *= squares
-        squares *= scale
-        pairs = demand + self._before  # twice the rate: squares lack their half as well
-        # A surge or a new level is no burstiness: one step counts for at most three standard deviations of what is known.
-        squares = np.minimum(squares, LARGEST_STEP * self._dispersion * pairs)
-        if any_unknown(pairs):
-            known = pairs == pairs
-            squares, pairs = np.where(known, squares, 0.0), np.where(known, pairs, 0.0)
-        keep = 1.0 - step_s / DISPERSION_MEMORY_S
-        self._squares = self._squares * keep + squares
-        self._pairs = self._pairs * keep + pairs
-        self._dispersion = self._measured()
-
-    def _measured(self) -> Floats:
-        """Never taken for smoother than Poisson: requests of independent people aren't, and a calm hour proves little."""
-        return np.maximum(self._squares / np.maximum(self._pairs, _TINY), 1.0)
-
-    def _slack_now(self, observation: Observation) -> Floats:
-        allowed_s = observation.objective_target
-        if self._wait_s is not None:
-            allowed_s = np.where(self._wait_s > 0, self._wait_s, allowed_s)
-        slack: Floats = self._z_squared * self._dispersion / allowed_s
-        return slack
+        self._dispersion.learn(seen(observation, "demand"), observation.at_s, sample_s)
+        if interval_s <= LONGEST_STEP_S:
+            self._answered, self._need = observation, self._needed(observation)
+            self._hold.push(observation.at_s, self._need.replicas, interval_s)
 
     # ------------------------------------------------------------ recommending
 
     def recommend(self, observation: Observation) -> Recommendation:
+        need = self._need
+        if need is None or self._answered is not observation:
+            need = self._needed(observation)
+        replicas = self._hold.highest(observation.at_s, need.replicas)
+        return Recommendation(replicas=replicas, why=lambda row: self._words(observation, row, need, float(replicas[row])))
+
+    def _needed(self, observation: Observation) -> _Need:
         latest = seen(observation, "demand")
         queue = seen(observation, "queue")
         rate = self._window_rate(observation, latest)
         if self._has_floor:
             rate = np.maximum(rate, self._floor * latest)
-        slack = self._slack if self._slack is not None else self._slack_now(observation)
+        slack = self._slack(observation)
         capacity: Floats = capacity_with_slack_per_s(rate, slack)
         exact = (capacity + queue * self._drain_per_s) / observation.capacity_per_s
         basis: Floats | None = None
         if any_unknown(exact) or self._by_running is not None:
             rate = np.where(np.isnan(rate), self._known_rate(observation, latest), rate)
             rate, capacity, exact, basis = self._with_gaps(observation, rate, queue, slack)
-        replicas: Floats = whole_replicas(exact)
+        return _Need(rate, capacity, queue, whole_replicas(exact), basis)
 
-        def why(row: int) -> str:
-            return self._words(observation, row, rate, capacity, queue, replicas, basis)
-
-        return Recommendation(replicas=replicas, why=why)
+    def _slack(self, observation: Observation) -> Floats:
+        allowed_s = observation.objective_target
+        if self._wait_s is not None:
+            allowed_s = np.where(self._wait_s > 0, self._wait_s, allowed_s)
+        slack: Floats = self._z_squared * self._dispersion.value / allowed_s
+        return slack
 
     def _window_rate(self, observation: Observation, latest: Floats) -> Floats:
         """The mean rate of each row's window with its headroom on top; NaN where a part of it is missing (see _known_rate)."""
@@ -198,64 +175,58 @@ class Reactive:
         exact = np.where(by_slots, slots_needed(in_flight, observation.slots, self.params["fill"]), exact)
         return rate, capacity, exact, np.where(by_slots, 2.0, np.where(by_running, 1.0, 0.0))
 
-    def _words(
-        self,
-        observation: Observation,
-        row: int,
-        rate: Floats,
-        capacity: Floats,
-        queue: Floats,
-        replicas: Floats,
-        basis: Floats | None,
-    ) -> str:
-        kind = 0 if basis is None else int(basis[row])
-        count, waits, own = float(replicas[row]), float(queue[row]), float(observation.capacity_per_s[row])
+    def _words(self, observation: Observation, row: int, need: _Need, held: float) -> str:
+        kind = 0 if need.basis is None else int(need.basis[row])
+        count, waits, own = float(need.replicas[row]), float(need.queue[row]), float(observation.capacity_per_s[row])
         if count != count:
             missing = "neither requests in flight nor a replica's capacity" if kind == 2 else "neither demand nor what runs"
             return f"{missing} is known: no count"
         if kind == 2:
             slots, fill = float(observation.slots[row]), float(self.params["fill"][row])
-            return (
+            words = (
                 f"a replica's capacity is unknown, so the requests in flight take {fill:.0%} of its {slots:g} slots: {count:.0f}"
             )
-        need = float(capacity[row])
-        alone = float(whole_replicas(need / own))
-        drain_s = float(self.params["drain_s"][row])
-        source = "demand" if kind == 0 else "the load of what runs, taken as demand,"
-        words = f"{source} {float(rate[row]):.3g}/s needs capacity {need:.3g}/s at {own:.3g}/s a replica: {alone:.0f}"
-        if waits != waits:
-            return words + "; the backlog is unknown"
-        if waits > 0:
-            words += f"; backlog {waits:.0f} requests in {drain_s:.0f} s adds {count - alone:.0f}"
+        else:
+            capacity = float(need.capacity[row])
+            alone = float(whole_replicas(capacity / own))
+            source = "demand" if kind == 0 else "the load of what runs, taken as demand,"
+            rate = float(need.rate[row])
+            words = f"{source} {rate:.3g}/s needs capacity {capacity:.3g}/s at {own:.3g}/s a replica: {alone:.0f}"
+            if waits != waits:
+                words += "; the backlog is unknown"
+            elif waits > 0:
+                words += f"; backlog {waits:.0f} requests in {float(self.params['drain_s'][row]):.0f} s adds {count - alone:.0f}"
+        if held > count:
+            words += f"; {held:.0f} were needed within the last {float(self.params['hold_s'][row]):.0f} s and stay"
         return words
 
     # ------------------------------------------------------------ what survives
 
     def rearrange(self, rows: Ints, params: Params) -> None:
-        self._before = np.append(self._before, np.nan)[rows]
-        self._squares = np.append(self._squares, 0.0)[rows]
-        self._pairs = np.append(self._pairs, 0.0)[rows]
-        self._dispersion = np.append(self._dispersion, 1.0)[rows]
+        self._dispersion.rearrange(rows)
+        self._hold.rearrange(rows, params["hold_s"])
         self._take(params)
 
     def save(self) -> Saved:
-        return {
-            "version": 1,
-            "seen_at_s": None if self._seen_at_s != self._seen_at_s else self._seen_at_s,
-            "before": [None if value != value else value for value in self._before.tolist()],
-            "squares": self._squares.tolist(),
-            "pairs": self._pairs.tolist(),
-        }
+        return {"version": 1, "services": len(self._lift), "dispersion": self._dispersion.save(), "hold": self._hold.save()}
 
     def load(self, state: Saved) -> None:
-        if state.get("version") != 1 or len(state["pairs"]) != len(self._pairs):
-            return
-        self._seen_at_s = float("nan") if state["seen_at_s"] is None else state["seen_at_s"]
-        self._before = np.array([np.nan if value is None else value for value in state["before"]], dtype=np.float64)
-        self._squares = np.array(state["squares"], dtype=np.float64)
-        self._pairs = np.array(state["pairs"], dtype=np.float64)
-        self._dispersion = self._measured()
-        self._slack = None
+        if state.get("version") == 1 and state["services"] == len(self._lift):
+            self._dispersion.load(state["dispersion"])
+            self._hold.load(state["hold"])
+            self._need = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """What one observation needs, (n,) each: rate with headroom, capacity for it, backlog, whole replicas, and the basis of each row
+    (0 demand, 1 what runs, 2 slots; None: demand for all)."""
+
+    rate: Floats
+    capacity: Floats
+    queue: Floats
+    replicas: Floats
+    basis: Floats | None
 
 
 def _signals(params: Mapping[str, ParamValue]) -> Sequence[str]:
@@ -316,6 +287,19 @@ POLICY = PolicyType(
             maximum=3600,
             tunable=True,
             log_scale=True,
+        ),
+        Parameter(
+            name="hold_s",
+            kind="float",
+            default=300.0,
+            description=(
+                "a count stays until nothing has asked for it for this time; it adds to behavior.scaleDown's stabilization window, "
+                "so one of the two is best 0"
+            ),
+            unit="s",
+            minimum=0,
+            maximum=3600,
+            tunable=True,
         ),
         Parameter(
             name="wait_s",

@@ -23,7 +23,7 @@ CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
     (target.POLICY, {"tolerance": 0.1}),
     (reactive.POLICY, {}),
     (reactive.POLICY, {"basis": "running"}),
-    (reactive.POLICY, {"window_s": 15.0, "floor": 0.0, "wait_s": 2.0, "sample_s": 60.0}),
+    (reactive.POLICY, {"window_s": 15.0, "floor": 0.0, "wait_s": 2.0, "sample_s": 60.0, "hold_s": 0.0}),
     (seasonal.POLICY, {}),
     (seasonal.POLICY, {"profile": "day", "timezone": "Asia/Kolkata"}),
 ]

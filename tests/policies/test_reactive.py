@@ -14,8 +14,8 @@ from autoscaler.core.sizing import needed_capacity_per_s, whole_replicas
 from policies.reactive import POLICY, Reactive
 from tests.policies.observations import IDLE, NAN, Services
 
-PLAIN: dict[str, ParamValue] = {"z": 0.0, "headroom": 0.0}
-"""No margins: replicas are rate ÷ capacity, easy to work by hand."""
+PLAIN: dict[str, ParamValue] = {"z": 0.0, "headroom": 0.0, "hold_s": 0.0}
+"""No margins and no hold: replicas are rate ÷ capacity, easy to work by hand."""
 BY_RUNNING: dict[str, ParamValue] = {**PLAIN, "basis": "running"}
 
 
@@ -50,13 +50,13 @@ def test_the_demand_is_the_windows_mean_but_at_least_the_floors_share_of_the_lat
 
 
 def test_bursty_traffic_gets_more_room_than_smooth_traffic_of_the_same_rate() -> None:
-    services = Services(POLICY, [{}, {}])
+    services = Services(POLICY, [{"hold_s": 0.0}] * 2)
     rng = np.random.default_rng(5)
     for _ in range(200):
         smooth, bursty = rng.poisson(20.0 * 15) / 15, 12 * rng.poisson(20.0 * 15 / 12) / 15
         services.see(demand=[smooth, bursty], queue=0.0)
     assert isinstance(services.policy, Reactive)
-    assert services.policy._dispersion == pytest.approx([1.0, 12.0], rel=0.5)
+    assert services.policy._dispersion.value == pytest.approx([1.0, 12.0], rel=0.5)
     answer = services.see(demand=[20.0, 20.0], queue=0.0)
     assert answer.replicas[1] > answer.replicas[0]
 
@@ -68,7 +68,7 @@ def test_burstiness_is_measured_rightly_from_overlapping_windows() -> None:
     for rate in minute:
         services.see(demand=float(rate * 8), queue=0.0)  # eight requests at a time
     assert isinstance(services.policy, Reactive)
-    assert services.policy._dispersion == pytest.approx([8.0], rel=0.3)
+    assert services.policy._dispersion.value == pytest.approx([8.0], rel=0.3)
 
 
 def test_a_gap_in_the_minute_is_left_out_of_its_mean() -> None:
@@ -124,6 +124,16 @@ def test_unknown_demand_is_not_zero_and_idle_is() -> None:
 def test_from_zero_a_backlog_alone_brings_replicas() -> None:
     assert after(PLAIN, demand=0.2, queue=3.0, running=0.0, ready=0, current=0)[0] == 1
     assert after(BY_RUNNING, queue=3.0, running=0.0, ready=0, current=0)[0] == 1
+
+
+def test_a_count_stays_until_nothing_has_asked_for_it_for_the_hold() -> None:
+    quick: dict[str, ParamValue] = {**PLAIN, "window_s": 15.0}
+    services = Services(POLICY, [{**quick, "hold_s": 45.0}, quick, {**quick, "hold_s": 30.0}])
+    answers = [services.see(demand=demand, queue=0.0) for demand in (16.0, 32.0, NAN, 8.0, 8.0, 8.0)]
+    got = [answer.replicas.tolist() for answer in answers]
+    np.testing.assert_array_equal(got, [[10, 10, 10], [20, 20, 20], [NAN] * 3, [20, 5, 5], [5, 5, 5], [5, 5, 5]])
+    words = "demand 8/s needs capacity 8/s at 1.6/s a replica: 5; 20 were needed within the last 45 s and stay"
+    assert answers[3].why(0) == words
 
 
 def test_the_latest_unknown_is_not_filled_from_the_minute_before() -> None:

@@ -1,0 +1,79 @@
+"""How much burstier than Poisson a demand is, measured while it runs."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from autoscaler.core.model import Floats, Ints
+from autoscaler.core.seen import any_unknown
+from autoscaler.core.sizing import step_dispersion_scale_s
+
+MEMORY_S: Final = 3600.0
+"""How fast it forgets: an hour, long against its noise and short against a day's rhythm."""
+LONGEST_STEP_S: Final = 90.0
+"""Differences over longer steps measure trends rather than burstiness; they teach nothing."""
+LARGEST_STEP: Final = 9.0
+"""A surge or a new level is no burstiness: one step counts for at most three standard deviations (squared: nine) of what is known."""
+_TINY: Final = 1e-300  # something to divide by before anything was seen: 0 ÷ this is 0, and silent
+
+
+class Dispersion:
+    """φ = variance ÷ mean of the counts, (n,), at least 1; 1 until something was learnt.
+
+    As ``sizing.dispersion_of_counts``, but forgetting: sums of (difference of successive rates)² × scale and of their sums."""
+
+    def __init__(self, n: int) -> None:
+        self._before: Floats = np.full(n, np.nan)
+        self._squares: Floats = np.zeros(n)
+        self._pairs: Floats = np.zeros(n)
+        self._seen_at_s = float("nan")
+        self.value: Floats = np.ones(n)
+
+    def learn(self, rate_per_s: Floats, at_s: float, sample_s: Any) -> None:
+        """Takes the next rates (n,), NaN where unknown; each a mean over `sample_s` (one for all, or a value a row)."""
+        step_s = at_s - self._seen_at_s
+        if 0.0 < step_s <= LONGEST_STEP_S:
+            self._add(rate_per_s, step_s, sample_s)
+        self._before, self._seen_at_s = rate_per_s, at_s
+
+    def _add(self, rate_per_s: Floats, step_s: float, sample_s: Any) -> None:
+        squares = rate_per_s - self._before
+        squares *= squares
+        squares *= step_dispersion_scale_s(sample_s, step_s)
+        pairs = rate_per_s + self._before  # twice the rate: the squares lack their half as well
+        squares = np.minimum(squares, LARGEST_STEP * self.value * pairs)
+        if any_unknown(pairs):
+            known = pairs == pairs
+            squares, pairs = np.where(known, squares, 0.0), np.where(known, pairs, 0.0)
+        keep = 1.0 - step_s / MEMORY_S
+        self._squares = self._squares * keep + squares
+        self._pairs = self._pairs * keep + pairs
+        self.value = self._measured()
+
+    def _measured(self) -> Floats:
+        """Never taken for smoother than Poisson: requests of independent people aren't, and a calm hour proves little."""
+        return np.maximum(self._squares / np.maximum(self._pairs, _TINY), 1.0)
+
+    def rearrange(self, rows: Ints) -> None:
+        """New row i is the old row rows[i], or a new service where that is −1."""
+        self._before = np.append(self._before, np.nan)[rows]
+        self._squares = np.append(self._squares, 0.0)[rows]
+        self._pairs = np.append(self._pairs, 0.0)[rows]
+        self.value = self._measured()
+
+    def save(self) -> dict[str, Any]:
+        return {
+            "seen_at_s": None if self._seen_at_s != self._seen_at_s else self._seen_at_s,
+            "before": [None if value != value else value for value in self._before.tolist()],
+            "squares": self._squares.tolist(),
+            "pairs": self._pairs.tolist(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._seen_at_s = float("nan") if state["seen_at_s"] is None else state["seen_at_s"]
+        self._before = np.array([np.nan if value is None else value for value in state["before"]], dtype=np.float64)
+        self._squares = np.array(state["squares"], dtype=np.float64)
+        self._pairs = np.array(state["pairs"], dtype=np.float64)
+        self.value = self._measured()
