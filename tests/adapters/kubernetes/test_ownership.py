@@ -63,7 +63,7 @@ async def test_scaled_by_hand_is_left_alone_for_a_while(team: Team) -> None:
         team.fake.patch("deployments", "llama", {"spec": {"replicas": 4}}, manager="kubectl")
         await observed(cluster, lambda fleet: fleet.hands_off[0])
         target = ("deployments.apps", "team", "llama")
-        write = cluster.foreign.of(target, 0.0)
+        write = cluster.picture.foreign.of(target, 0.0)
         assert write is not None
         assert write.repetition == 2
         # The owner's word ends it at once.
@@ -88,7 +88,7 @@ async def test_other_changes_of_the_target_are_no_foreign_writes(team: Team) -> 
     async with team.cluster() as cluster:
         version = team.fake.patch("deployments", "llama", {"spec": {"paused": True}})["metadata"]["resourceVersion"]
         target = ("deployments.apps", "team", "llama")
-        fleet = await observed(cluster, lambda _: cluster.targets.objects[target].resource_version == version)
+        fleet = await observed(cluster, lambda _: cluster.picture.targets.objects[target].resource_version == version)
         assert not fleet.hands_off[0]
 
 
