@@ -214,8 +214,17 @@ class Picture:
                     self.dirty.add(service)
 
     def _hpa_changed(self, key: Key, old: Scaled | None, new: Scaled | None) -> None:
+        if old == new:
+            return  # an HPA's status changes all the time
         self.hpas.changed(key, old, new)
-        self.dirty |= {service for service in self.services.all if service[0] == key[0]}
+        for service in self.services.all.values():
+            if service.spec is None or service.key[0] != key[0]:
+                continue
+            name = service.spec.target.partition("/")[2]
+            if scaled(key[0], *service.kind, name) in (old, new):
+                self.dirty.add(service.key)
+                if new is None and service.target is not None:
+                    self.foreign.forgive(service.target)  # its writes were the HPA's, which is gone
 
     def _switch_changed(self, _key: Key, _old: Pause | None, new: Pause | None) -> None:
         self.switch = new

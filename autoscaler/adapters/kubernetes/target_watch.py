@@ -38,6 +38,8 @@ class _Watched:
     """Whether its scale paths are known, or were seen to be right."""
     wrong: bool = False
     """Whether they were seen to be wrong."""
+    tried: bool = False
+    """Whether they were compared at all; the start does not wait for more, since one tenant's kind must not hold up all others."""
     informers: list[Informer[Target]] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -103,7 +105,7 @@ class TargetWatch:
     def _to_prove(self, watched: _Watched) -> bool:
         """Whether a comparison is still to be made that can be made."""
         of_kind = (target for target in self.objects if target[0] == watched.resource.full_name)
-        return not watched.certain and not watched.wrong and next(of_kind, None) is not None
+        return not (watched.certain or watched.wrong or watched.tried) and next(of_kind, None) is not None
 
     def why_missing(self, kind: KindName, name: str) -> str:
         """Why there is no target of this name, in the form "Reason: words"."""
@@ -113,6 +115,8 @@ class TargetWatch:
         if resource is None:
             return because(Reason.TargetUnreadable, f"{kind[1]} of {kind[0]} was not looked up yet")
         watched = self._watched.get(resource.full_name)
+        if watched is not None and watched.synced and not watched.certain and not watched.wrong and watched.tried:
+            return because(Reason.TargetUnreadable, f"where the count of {resource.full_name} lies was not found out yet")
         if watched is None or not watched.synced:
             fault = watched.fault() if watched is not None else None
             return because(Reason.TargetUnreadable, f"{resource.full_name} can't be listed{f': {fault}' if fault else ' yet'}")
@@ -186,6 +190,7 @@ class TargetWatch:
         target, found = max(of_kind, key=lambda item: item[1].replicas or 0, default=(None, None))
         if target is None or found is None:
             return False
+        watched.tried = True
         try:
             scale = await self._scales.read(watched.resource, target[1], target[2], CALL_TIMEOUT_S)
         except ApiError as fault:

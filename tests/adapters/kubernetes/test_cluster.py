@@ -213,6 +213,23 @@ async def test_a_definition_that_may_not_be_read(team: Team, conventional: bool)
     assert not [request for request in team.fake.requests if "customresourcedefinitions" in request.path]
 
 
+async def test_a_kind_that_can_not_be_read_holds_up_nobody_else(team: Team) -> None:
+    team.fake.may_read_definitions = False
+    team.fake.store.serve(WIDGETS)
+    team.fake.create("widgets", {"metadata": {"name": "w"}, "spec": {"size": 5}, "status": {"selector": "app=w"}})
+    team.fake.fail("GET", "/w/scale", times=1e9, status=403)
+    team.fake.fail("GET", "/statefulsets", times=1e9, status=403)
+    team.service("w", scaleTargetRef={"apiVersion": "models.test/v1", "kind": "Widget", "name": "w"})
+    team.service("s", scaleTargetRef={"kind": "StatefulSet", "name": "s"})
+    team.deployment()
+    team.service()
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster)
+        assert fleet.hands_off.tolist() == [False, True, True]
+        assert "can't be listed: 403" in fleet.hands_off_why[1]
+        assert "was not found out" in fleet.hands_off_why[2]
+
+
 async def test_invalid_manifests_are_left_out_and_harm_nobody(team: Team) -> None:
     team.deployment()
     team.service()
@@ -297,6 +314,21 @@ async def test_nothing_is_decided_before_everything_is_listed(team: Team) -> Non
     with pytest.raises(OutsideError, match=r"pods .*403"):
         async with team.cluster(sync_s=0.3):
             pass
+
+
+async def test_what_was_not_heard_of_for_long_leads_to_no_removal(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoscaler.adapters.kubernetes.cluster.STALE_S", 0.3)
+    team.deployment()
+    team.service()
+    async with team.cluster() as cluster:
+        assert (await observed(cluster)).paused is None
+        await team.fake.stop()
+        fleet = await observed(cluster, lambda fleet: fleet.paused is not None)
+        assert fleet.paused is not None
+        assert fleet.paused.direction == "Down"
+        assert fleet.current[0] == 2  # and what was known stays known
+        await team.fake.start()
+        await observed(cluster, lambda fleet: fleet.paused is None)
 
 
 async def test_namespaces(team: Team) -> None:

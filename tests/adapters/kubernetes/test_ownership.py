@@ -36,6 +36,8 @@ async def test_an_hpa_on_the_same_target(team: Team) -> None:
         fleet = await observed(cluster, lambda fleet: fleet.hands_off[0])
         assert why(fleet).startswith("HorizontalPodAutoscaler: ")
         assert "old-hpa" in why(fleet)
+        team.fake.patch("deployments", "llama", {"spec": {"replicas": 3}}, manager="kube-controller-manager")
+        await observed(cluster, lambda fleet: fleet.current[0] == 3)
         team.fake.delete("horizontalpodautoscalers", "old-hpa")
         await observed(cluster, lambda fleet: not fleet.hands_off[0])
 
