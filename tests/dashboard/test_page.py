@@ -148,8 +148,11 @@ async def test_a_service_is_picked_by_keyboard_and_kept_in_the_address(page: Pag
         assert await page.evaluate("location.hash") == "#/search/embeddings"
         assert await page.evaluate("document.querySelector('[aria-current]').textContent") == "embeddingssearch"
         await page.until(DRAWN)
-        await page.evaluate("location.reload()")
-        await page.until("document.getElementById('crumb')?.textContent.startsWith('search / embeddings')")
+        await page.evaluate("void (window.beforeReload = true)")
+        await page.call("Page.reload")
+        await page.until(
+            "!window.beforeReload && document.getElementById('crumb')?.textContent.startsWith('search / embeddings')"
+        )
         await page.evaluate("document.querySelector('th[data-sort=demand] button').click()")
         await page.until("document.querySelector('th[data-sort=demand]').getAttribute('aria-sort') === 'descending'")
         await page.until("document.querySelector('#table tbody tr').dataset.key === 'assistants/chat-70b'")

@@ -52,7 +52,7 @@ export function showNodes(fleet) {
     const differs = pool.nodes !== null && pool.planned !== null && pool.planned !== pool.nodes;
     return make("li", {},
       make("p", {}, make("strong", {}, pool.name), ` ${count(now)} of at most ${count(pool.max)} nodes, ${count(pool.accelerators_per_node)} GPUs each`
-        + (differs ? `; ${count(pool.planned)} planned` : "")),
+        + (differs ? `; the plan needs ${count(pool.planned)}` : "")),
       cells);
   }));
 }

@@ -4,6 +4,7 @@ import { count, duration, make, number, percent, setText, timeOfDay, withUnit } 
 
 const FORECAST_AHEAD_S = 3600;
 const SYNC = "service";
+const WHOLE = [1, 2, 5].flatMap((step) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6].map((power) => step * power)).sort((a, b) => a - b); // no half replicas
 
 const counts = (value) => count(value);
 const perSecond = (value) => (value === null ? "–" : `${number(value)}/s`);
@@ -12,7 +13,7 @@ const share = (value) => percent(value, 0);
 // color: a custom property of the style sheet. draw: line | step | area | band edges. dash in CSS pixels.
 const PLOTS = [
   {
-    id: "replicas", title: "Replicas", wide: true, height: 250, format: counts, floor: 1,
+    id: "replicas", title: "Replicas", wide: true, height: 250, format: counts, floor: 1, whole: true,
     series: [
       { name: "starting", label: "Starting", color: "--plot-starting", draw: "area", stackOn: "ready" },
       { name: "ready", label: "Ready", color: "--plot-ready", draw: "area" },
@@ -27,7 +28,7 @@ const PLOTS = [
     series: [{ name: "demand", label: "Requests arriving", color: "--plot-demand", draw: "line", width: 1.75, fill: true }],
   },
   {
-    id: "queue", title: "Queue", height: 180, format: counts, floor: 5,
+    id: "queue", title: "Queue", height: 180, format: counts, floor: 5, whole: true,
     series: [{ name: "queue", label: "Requests waiting", color: "--plot-queue", draw: "line", width: 1.75, fill: true }],
   },
   {
@@ -184,7 +185,7 @@ export class Plots {
       },
       axes: [
         { stroke: ink, grid, ticks: { ...grid, size: 4 }, font, size: 26, gap: 4, space: 64, values: clockLabels },
-        { stroke: ink, grid, ticks: { show: false }, font, size: 46, gap: 6, space: 34, values: (_plot, ticks) => ticks.map((tick) => axisLabel(tick, plot)) },
+        { stroke: ink, grid, ticks: { show: false }, font, size: 46, gap: 6, space: 34, ...(plot.plan.whole ? { incrs: WHOLE } : {}), values: (_plot, ticks) => ticks.map((tick) => axisLabel(tick, plot)) },
       ],
       series: [
         {},
