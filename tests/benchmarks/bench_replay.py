@@ -1,0 +1,68 @@
+"""The replay's speed: a week on one core, how it grows, and a sweep of 64 parameter sets as 64 services in one run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from autoscaler.core.model import PolicyRef, ScalingSpec
+from autoscaler.manifests import load_manifests
+from replay.plugins import installed
+from replay.run import demand_of, play
+from replay.scenario import Scenario, load_scenario
+from replay.standard.make_traces import office_week
+from replay.traces.series import CountSeries
+from replay.world import build_world, services
+from tests.benchmarks.registry import Figure, benchmark, one_core, times_s
+from tests.conftest import ROOT
+
+STANDARD = ROOT / "replay" / "standard"
+DAY_S = 86_400
+SWEEP = 64
+
+
+def week(days: int = 7) -> CountSeries:
+    """A made week in bins of ten seconds, drawn, so that every second tick has something new to see."""
+    rates = office_week(np.arange(0.0, days * DAY_S, 10.0))
+    rng = np.random.Generator(np.random.PCG64(7))
+    return CountSeries(name="week", start_s=0.0, bin_s=10.0, counts=rng.poisson(10 * rates).astype(np.float64))
+
+
+def replayed(specs: tuple[ScalingSpec, ...], scenario: Scenario, trace: CountSeries, keep: bool) -> dict[str, Any]:
+    world = build_world(specs, (), scenario, demand_of(specs, scenario, trace), keep_series=keep)
+    names = {ref.name for one in specs for ref in one.policies}
+    return play(world, scenario, policies=installed(names), keep_rows=keep).score
+
+
+def one(policy: str, **params: float | str) -> ScalingSpec:
+    return services(load_manifests([STANDARD / "manifest.yaml"]), PolicyRef(name=policy, params=params))[0]
+
+
+@benchmark("replay_week_target_s", "replay_sweep64_ratio")
+def bench_replay() -> dict[str, Figure]:
+    scenario = load_scenario(STANDARD / "scenario.yaml")
+    trace = week()
+    by_policy = {}
+    with one_core():
+        for name in ("fixed", "target", "reactive"):
+            spec = one(name, replicas=30) if name == "fixed" else one(name)
+            by_policy[name] = min(times_s(lambda spec=spec: replayed((spec,), scenario, trace, True), repeats=3))  # type: ignore[misc]
+        by_days = {
+            str(days): min(times_s(lambda days=days: replayed((one("target"),), scenario, week(days), True), repeats=1, warmup=0))  # type: ignore[misc]
+            for days in (1, 7, 28)
+        }
+        sweep = tuple(replace(one("target", target=15 + 0.2 * number), name=f"set-{number}") for number in range(SWEEP))
+        began = time.perf_counter()
+        replayed(sweep, scenario, trace, False)
+        sweep_s = time.perf_counter() - began
+    return {
+        "replay_week_target_s": Figure(
+            value=by_policy["target"], unit="s", goal="< 3", detail={"by_policy_s": by_policy, "target_by_days_s": by_days}
+        ),
+        "replay_sweep64_ratio": Figure(
+            value=sweep_s / by_policy["target"], unit="×", goal="≤ 6", detail={"sweep_s": sweep_s, "one_s": by_policy["target"]}
+        ),
+    }
