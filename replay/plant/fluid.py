@@ -98,7 +98,8 @@ class FluidPlant:
         self._replica_s_at_warmup: Floats = np.zeros(n)
         self._node_s_at_warmup: Floats = np.zeros(len(self.life.pools))
         self._warm = False
-        self.advance_to(0)
+        self._next_mark_s = 0
+        self._pass_mark(0)
 
     def __len__(self) -> int:
         return len(self.demand)
@@ -109,30 +110,44 @@ class FluidPlant:
         """Lives until at_s (at most the demand's end): then everything due at at_s has happened, and its scrape is taken."""
         at_s = min(at_s, self.end_s)
         life = self.life
-        while True:
-            now = self.now_s
+        now = self.now_s
+        # What was asked for since then may be due at once.
+        life.happen(now)
+        while now < at_s:
+            now = self._flow(now, at_s)
             life.happen(now)
-            if not self._warm and now >= self.settings.warmup_s:
-                self._begin_score(now)
-            if now >= self._next_check_s:
-                life.check_nodes(now)
-                self._next_check_s += self.settings.times.check_s
-            if now >= self._next_scrape_s:
-                self._scrape(now)
-                self._next_scrape_s += self.settings.scrape_s
-            if now >= at_s:
-                return
-            until = min(at_s, self._next_scrape_s, self._next_check_s, self._log_from_s + self._log_s)
-            if not self._warm:
-                until = min(until, self.settings.warmup_s)
-            self._flow(now, life.next_event_s(until))
+            if now >= self._next_mark_s:
+                self._pass_mark(now)
 
-    def _flow(self, from_s: int, to_s: int) -> None:
+    def _pass_mark(self, now: int) -> None:
+        """Scrapes, node checks and the end of the warm-up have their moments."""
+        settings = self.settings
+        if not self._warm and now >= settings.warmup_s:
+            self._begin_score(now)
+        if now >= self._next_check_s:
+            self.life.check_nodes(now)
+            self._next_check_s += settings.times.check_s
+        if now >= self._next_scrape_s:
+            self._scrape(now)
+            self._next_scrape_s += settings.scrape_s
+        self._next_mark_s = min(self._next_check_s, self._next_scrape_s)
+        if not self._warm:
+            self._next_mark_s = min(self._next_mark_s, settings.warmup_s)
+
+    def _flow(self, from_s: int, at_most_s: int) -> int:
+        """Flows until the next moment at which anything happens, at_most_s at the latest; returns that moment."""
         log_from = self._log_from_s
+        to_s = self._next_mark_s
+        if at_most_s < to_s:
+            to_s = at_most_s
+        if log_from + self._log_s < to_s:
+            to_s = log_from + self._log_s
+        to_s = self.life.next_event_s(to_s)
         self._kernel(self.state, self.demand[:, from_s:to_s], self._log[:, from_s - log_from : to_s - log_from])
         self.now_s = to_s
         if to_s - log_from == self._log_s:
             self._account()
+        return to_s
 
     def _account(self) -> None:
         """Works out the waits of the logged seconds and begins a new log."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from autoscaler.core.model import Bools, Fleet, Floats, Ints, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn
+from autoscaler.core.model import Bools, Fleet, Floats, Ints, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn, States
 from autoscaler.core.signals import UNKNOWN
 from replay.plant.fluid import FluidPlant
 from replay.plant.signals import Scrape, signal
@@ -23,6 +23,7 @@ class PlantMetrics:
         self._stale_s: Floats = np.array([spec.stale_after_s for spec in specs])
         self._freshest_stale_s = float(self._stale_s.min(initial=np.inf))
         self._ages: dict[float, Floats] = {}
+        self._known: States = np.zeros(n, dtype=np.int8)
         self._nothing = SignalColumn(
             values=np.full(n, np.nan), age_s=np.full(n, np.inf), state=np.full(n, UNKNOWN, dtype=np.int8)
         )
@@ -43,7 +44,7 @@ class PlantMetrics:
         columns = {}
         for name in wanted:
             values, state = signal(name, seen, plant.replica)
-            columns[name] = SignalColumn(values=values, age_s=ages, state=state)
+            columns[name] = SignalColumn(values=values, age_s=ages, state=self._known if state is None else state)
         return Readings(at_s=at_s, signals=columns)
 
     def _seen(self) -> Scrape | None:
@@ -58,7 +59,7 @@ class PlantMetrics:
             columns[name] = SignalColumn(
                 values=np.where(stale, np.nan, values),
                 age_s=np.full(len(stale), age_s),
-                state=np.where(stale, UNKNOWN, state).astype(np.int8),
+                state=np.where(stale, UNKNOWN, self._known if state is None else state).astype(np.int8),
             )
         return Readings(
             at_s=at_s, signals=columns, why=lambda _signal, row: f"last scraped {age_s:.0f} s ago" if stale[row] else ""

@@ -99,12 +99,12 @@ _OF_REPLICAS: Final = frozenset({"utilization", "gpu_utilization", "gpu_memory_u
 _OF_REQUESTS: Final = frozenset({"queue_wait_s", "itl_s", "ttft_s", "latency_s"})
 
 
-def signal(name: str, scrape: Scrape, replica: Replica) -> tuple[Floats, States]:
-    """Values (n,) and states (n,) of one signal in a scrape; NaN where unknown or idle without a value."""
+def signal(name: str, scrape: Scrape, replica: Replica) -> tuple[Floats, States | None]:
+    """Values (n,) and states (n,) of one signal in a scrape (None: all known); NaN where unknown or idle without a value."""
     values = _FORMULAS[name](scrape, replica)
+    if scrape.complete and name in _OF_WORK:
+        return values, None
     state: States = np.zeros(len(values), dtype=np.int8)  # KNOWN
-    if name in _OF_WORK and scrape.complete:
-        return values, state
     unknown = values != values
     if name in _OF_REPLICAS or name in _OF_REQUESTS:
         absent = scrape.ready <= 0
