@@ -21,25 +21,6 @@ class SystemClock:
             await asyncio.sleep(min(left, 1.0))
 
 
-class FastClock:
-    """Time that starts at `start_s` and runs `speed` times as fast as the machine's."""
-
-    def __init__(self, start_s: float, speed: float) -> None:
-        self._start_s = start_s
-        self._began_s = time.monotonic()
-        self._speed = speed
-
-    def now_s(self) -> float:
-        return self._start_s + (time.monotonic() - self._began_s) * self._speed
-
-    def monotonic_s(self) -> float:
-        return self.now_s()
-
-    async def sleep_until(self, at_s: float) -> None:
-        while (left := (at_s - self.now_s()) / self._speed) > 0:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(left)
-
-
 class ManualClock:
     """Time that jumps: sleeping until a moment makes it that moment at once."""
 

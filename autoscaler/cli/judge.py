@@ -26,7 +26,9 @@ def judge_with(
         except msgspec.ValidationError as fault:
             return None, str(fault)
         words = [f"{dotted(flaw.path)}: {flaw.message}" for flaw in flaws(manifest, policies=policies)]
-        words += [f"spec.{path}: {why}" for path, why in check_signals(manifest.spec.signals, manifest.metadata.namespace, prometheus)]
+        words += [
+            f"spec.{path}: {why}" for path, why in check_signals(manifest.spec.signals, manifest.metadata.namespace, prometheus)
+        ]
         return manifest, "; ".join(words)
 
     return judge

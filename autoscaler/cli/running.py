@@ -32,6 +32,7 @@ from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.dashboard.board import Board
 from autoscaler.dashboard.server import host_names, make_app, parse_listen, serve
+from autoscaler.dashboard.watching import Watched
 from autoscaler.errors import OutsideError
 from autoscaler.ports import Reporter
 
@@ -115,7 +116,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     ]
     controller = Controller(
         clock=clock,
-        metrics=source,
+        metrics=Watched(source),
         cluster=cluster,
         policies=policies,
         reporters=reporters,

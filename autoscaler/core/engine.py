@@ -245,7 +245,8 @@ class Engine:
                     steps.append((constraint, counts, after))
                     counts = after
         if self._wishes is not None:
-            self._wishes.push(at_s, np.where(blind, np.nan, unstabilized) if any_blind else unstabilized)
+            # What a blind service holds counts as wished: the first low wish after blindness must not act at once.
+            self._wishes.push(at_s, np.where(blind, counts, unstabilized) if any_blind else unstabilized)
         self._last_desired = counts
         self._last_at_s = at_s
         return Decisions(

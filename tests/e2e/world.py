@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from tests.conftest import ROOT
-from tests.realparts.api import Object, conditions, is_ready
+from tests.realparts.api import ApiError, Object, conditions, is_ready
 from tests.realparts.control_plane import ControlPlane
 from tests.realparts.ports import LOOPBACK, free_port
 from tests.realparts.processes import Process
@@ -154,10 +154,12 @@ class Traffic:
 
     async def _run(self) -> None:
         began_s = last_s = time.time()
+        pods = await self.ready_pods()
         while True:
             await asyncio.sleep(self.step_s)  # the traffic's own clock
             now_s = time.time()
-            pods = await self.ready_pods()
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, ApiError):  # the API server is away: the pods still serve
+                pods = await self.ready_pods()
             demand = self.demand(now_s - began_s)
             series = self._series(pods, now_s, demand, now_s - last_s)
             self.history.append(Moment(now_s, demand, self._queue, len(pods)))
