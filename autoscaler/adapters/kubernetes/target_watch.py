@@ -163,7 +163,8 @@ class TargetWatch:
         for name in [name for name in self._watched if name not in used]:
             await self._let_go(name)
         for watched in self._watched.values():
-            if not watched.certain and not watched.wrong:
+            if not watched.tried or not (watched.certain or watched.wrong):
+                # Known paths are compared once as well: that scales may be read is better found missing now than at the first conflict.
                 complete = await self._prove(watched) and complete
         return complete
 
@@ -189,13 +190,17 @@ class TargetWatch:
         # The largest count proves the most: where the path is wrong all look like 0.
         target, found = max(of_kind, key=lambda item: item[1].replicas or 0, default=(None, None))
         if target is None or found is None:
-            return False
+            return watched.certain  # asked again as soon as there is one
         watched.tried = True
         try:
             scale = await self._scales.read(watched.resource, target[1], target[2], CALL_TIMEOUT_S)
         except ApiError as fault:
-            log.warning("the scale of %s %s/%s can't be read: %s", *target, fault)
-            return False
+            log.warning(
+                "the scale of %s %s/%s can't be read, so a write that meets a conflict can't be repeated: %s", *target, fault
+            )
+            return watched.certain
+        if watched.certain:
+            return True
         if scale.resource_version != found.resource_version:
             return False  # it has moved: compare again
         watched.certain, watched.wrong = scale.replicas == found.replicas, scale.replicas != found.replicas
@@ -212,7 +217,7 @@ class TargetWatch:
             else:
                 self.objects[target] = new
             self._on_change(target, old, new)
-            if not watched.certain and not watched.wrong:
+            if not watched.tried or not (watched.certain or watched.wrong):
                 self._asked.set()
 
         for namespace in self._namespaces:

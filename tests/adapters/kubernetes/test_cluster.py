@@ -10,7 +10,7 @@ import pytest
 from autoscaler.adapters.kubernetes.secrets import KubernetesSecrets
 from autoscaler.core.model import Fleet, Written
 from autoscaler.errors import OutsideError
-from tests.adapters.kubernetes.conftest import WIDGETS, Team, observed, plan_of, ready_condition
+from tests.adapters.kubernetes.conftest import WIDGETS, Team, observed, plan_of, ready_condition, until
 from tests.fakes.kube_store import Kind
 
 
@@ -211,6 +211,21 @@ async def test_a_definition_that_may_not_be_read(team: Team, conventional: bool)
         else:
             assert fleet.hands_off_why[0].startswith("TargetUnreadable: the count of widgets.models.test is not at spec.replicas")
     assert not [request for request in team.fake.requests if "customresourcedefinitions" in request.path]
+
+
+async def test_that_scales_may_be_read_is_asked_once_a_kind(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    """Needed only when a write meets a conflict, which is a bad moment to find out that the right is missing."""
+    for name in ("a", "b"):
+        team.deployment(name)
+        team.service(name, target=name)
+    team.fake.fail("GET", "/scale", times=1e9, status=403)
+    async with team.cluster() as cluster:
+        await until(lambda: "can't be read" in caplog.text)
+        fleet = await observed(cluster)
+        assert not fleet.hands_off.any()
+        outcome = await cluster.act(fleet, plan_of(fleet, 3, 3), 2.0)
+        assert outcome.written.tolist() == [Written.DONE, Written.DONE]
+    assert sum(request.path.endswith("/scale") and request.method == "GET" for request in team.fake.requests) == 1
 
 
 async def test_a_kind_that_can_not_be_read_holds_up_nobody_else(team: Team) -> None:
