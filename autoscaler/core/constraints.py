@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 
 from autoscaler.core.history import History
-from autoscaler.core.model import Bools, Direction, Fleet, Floats, Ints, Pause
+from autoscaler.core.model import Bools, Direction, Fleet, Floats, Ints, Pause, Readings
+from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import RulesGroup, Table
 
 GROWTH_WHILE_STARTING = 2
@@ -25,13 +26,13 @@ SMALLEST_GROWTH = 4
 """…but never held below this count, so that one or two replicas may grow at all (HPA's own floor for scale-ups)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: one is made every tick, and frozen ones take three times as long
 class Context:
     """What constraints look at. All arrays (n,); histories have a column a tick.
 
     recommended: the policies' wish, NaN where none could tell. last_desired: the last decision, −1 where there is none.
     blind_since_s: since when no policy can tell, NaN where one can. partial: some needed signal is unknown. settling: seen too briefly
-    to shrink. relative: the wish doesn't count replicas on their way (None: no such row). demand_per_s, queue: NaN where unknown.
+    to shrink. relative: the wish doesn't count replicas on their way (None: no such row). readings: this tick's signals.
     wishes: past wishes (for the stabilization windows). changes: past changes of `current`, each at the time of the tick that
     made it (for the rate limits).
     """
@@ -49,8 +50,7 @@ class Context:
     any_partial: bool
     settling: Bools | None
     relative: Bools | None
-    demand_per_s: Floats | None
-    queue: Floats | None
+    readings: Readings
     wishes: History | None
     changes: History | None
 
@@ -107,12 +107,19 @@ def _keep_while_settling(c: Context, counts: Ints) -> Ints:
 # ---------------------------------------------------------------- coming capacity
 
 
+def _known(c: Context, signal: str) -> Floats | None:
+    """A signal's values now, (n,): NaN where unknown; None where nobody read it."""
+    column = c.readings.signals.get(signal)
+    return None if column is None else np.where(column.state == UNKNOWN, np.nan, column.values)
+
+
 def _justified(c: Context) -> Floats:
     """Replicas that the demand and a timely end of the backlog need, (n,); NaN where not known."""
-    if c.demand_per_s is None:
+    demand_per_s, backlog = _known(c, "demand"), _known(c, "queue")
+    if demand_per_s is None:
         return np.full(len(c.table), np.nan)
-    queue = 0.0 if c.queue is None else np.nan_to_num(c.queue, nan=0.0)
-    return np.ceil((c.demand_per_s + queue / BACKLOG_DRAIN_S) / c.table.capacity_per_s)
+    queue = 0.0 if backlog is None else np.nan_to_num(backlog, nan=0.0)
+    return np.ceil((demand_per_s + queue / BACKLOG_DRAIN_S) / c.table.capacity_per_s)
 
 
 def _starting_cap(c: Context) -> Floats:
@@ -123,6 +130,8 @@ def _starting_cap(c: Context) -> Floats:
 
 def _count_starting(c: Context, counts: Ints) -> Ints:
     assert c.relative is not None
+    if not np.count_nonzero(c.fleet.starting):
+        return counts
     applies = c.relative & (c.fleet.starting > 0) & (counts > c.fleet.current)
     if not applies.any():
         return counts

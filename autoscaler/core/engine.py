@@ -26,10 +26,8 @@ from autoscaler.core.model import (
     Memory,
     Readings,
     Recommendation,
-    SignalColumn,
 )
 from autoscaler.core.policy import PolicyType
-from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import Table
 
 _EPSILON = 1e-9
@@ -227,8 +225,7 @@ class Engine:
             any_partial=bool(np.count_nonzero(partial)),
             settling=self._settling(at_s),
             relative=self._relative,
-            demand_per_s=None if self._relative is None else _values(readings, "demand"),
-            queue=None if self._relative is None else _values(readings, "queue"),
+            readings=readings,
             wishes=self._wishes,
             changes=self._changes,
         )
@@ -374,13 +371,6 @@ def _to_json(values: Floats) -> list[float | None]:
 
 def _from_json(values: Sequence[float | None]) -> Floats:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _values(readings: Readings, name: str) -> Floats | None:
-    column: SignalColumn | None = readings.signals.get(name)
-    if column is None:
-        return None
-    return np.where(column.state == UNKNOWN, np.nan, column.values)
 
 
 def _start(recommended: Floats, blind: Bools, hold: Ints) -> Ints:

@@ -50,6 +50,7 @@ class Group:
         self._all_rows = rows == list(range(len(table)))
         self._take: Any = slice(None) if self._all_rows else self.rows
         self._unique = len(set(rows)) == len(rows)
+        self._ones: Floats = np.ones(len(rows))
         self._uses = _uses(table, rows)
         self._positions: dict[int, list[int]] = {}
         for position, row in enumerate(rows):
@@ -170,8 +171,8 @@ class Group:
         replicas, extra = wish.replicas, wish.headroom
         take = self._take
         unknown = self._unknown()
-        usable = (replicas >= 0) & (replicas <= LARGEST)
-        if np.count_nonzero(usable) < len(usable):
+        # NaN and infinities make the sum one too; a dot product costs a fifth of testing each count.
+        if not replicas.dot(self._ones) < LARGEST or np.count_nonzero(replicas < 0):
             replicas = _sane(replicas)
             if self.type.alone:
                 silent = np.isnan(replicas)

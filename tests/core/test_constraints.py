@@ -14,7 +14,19 @@ from hypothesis import strategies as st
 
 from autoscaler.core.constraints import ORDER, Constraint, Context
 from autoscaler.core.history import History
-from autoscaler.core.model import Fallback, Fleet, Floats, Pause, RatePolicy, ScalingRules, ScalingSpec, Schedule
+from autoscaler.core.model import (
+    Fallback,
+    Fleet,
+    Floats,
+    Pause,
+    RatePolicy,
+    Readings,
+    ScalingRules,
+    ScalingSpec,
+    Schedule,
+    SignalColumn,
+)
+from autoscaler.core.signals import SignalState
 from autoscaler.core.table import Table
 from tests.ticks import HPA_DOWN, HPA_UP, a_spec
 
@@ -55,6 +67,16 @@ def past(n: int, entries: Sequence[tuple[float, Sequence[float]]]) -> History:
     return history
 
 
+def readings_of(**signals: Any) -> Readings:
+    """Signals now; NaN is unknown, None was not read."""
+    columns = {}
+    for name, values in signals.items():
+        if values is not None:
+            state = np.where(np.isnan(values), SignalState.UNKNOWN, SignalState.KNOWN).astype(np.int8)
+            columns[name] = SignalColumn(values=values, age_s=np.zeros(len(values)), state=state)
+    return Readings(at_s=NOW_S, signals=columns)
+
+
 def a_context(specs: Sequence[ScalingSpec], fleet: Fleet, at_s: float = NOW_S, **changes: Any) -> Context:
     n = len(specs)
     table = Table(fleet)
@@ -75,8 +97,7 @@ def a_context(specs: Sequence[ScalingSpec], fleet: Fleet, at_s: float = NOW_S, *
         any_partial=bool(partial.any()),
         settling=None,
         relative=None,
-        demand_per_s=None,
-        queue=None,
+        readings=readings_of(demand=changes.pop("demand_per_s", None), queue=changes.pop("queue", None)),
         wishes=None,
         changes=None,
     )
@@ -506,7 +527,8 @@ def test_a_row_of_many_is_limited_as_alone(world: tuple[Context, Any]) -> None:
         fleet = a_fleet(
             [spec], **{name: getattr(context.fleet, name)[pick] for name in ("current", "ready", "starting", "draining")}
         )
-        columns = {name: getattr(context, name)[pick] for name in ("blind_since_s", "settling", "relative", "demand_per_s")}
+        columns = {name: getattr(context, name)[pick] for name in ("blind_since_s", "settling", "relative")}
+        columns["demand_per_s"] = context.readings.signals["demand"].values[pick]
         index = np.array([row])
         alone = a_context(
             [spec], fleet, blind=context.blind[pick], partial=context.partial[pick],
