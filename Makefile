@@ -8,12 +8,10 @@ FAST   := $(VENV)/.installed-fast
 
 .PHONY: demo test lint check bench realparts lock clean
 
-# `pip install -c requirements.lock NAMES` checks every hash of the lock, also of what NAMES bring along;
-# an editable project has no hash, so its requirements are installed first and the project itself without any.
+# Every hash of the lock is checked. An editable project has none, so it comes after what it needs, and brings nothing along.
 define install
-	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	print(*p["dependencies"], *[r for e in "$(1)".split() for r in p["optional-dependencies"][e]], sep="\n")' > $(VENV)/requirements.in
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/requirements.in >&2
+	@$(BIN)/python deploy/locked_requirements.py . $(1) > $(VENV)/requirements.in
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/requirements.in >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . >&2
 	@touch $(2)
 endef
@@ -21,9 +19,9 @@ endef
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")' >&2
 	@echo "Setting up $(VENV) (once, about a minute) …" >&2
-	@$(PYTHON) -m venv $(VENV) >&2
+	@$(PYTHON) -m venv $(VENV) >&2 || { rm -rf $(VENV); exit 1; }
 
-$(STAMP): pyproject.toml requirements.lock | $(BIN)/python
+$(STAMP): pyproject.toml requirements.lock deploy/locked_requirements.py | $(BIN)/python
 	$(call install,dev,$@)
 
 $(FAST): $(STAMP)
