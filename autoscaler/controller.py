@@ -57,8 +57,8 @@ class Controller:
         self._node_pools = node_pools
         self._reporters = reporters
         self._may_act = may_act
-        self._shadow = shadow
-        self._budget = budget or ChangeBudget()
+        self.shadow = shadow
+        self.budget = budget or ChangeBudget()
         self._number = 0
         self._learnt = False
         self.last_tick_s = clock.monotonic_s()
@@ -81,7 +81,7 @@ class Controller:
         stopwatch.lap("read")
 
         decisions = self.engine.decide(fleet, readings)
-        plan = allocate(self.engine.table, fleet, decisions, self._budget, shadow=self._shadow)
+        plan = allocate(self.engine.table, fleet, decisions, self.budget, shadow=self.shadow)
         stopwatch.lap("decide")
 
         leading = self._may_act()

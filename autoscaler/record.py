@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import orjson
 
+from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import Fleet, Pause, PoolSpec, ScalingSpec, SignalColumn
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.ports import Tick
@@ -34,10 +35,13 @@ def fleet_record(
     interval_s: float,
     seed: int,
     wanted: Mapping[str, Any],
+    budget: ChangeBudget,
+    shadow: bool,
     start: Start,
     state: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the following tick records are columns of. state: ``Engine.save()`` taken after the tick before, with start "state"."""
+    """What the following tick records are columns of. budget, shadow: the controller's. state: ``Engine.save()`` taken after the tick before,
+    with start "state"."""
     return {
         "schema": SCHEMA,
         "kind": "fleet",
@@ -45,6 +49,8 @@ def fleet_record(
         "at_s": at_s,
         "interval_s": interval_s,
         "seed": seed,
+        "budget": msgspec.to_builtins(budget),
+        "shadow": shadow,
         "revision": fleet.revision,
         "services": [msgspec.to_builtins(_without_sources(spec)) for spec in fleet.specs],
         "pools": [msgspec.to_builtins(pool) for pool in fleet.pools],
@@ -117,6 +123,10 @@ def decode_spec(data: Mapping[str, Any]) -> ScalingSpec:
 
 def decode_pool(data: Mapping[str, Any]) -> PoolSpec:
     return msgspec.convert(data, PoolSpec)
+
+
+def decode_budget(data: Mapping[str, Any]) -> ChangeBudget:
+    return msgspec.convert(data, ChangeBudget)
 
 
 def decode_pause(data: Mapping[str, Any] | None) -> Pause | None:

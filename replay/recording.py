@@ -58,6 +58,8 @@ class RecordFile:
                         interval_s=tick.interval_s,
                         seed=self._seed,
                         wanted=self._controller.engine.wanted,
+                        budget=self._controller.budget,
+                        shadow=self._controller.shadow,
                         start="cold" if first else "continues",
                     )
                 )

@@ -18,11 +18,10 @@ from autoscaler.core.model import Fleet, Memory, Outcome, Plan, PoolSpec, Readin
 from autoscaler.core.policy import PolicyType
 from autoscaler.errors import AutoscalerError, OutsideError, UsageError
 from autoscaler.ports import Tick
-from autoscaler.record import SCHEMA, decode_column, decode_pause, decode_pool, decode_spec, encode, tick_record
+from autoscaler.record import SCHEMA, decode_budget, decode_column, decode_pause, decode_pool, decode_spec, encode, tick_record
 from replay.plugins import installed
 
 _PER_SERVICE: Final = ("recommended", "desired", "headroom", "blind", "partial", "limits", "reasons", "planned", "act")
-_BUDGET: Final = "ChangeBudget"
 
 
 class RecordsError(AutoscalerError):
@@ -145,6 +144,8 @@ class _Again:
             interval_s=record["interval_s"],
             may_act=lambda: self._ends.leading,
             seed=record["seed"],
+            budget=decode_budget(record["budget"]),
+            shadow=record["shadow"],
         )
         self._state: Mapping[str, Any] | None = record["state"] if record["start"] == "state" else None
 
@@ -228,14 +229,9 @@ def _compare(
         if recorded[name] == again[name]:
             continue
         for row, (was, now) in enumerate(zip(recorded[name], again[name], strict=True)):
-            if was != now and not (name in ("planned", "act", "limits") and _cut_by_budget(recorded, row)):
+            if was != now:
                 yield Difference(file=file, line=line, at_s=at_s, key=specs[row].key, field=name, recorded=was, again=now)
-    if recorded["nodes"] != again["nodes"] and not any(_cut_by_budget(recorded, row) for row in range(len(specs))):
+    if recorded["nodes"] != again["nodes"]:
         yield Difference(
             file=file, line=line, at_s=at_s, key="pools", field="nodes", recorded=recorded["nodes"], again=again["nodes"]
         )
-
-
-def _cut_by_budget(recorded: Mapping[str, Any], row: int) -> bool:
-    """The cluster's budget of changes is a flag of the controller and not in the records: what it cut can't be worked out again."""
-    return any(limit["name"] == _BUDGET for limit in recorded["limits"][row])

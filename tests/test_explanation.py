@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import ScalingSpec
 from autoscaler.explanation import explain_record
 from autoscaler.ports import Tick
@@ -70,6 +71,8 @@ async def test_unknown_is_neither_zero_nor_a_number() -> None:
 
 async def test_a_record_explains_as_its_tick_did() -> None:
     tick, document = await explained(a_spec(max_replicas=8), 95.0, 20.0)
-    fleet = fleet_record(tick.fleet, at_s=0.0, interval_s=15.0, seed=0, wanted={}, start="cold")
+    fleet = fleet_record(
+        tick.fleet, at_s=0.0, interval_s=15.0, seed=0, wanted={}, budget=ChangeBudget(), shadow=False, start="cold"
+    )
     from_record = explain_record(orjson.loads(encode(fleet)), orjson.loads(encode(tick_record(tick))), 0)
     assert from_record == orjson.loads(orjson.dumps(document))

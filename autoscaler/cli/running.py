@@ -129,7 +129,12 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     )
     if settings.records is not None:
         writer = RecordWriter(
-            settings.records, seed=settings.seed, wanted=lambda: controller.engine.wanted, state=controller.engine.save
+            settings.records,
+            seed=settings.seed,
+            budget=controller.budget,
+            shadow=controller.shadow,
+            wanted=lambda: controller.engine.wanted,
+            state=controller.engine.save,
         )
         reporters.append(writer)
         stack.push_async_callback(writer.close)

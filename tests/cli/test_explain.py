@@ -24,7 +24,14 @@ async def record(directory: Path, ticks: int = 6, **settings: int) -> None:
     controller, cluster, _, clock = a_controller([a_spec(max_replicas=7)], lambda at_s, _row: 50 + (at_s - START_S))
     clock.advance_to(START_S)
     writer = RecordWriter(
-        directory, seed=0, wanted=lambda: controller.engine.wanted, state=controller.engine.save, max_waiting=100, **settings
+        directory,
+        seed=0,
+        budget=controller.budget,
+        shadow=controller.shadow,
+        wanted=lambda: controller.engine.wanted,
+        state=controller.engine.save,
+        max_waiting=100,
+        **settings,
     )
     for _ in range(ticks):
         await writer.report(await controller.tick())

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
@@ -105,7 +107,15 @@ class Rotated:
         state = engine.save() if start == "state" else None
         return encode(
             fleet_record(
-                tick.fleet, at_s=tick.decisions.at_s, interval_s=15.0, seed=0, wanted=engine.wanted, start=start, state=state
+                tick.fleet,
+                at_s=tick.decisions.at_s,
+                interval_s=15.0,
+                seed=0,
+                wanted=engine.wanted,
+                budget=self.controller.budget,
+                shadow=self.controller.shadow,
+                start=start,
+                state=state,
             )
         )
 
@@ -145,11 +155,58 @@ async def test_a_folder_of_rotated_files_and_each_file_alone(tmp_path: Path, pol
         clock.advance_to(world.start_s + at_s)
         await controller.tick()
     # verify runs a loop of its own
-    import asyncio
-
     files = record_files(tmp_path)
     assert len(files) == 5
     whole = await asyncio.to_thread(verify, files)
     assert (whole.differences, whole.ticks, whole.skipped, whole.decisions) == ([], 239, 1, 717)
     alone = await asyncio.to_thread(verify, files[2:3])
     assert (alone.differences, alone.ticks, alone.skipped) == ([], 50, 0)
+
+
+async def live_records(folder: Path, *, budget: ChangeBudget, shadow: bool) -> None:
+    """Records of half an hour of three services, by the writer of the live controller."""
+    setting = scenario()
+    fleet = specs(3, policy_ref("reactive"))
+    world = build_world(fleet, (), setting, demand_of(fleet, setting, wavy(30)))
+    clock = ManualClock(world.start_s)
+    controller = Controller(
+        clock=clock,
+        metrics=world.metrics,
+        cluster=world.cluster,
+        policies=installed(["reactive"]),
+        budget=budget,
+        shadow=shadow,
+    )
+    writer = RecordWriter(
+        folder,
+        seed=0,
+        budget=controller.budget,
+        shadow=controller.shadow,
+        wanted=lambda: controller.engine.wanted,
+        state=controller.engine.save,
+        max_waiting=1000,
+    )
+    for at_s in range(0, 1800, 15):
+        world.plant.advance_to(at_s)
+        clock.advance_to(world.start_s + at_s)
+        await writer.report(await controller.tick())
+    await writer.close()
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+async def test_what_the_budget_cut_is_worked_out_again(tmp_path: Path, shadow: bool) -> None:
+    await live_records(tmp_path, budget=ChangeBudget(add=1, remove=0), shadow=shadow)
+    (path,) = record_files(tmp_path)
+    verdict = await asyncio.to_thread(verify, [path])
+    assert (verdict.differences, verdict.ticks, verdict.skipped) == ([], 119, 1)
+    lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    cut = [
+        number
+        for number, one in enumerate(lines[2:], 2)
+        if any(limit["name"] == "ChangeBudget" for limits in one.get("limits", ()) for limit in limits)
+    ]
+    assert bool(cut) != shadow, "nothing is written in shadow, so no budget is used up"
+    for field, value in (("planned", [1, 2, 3]), ("act", [None, None, None])):
+        line = cut[0] if cut else 50
+        differences = (await asyncio.to_thread(verify, [changed(path, tmp_path, line, {field: value})])).differences
+        assert {one.field for one in differences} == {field}

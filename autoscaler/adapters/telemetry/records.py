@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from autoscaler.core.allocation import ChangeBudget
 from autoscaler.ports import Tick
 from autoscaler.record import Start, encode, fleet_record, tick_record
 
@@ -31,6 +32,8 @@ class RecordWriter:
         directory: Path,
         *,
         seed: int,
+        budget: ChangeBudget,
+        shadow: bool,
         wanted: Callable[[], Mapping[str, Any]],
         state: Callable[[], Mapping[str, Any]],
         max_bytes: int = 64 * 2**20,
@@ -39,6 +42,8 @@ class RecordWriter:
     ) -> None:
         self._directory = directory
         self._seed = seed
+        self._budget = budget
+        self._shadow = shadow
         self._wanted = wanted
         self._state = state
         self._max_bytes = max_bytes
@@ -82,6 +87,8 @@ class RecordWriter:
                 interval_s=tick.interval_s,
                 seed=self._seed,
                 wanted=self._wanted(),
+                budget=self._budget,
+                shadow=self._shadow,
                 start=start,
                 state=self._state() if start == "state" else None,
             )

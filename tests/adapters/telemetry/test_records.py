@@ -13,7 +13,15 @@ from tests.ticks import a_controller, a_spec
 
 
 def writer_for(controller: Controller, directory: Path, **settings: int) -> RecordWriter:
-    return RecordWriter(directory, seed=0, wanted=lambda: controller.engine.wanted, state=controller.engine.save, **settings)
+    return RecordWriter(
+        directory,
+        seed=0,
+        budget=controller.budget,
+        shadow=controller.shadow,
+        wanted=lambda: controller.engine.wanted,
+        state=controller.engine.save,
+        **settings,
+    )
 
 
 async def write_ticks(directory: Path, ticks: int, **settings: int) -> RecordWriter:
