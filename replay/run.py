@@ -59,11 +59,12 @@ def run_replay(
     policies: dict[str, PolicyType] | None = None,
     records: Path | None = None,
     progress: Progress | None = None,
+    watch: Callable[[World], Reporter] | None = None,
 ) -> Result:
     """Replays a trace; every service of the manifests gets all of it, scaled to its own replicas.
 
     policy: instead of the manifests' own. policies: what may be named; the installed ones where left out. records: a file to write
-    TickRecords to. Raises UsageError where manifests, scenario and trace don't fit.
+    TickRecords to. watch: makes a further reporter, told of every tick. Raises UsageError where manifests, scenario and trace don't fit.
     """
     specs = services(manifests, policy)
     demand = demand_of(specs, scenario, trace)
@@ -78,6 +79,7 @@ def run_replay(
             policy="" if policy is None else policy_text(policy),
             recorder=recorder,
             progress=progress,
+            reporters=() if watch is None else (watch(world),),
         )
 
 
@@ -101,6 +103,7 @@ def play(
     recorder: RecordFile | None = None,
     keep_rows: bool = True,
     progress: Progress | None = None,
+    reporters: Sequence[Reporter] = (),
 ) -> Result:
     """Runs the controller over a world from its start to its end, and scores it."""
     interval_s = whole_s(scenario.interval)
@@ -108,16 +111,16 @@ def play(
     began_s = time.perf_counter()
     ledger = Ledger(plant, -(-plant.end_s // interval_s), world.start_s + plant.settings.warmup_s, keep_rows=keep_rows)
     clock = ManualClock(world.start_s)
-    reporters: list[Reporter] = [ledger]
+    told: list[Reporter] = [ledger, *reporters]
     if recorder is not None and recorder.wanted:
-        reporters.append(recorder)
+        told.append(recorder)
     controller = Controller(
         clock=clock,
         metrics=world.metrics,
         cluster=world.cluster,
         node_pools=world.node_pools,
         policies=policies,
-        reporters=reporters,
+        reporters=told,
         interval_s=float(interval_s),
         seed=scenario.seed,
     )
