@@ -61,6 +61,8 @@ class Controller:
         self.budget = budget or ChangeBudget()
         self._number = 0
         self._learnt = False
+        self.wake = asyncio.Event()
+        """Set it for a tick at once, such as on becoming the leader; it is cleared by that tick."""
         self.last_tick_s = clock.monotonic_s()
         """When the last tick began, by the monotonic clock."""
         self.reporter_failures = 0
@@ -106,15 +108,16 @@ class Controller:
         return tick
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Ticks on the interval's grid until `stop` is set. A tick that takes too long skips the missed ones; one that fails by a fault of
-        ours is logged, and the next one comes as if nothing had been."""
+        """Ticks on the interval's grid, and whenever `wake` is set, until `stop` is. A tick that takes too long skips the missed ones; one
+        that fails by a fault of ours is logged, and the next one comes as if nothing had been."""
         while not stop.is_set():
+            self.wake.clear()
             try:
                 await self.tick()
             except Exception:
                 log.exception("a tick failed; the next one follows as usual")
             next_s = (self._clock.now_s() // self.interval_s + 1) * self.interval_s
-            await _sleep_or_stop(self._clock, next_s, stop)
+            await _sleep_or(self._clock, next_s, stop, self.wake)
 
     async def _act(self, fleet: Fleet, plan: Plan) -> Outcome:
         deadline_s = ACT_SHARE * self.interval_s
@@ -168,12 +171,12 @@ def nothing_written(fleet: Fleet) -> Outcome:
     return Outcome(written=np.zeros(len(fleet), dtype=np.int8))
 
 
-async def _sleep_or_stop(clock: Clock, at_s: float, stop: asyncio.Event) -> None:
-    sleeping = asyncio.ensure_future(clock.sleep_until(at_s))
-    stopping = asyncio.ensure_future(stop.wait())
+async def _sleep_or(clock: Clock, at_s: float, *events: asyncio.Event) -> None:
+    """Until `at_s`, or until one of the events is set."""
+    waiting = [asyncio.ensure_future(clock.sleep_until(at_s)), *(asyncio.ensure_future(event.wait()) for event in events)]
     try:
-        await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (sleeping, stopping):
+        for task in waiting:
             task.cancel()
-        await asyncio.gather(sleeping, stopping, return_exceptions=True)
+        await asyncio.gather(*waiting, return_exceptions=True)

@@ -9,10 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from autoscaler.clock import ManualClock
+from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import Memory, Pause, PolicyRef, ScalingRules
 from autoscaler.ports import Tick
-from tests.ticks import HPA_DOWN, NO_RULES, a_controller, a_spec
+from tests.ticks import HPA_DOWN, NO_RULES, PER_REPLICA, MadeCluster, MadeMetrics, a_controller, a_spec
 
 
 async def test_a_tick_writes_what_the_policy_wishes_and_says_why() -> None:
@@ -188,3 +190,30 @@ async def test_the_loop_goes_on_after_a_fault_and_stops_when_told() -> None:
     cluster.observe = sometimes  # type: ignore[method-assign,assignment]
     await controller.run(stop)
     assert calls == 4
+
+
+async def test_becoming_the_leader_means_a_tick_at_once() -> None:
+    class Standing(ManualClock):
+        """Time that never comes: only an event ends a wait."""
+
+        async def sleep_until(self, at_s: float) -> None:
+            await asyncio.Event().wait()
+
+    ticks: asyncio.Queue[int] = asyncio.Queue()
+
+    class Told:
+        async def report(self, tick: Tick) -> None:
+            ticks.put_nowait(tick.number)
+
+    cluster = MadeCluster([a_spec()])
+    metrics = MadeMetrics({"concurrency": lambda _at_s, _row: 72.0})
+    policies = {"per-replica": PER_REPLICA}
+    controller = Controller(clock=Standing(), metrics=metrics, cluster=cluster, policies=policies, reporters=[Told()])
+    stop = asyncio.Event()
+    running = asyncio.create_task(controller.run(stop))
+    async with asyncio.timeout(5):
+        assert await ticks.get() == 1
+        controller.wake.set()
+        assert await ticks.get() == 2
+        stop.set()
+        await running

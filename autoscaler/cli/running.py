@@ -18,6 +18,7 @@ from autoscaler.adapters.kubernetes.api import HttpKubeApi
 from autoscaler.adapters.kubernetes.cluster import KubernetesCluster
 from autoscaler.adapters.kubernetes.credentials import find
 from autoscaler.adapters.kubernetes.lease import LeaseElection
+from autoscaler.adapters.kubernetes.pool_reporter import PoolReporter
 from autoscaler.adapters.kubernetes.secrets import KubernetesSecrets
 from autoscaler.adapters.kubernetes.status_reporter import StatusReporter
 from autoscaler.adapters.nodepools.dry_run import DryRun
@@ -91,10 +92,19 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     credentials = await find(str(settings.kubeconfig) if settings.kubeconfig else None, clock.monotonic_s)
     api = await stack.enter_async_context(HttpKubeApi(credentials))
 
+    controller: Controller | None = None
+
+    async def tick_at_once() -> None:
+        # Taking over takes up to twelve seconds; with a long interval the first act as the leader must not wait for the next tick.
+        if controller is not None:
+            controller.wake.set()
+
     election: LeaseElection | None = None
     if settings.elect:
         identity = f"{settings.identity or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-        election = LeaseElection(api, namespace=settings.own_namespace, identity=identity, clock=clock, rng=rng)
+        election = LeaseElection(
+            api, namespace=settings.own_namespace, identity=identity, clock=clock, rng=rng, on_started=tick_at_once
+        )
     may_act = election.is_leader if election is not None else lambda: True
 
     cluster = KubernetesCluster(
@@ -110,6 +120,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     stack.push_async_callback(source.close)
     metrics, board = Metrics(), Board()
     reporters: list[Reporter] = [
+        PoolReporter(api, may_act),
         StatusReporter(api, cluster, clock, instance=settings.identity or socket.gethostname()),
         metrics,
         board,

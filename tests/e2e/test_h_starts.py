@@ -34,3 +34,22 @@ async def test_h_a_full_cluster_is_named_with_the_resource_that_is_short(world: 
         message = next(c["message"] for c in item["status"]["conditions"] if c["type"] == "Ready")
         assert "nvidia.com/gpu" in message
         assert item["status"]["startingReplicas"] >= 1
+
+
+async def test_h_a_pool_shows_how_many_nodes_the_plan_needs(world: World) -> None:
+    pool = {
+        "apiVersion": "inference-autoscaler.io/v1alpha1",
+        "kind": "AcceleratorPool",
+        "metadata": {"name": "h100"},
+        "spec": {"minNodes": 0, "maxNodes": 16, "acceleratorsPerNode": 8},
+    }
+    await world.apply(pool, deployment("llama", 2, gpus=4), autoscaler("llama", nodePool="h100", acceleratorsPerReplica=4))
+    await world.until_ready("llama", 2)
+    pools = "/apis/inference-autoscaler.io/v1alpha1/acceleratorpools"
+    try:
+        async with world.controller("story-h-pool"), world.traffic("llama", lambda _at_s: 6.4):
+            await world.control_plane.api.until(pools, lambda items: items["h100"].get("status", {}).get("plannedNodes", 0) >= 2)
+            shown = await world.control_plane.kubectl("get", "apool")
+            assert "h100" in shown.out
+    finally:
+        await world.control_plane.api.delete(f"{pools}/h100")

@@ -1,0 +1,47 @@
+"""Writes the planned number of nodes into the pools' status, when it changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from autoscaler.adapters.kubernetes.api import MERGE_PATCH, KubeApi
+from autoscaler.adapters.kubernetes.api_error import ApiError
+from autoscaler.adapters.kubernetes.services import POOLS
+from autoscaler.ports import Tick
+
+log = logging.getLogger(__name__)
+
+CALL_TIMEOUT_S: Final = 5.0
+
+
+class PoolReporter:
+    """A Reporter. may_write: asked right before each write whether this process leads. What fails is written with the next tick."""
+
+    def __init__(self, api: KubeApi, may_write: Callable[[], bool]) -> None:
+        self._api = api
+        self._may_write = may_write
+        self._sent: dict[str, int] = {}
+
+    async def report(self, tick: Tick) -> None:
+        if not tick.leading:
+            self._sent.clear()  # another one writes
+            return
+        for pool, nodes in tick.plan.nodes.items():
+            if self._sent.get(pool) == nodes or not self._may_write():
+                continue
+            try:
+                await self._api.request(
+                    "PATCH",
+                    f"{POOLS.path(None, pool)}/status",
+                    body={"status": {"plannedNodes": nodes}},
+                    content_type=MERGE_PATCH,
+                    timeout_s=min(CALL_TIMEOUT_S, tick.interval_s),
+                )
+            except ApiError as fault:
+                log.warning("the status of AcceleratorPool %s was not written: %s", pool, fault, extra={"object": pool})
+            else:
+                self._sent[pool] = nodes
+        for gone in self._sent.keys() - tick.plan.nodes.keys():
+            del self._sent[gone]
