@@ -455,6 +455,9 @@ class MemoryStatus(Base):
     scale_events: Annotated[list[TimedCount], Meta(max_length=512, description="Within the rate limits' periods.")] = (
         msgspec.field(default_factory=list)
     )
+    current: Annotated[
+        TimedCount | None, Meta(description="The target's count as last seen; what changed later is found by it.")
+    ] = None
 
 
 class InferenceAutoscalerStatus(Base):

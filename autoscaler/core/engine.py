@@ -8,6 +8,7 @@ the histories; every group learns and recommends; the constraints of ``constrain
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -85,8 +86,7 @@ class Engine:
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         self._any_was_blind = True
         self._table = table
-        for row in np.flatnonzero(moved < 0):
-            self._meet(int(row), table.keys[row], fleet, at_s)
+        self._meet(np.flatnonzero(moved < 0).tolist(), fleet, at_s)
         return True
 
     def _make_groups(self, table: Table, moved: Ints) -> None:
@@ -141,29 +141,46 @@ class Engine:
     def _columns(self, window_s: float) -> int:
         return int(np.ceil(window_s / self.interval_s)) + 2
 
-    def _meet(self, row: int, key: str, fleet: Fleet, at_s: float) -> None:
-        """A service that this engine sees for the first time: what its status remembers counts, and what runs counts as wished.
+    def _meet(self, rows: Sequence[int], fleet: Fleet, at_s: float) -> None:
+        """Services that this engine sees for the first time: what their status remembers counts, and what runs counts as wished.
 
         As HPA does at a first sight, the current count enters the windows, so that neither a restart nor a new leader scales
         down before a whole down window has passed.
         """
-        memory = fleet.memories.get(key, Memory())
-        if memory.desired is not None:
-            self._last_desired[row] = memory.desired
-        if memory.blind_since_s is not None:
-            self._blind_since_s[row] = memory.blind_since_s
-        for history, entries in ((self._wishes, memory.recommendations), (self._changes, memory.scale_events)):
-            if history is None:
-                continue
-            if history.filled == 0:
-                past = at_s - self.interval_s * np.arange(history.length - 1, -1, -1)
-                for time_s in past:
-                    history.push(float(time_s), np.full(len(fleet), np.nan))
-            for time_s, count in entries:
-                history.put(row, time_s, count)
-        if self._wishes is not None and self._wishes.filled:
-            newest = float(self._wishes.times_s(1)[0])
-            self._wishes.put(row, newest, float(fleet.current[row]))
+        memories = [(row, fleet.memories.get(self.table.keys[row], Memory())) for row in rows]
+        for row, memory in memories:
+            if memory.desired is not None:
+                self._last_desired[row] = memory.desired
+            if memory.blind_since_s is not None:
+                self._blind_since_s[row] = memory.blind_since_s
+        if self._wishes is not None:
+            wishes = [(row, memory.recommendations) for row, memory in memories]
+            self._recall(self._wishes, wishes, len(fleet), at_s, max)
+            for row in rows:
+                self._wishes.put(row, at_s, float(fleet.current[row]), max)
+        if self._changes is not None:
+            changes = [(row, _changes_since(memory, int(fleet.current[row]))) for row, memory in memories]
+            self._recall(self._changes, changes, len(fleet), at_s, add)
+
+    def _recall(
+        self,
+        history: History,
+        remembered: Sequence[tuple[int, Sequence[tuple[float, int]]]],
+        services: int,
+        at_s: float,
+        join: Callable[[float, float], float],
+    ) -> None:
+        """Puts remembered entries into a history; a new one gets columns of the very moments that are remembered."""
+        oldest_s = at_s - history.length * self.interval_s
+        if history.filled == 0:
+            moments = {moment for _, entries in remembered for moment, _ in entries if oldest_s <= moment < at_s}
+            # More than fit (several leaders took turns): the newest, and what is older counts as of the oldest of them.
+            for moment in [*sorted(moments)[1 - history.length :], at_s] if history.length > 1 else [at_s]:
+                history.push(moment, np.full(services, np.nan))
+        for row, entries in remembered:
+            for moment, count in entries:
+                if moment >= oldest_s:
+                    history.put(row, moment, count, join)
 
     # ------------------------------------------------------------ a tick
 
@@ -302,6 +319,9 @@ class Engine:
             blind_since_s=None if blind_since != blind_since else blind_since,
             recommendations=_changes_of(self._wishes, row),
             scale_events=tuple(entry for entry in _entries(self._changes, row) if entry[1]),
+            current=(self._last_at_s, int(self._last_current[row]))
+            if self._changes is not None and self._last_current[row] >= 0
+            else None,
         )
 
     def save(self) -> dict[str, Any]:
@@ -382,6 +402,14 @@ def _entries(history: History | None, row: int) -> tuple[tuple[float, int], ...]
         return ()
     times, values = history.times_s(history.filled), history.last(history.filled)[row]
     return tuple((float(at_s), int(value)) for at_s, value in zip(times, values, strict=True) if value == value)
+
+
+def _changes_since(memory: Memory, current: int) -> tuple[tuple[float, int], ...]:
+    """The remembered changes, and what came after them: a tick sees its own write only in the next one, which may not have been."""
+    if memory.current is None or memory.current[1] == current:
+        return memory.scale_events
+    at_s, before = memory.current
+    return (*memory.scale_events, (at_s, current - before))
 
 
 def _changes_of(history: History | None, row: int) -> tuple[tuple[float, int], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -76,16 +77,17 @@ class History:
         other._filled = self._filled
         return other
 
-    def put(self, row: int, at_s: float, value: float) -> None:
-        """Writes `value` into the row's column that holds `at_s` (the first one not before it); nothing where all are older.
+    def put(self, row: int, at_s: float, value: float, join: Callable[[float, float], float]) -> None:
+        """Writes `value` into the row's column that holds `at_s` (the first one not before it, else the newest); where that holds a value
+        already, what `join` makes of both.
 
-        For what a service remembered from before this history began.
+        For what a service remembered from before this history began; at least one column must be there.
         """
         times = self.times_s(self._filled)
-        place = int(times.searchsorted(at_s, side="left"))
-        if place == len(times):
-            return
+        place = min(int(times.searchsorted(at_s, side="left")), len(times) - 1)
         slot = (self._end - len(times) + place) % self.length
+        before = float(self._values[row, slot])
+        value = value if before != before else join(before, value)
         self._values[row, slot] = value
         self._values[row, slot + self.length] = value
 

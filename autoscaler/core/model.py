@@ -172,12 +172,14 @@ class Memory:
     """What a service's past decisions leave behind and no query can bring back; kept in the object's status.
 
     recommendations, scale_events: (at_s, replicas or signed change), oldest first, only as far back as the service's windows reach.
+    current: (at_s, replicas) as the last tick saw it: what was changed after it is found by comparing; None where no rate limit asks.
     """
 
     desired: int | None = None
     blind_since_s: float | None = None
     recommendations: tuple[tuple[float, int], ...] = ()
     scale_events: tuple[tuple[float, int], ...] = ()
+    current: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

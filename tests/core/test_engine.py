@@ -368,6 +368,54 @@ def test_what_the_status_remembers_goes_on_after_a_restart() -> None:
         assert old.desired(**signals) == again.desired(**signals)
 
 
+def test_what_was_added_in_the_last_tick_counts_after_a_restart() -> None:
+    up = ScalingRules(stabilization_s=0.0, select="Max", policies=(RatePolicy(kind="Pods", value=4, period_s=60.0),))
+    spec = a_spec(scale_up=up, max_replicas=1000)
+    old = Loop([spec], current=10)
+    assert old.desired(concurrency=10_000.0) == [14]
+    # The process dies before it has seen its own write.
+    again = Loop([spec], current=14, memories={spec.key: old.engine.memory(0)})
+    again.at_s = old.at_s
+    assert [again.desired(concurrency=10_000.0)[0] for _ in range(4)] == [14, 14, 14, 18]
+
+
+@pytest.mark.parametrize("late_s", [0.004, 0.002, -0.004, 7.0])
+def test_remembered_times_need_not_lie_on_the_new_ticks_grid(late_s: float) -> None:
+    """Two ticks that came a little early and late must not fall into one, whatever the restart's own moments are."""
+    up = ScalingRules(stabilization_s=0.0, select="Max", policies=(RatePolicy(kind="Pods", value=8, period_s=120.0),))
+    spec = a_spec(scale_up=up, scale_down=WINDOW, max_replicas=1000)
+    memory = Memory(
+        desired=9,
+        recommendations=((START_S - 30.0 + 0.004, 40), (START_S - 15.0 + 0.001, 9)),
+        scale_events=((START_S - 60.0 + 0.004, 3), (START_S - 45.0 + 0.001, 4)),
+    )
+    loop = Loop([spec], current=9, memories={spec.key: memory})
+    loop.at_s = START_S - 15.0 + late_s
+    assert loop.desired(concurrency=10_000.0) == [10], "7 of the 8 were added already"
+    loop = Loop([spec], current=50, memories={spec.key: memory})
+    loop.at_s = START_S - 15.0 + late_s
+    assert [loop.desired(concurrency=10.0)[0] for _ in range(3)] == [50, 50, 50]
+    assert 40 in [count for _, count in loop.engine.memory(0).recommendations]
+
+
+def test_a_moment_of_a_faster_clock_is_remembered_as_now() -> None:
+    spec = a_spec(scale_down=WINDOW)
+    loop = Loop([spec], current=9, memories={spec.key: Memory(desired=9, recommendations=((START_S + 5.0, 40),))})
+    loop.tick(concurrency=10.0)
+    assert (START_S, 40) in loop.engine.memory(0).recommendations
+
+
+def test_what_is_remembered_from_long_ago_has_left_the_windows() -> None:
+    up = ScalingRules(stabilization_s=0.0, select="Max", policies=(RatePolicy(kind="Pods", value=4, period_s=120.0),))
+    spec = a_spec(scale_up=up, scale_down=WINDOW)
+    day_ago_s = START_S - 86400.0
+    memory = Memory(recommendations=((day_ago_s, 40),), scale_events=((day_ago_s, 4),), current=(day_ago_s, 3))
+    loop = Loop([spec], current=9, memories={spec.key: memory})
+    assert loop.desired(concurrency=10_000.0) == [13]
+    loop = Loop([spec], current=50, memories={spec.key: memory})
+    assert [loop.desired(concurrency=10.0)[0] for _ in range(5)] == [50, 50, 50, 50, 1]
+
+
 def test_a_remembered_blindness_goes_on() -> None:
     spec = a_spec(fallback=Fallback(after_s=90.0, action="Exactly", replicas=2))
     memory = Memory(desired=8, blind_since_s=START_S - 60.0)

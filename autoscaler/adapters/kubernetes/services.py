@@ -154,6 +154,7 @@ class Service:
             blind_since_s=kept.blind_since,
             recommendations=tuple((entry.at, entry.replicas) for entry in kept.recommendations),
             scale_events=tuple((entry.at, entry.replicas) for entry in kept.scale_events),
+            current=None if kept.current is None else (kept.current.at, kept.current.replicas),
         )
 
 
