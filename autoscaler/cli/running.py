@@ -24,6 +24,7 @@ from autoscaler.adapters.kubernetes.status_reporter import StatusReporter
 from autoscaler.adapters.nodepools.dry_run import DryRun
 from autoscaler.adapters.prometheus.settings import PrometheusSettings
 from autoscaler.adapters.prometheus.source import PrometheusSource
+from autoscaler.adapters.telemetry.decision_log import DecisionLog
 from autoscaler.adapters.telemetry.metrics import CONTENT_TYPE, Metrics
 from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.cli.judge import judge_with
@@ -120,6 +121,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     stack.push_async_callback(source.close)
     metrics, board = Metrics(), Board()
     reporters: list[Reporter] = [
+        DecisionLog(),
         PoolReporter(api, may_act),
         StatusReporter(api, cluster, clock, instance=settings.identity or socket.gethostname()),
         metrics,
