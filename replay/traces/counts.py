@@ -35,7 +35,7 @@ def read_counts(path: Path) -> CountSeries:
         offsets, counts = _read(path, file)
     if len(offsets) < 2:
         raise TraceError(path, len(offsets) + 1, "at least two bins are needed, or the bin width is not known")
-    return _on_grid(path, offsets, counts)
+    return on_grid(path, offsets, counts)
 
 
 def _read(path: Path, file: IO[str]) -> tuple[Floats, Floats]:
@@ -77,16 +77,16 @@ def _careful(path: Path, lines: Sequence[str], first_line: int, at: tuple[int, i
             continue
         if len(cells) <= max(at):
             raise TraceError(path, number, f"has {len(cells)} values, but the first line names more columns")
-        offsets.append(_number(path, number, COLUMNS[0], cells[at[0]]))
+        offsets.append(number_of(path, number, COLUMNS[0], cells[at[0]]))
         count_text = cells[at[1]].strip()
-        count = math.nan if count_text in ("", "NaN", "nan") else _number(path, number, COLUMNS[1], count_text)
+        count = math.nan if count_text in ("", "NaN", "nan") else number_of(path, number, COLUMNS[1], count_text)
         if count < 0:
             raise TraceError(path, number, f"requests: 0 or more is allowed (is: {count_text})")
         counts.append(count)
     return np.array(offsets), np.array(counts)
 
 
-def _number(path: Path, line: int, column: str, text: str) -> float:
+def number_of(path: Path, line: int, column: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -96,13 +96,16 @@ def _number(path: Path, line: int, column: str, text: str) -> float:
     return value
 
 
-def _on_grid(path: Path, offsets: Floats, counts: Floats) -> CountSeries:
-    """Bins at their place on an even grid, NaN where there are none. The lines named here count from the header, without empty ones."""
+def on_grid(path: Path, offsets: Floats, counts: Floats, header_lines: int = 1) -> CountSeries:
+    """Bins at their place on an even grid, NaN where there are none. The lines named here count from the header, without empty ones.
+    Raises TraceError."""
     steps = np.diff(offsets)
     if (steps <= 0).any():
         place = int(np.flatnonzero(steps <= 0)[0])
         raise TraceError(
-            path, place + 3, f"offset_s: more than {offsets[place]:g} (the line above) is allowed (is: {offsets[place + 1]:g})"
+            path,
+            place + 2 + header_lines,
+            f"offset_s: more than {offsets[place]:g} (the line above) is allowed (is: {offsets[place + 1]:g})",
         )
     values, times = np.unique(np.round(steps, 9), return_counts=True)
     bin_s = float(values[times.argmax()])
@@ -113,20 +116,40 @@ def _on_grid(path: Path, offsets: Floats, counts: Floats) -> CountSeries:
         place = int(np.flatnonzero(off)[0])
         raise TraceError(
             path,
-            place + 2,
+            place + 1 + header_lines,
             f"offset_s: a multiple of the bin width {bin_s:g} s after {offsets[0]:g} is allowed (is: {offsets[place]:g})",
         )
     length = int(whole[-1]) + 1
     if length > _MOST_BINS:
-        raise TraceError(path, len(offsets) + 1, f"offset_s: {length} bins of {bin_s:g} s are more than {_MOST_BINS}")
+        raise TraceError(path, len(offsets) + header_lines, f"offset_s: {length} bins of {bin_s:g} s are more than {_MOST_BINS}")
     grid = np.full(length, np.nan)
     grid[whole.astype(np.int64)] = counts
     return CountSeries(name=trace_name(path), start_s=float(offsets[0]), bin_s=bin_s, counts=grid)
+
+
+def write_counts(series: CountSeries, file: IO[str]) -> None:
+    """Gaps are written as empty cells."""
+    file.write(",".join(COLUMNS) + "\n")
+    for at in range(0, len(series.counts), _BLOCK_LINES):
+        counts = series.counts[at : at + _BLOCK_LINES].tolist()
+        offsets = series.start_s + series.bin_s * np.arange(at, at + len(counts))
+        file.write(
+            "".join(
+                f"{short_number(offset)},{'' if count != count else short_number(count)}\n"
+                for offset, count in zip(offsets.tolist(), counts, strict=True)
+            )
+        )
+
+
+def short_number(value: float) -> str:
+    """Exact, without a needless fraction."""
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
 FORMAT = Format(
     name="counts",
     summary="CSV offset_s,requests: requests counted in even bins",
     matches=lambda _path, header: _matches(header),
-    read=read_counts,
+    counts=read_counts,
+    write_counts=write_counts,
 )

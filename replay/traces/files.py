@@ -1,9 +1,11 @@
-"""Opening trace files: plain, gzip or Zstandard, as a stream of lines, with faults of the outside told apart from faults of the content."""
+"""Opening trace files: plain, gzip, Zstandard or Parquet, as a stream of lines, with faults of the outside told apart from faults of the
+content; and writing them, whole or not at all."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +32,11 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         if path.suffix == ".gz":
             with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
                 yield cast(IO[str], file)
+        elif path.suffix == ".parquet":
+            from replay.traces.parquet import as_text
+
+            with as_text(path) as file:
+                yield file
         elif path.suffix == ".zst":
             import zstandard
 
@@ -49,6 +56,43 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         raise TraceError(path, 0, f"is not UTF-8 text (byte {fault.start}: {fault.reason})") from None
     except OSError as fault:
         raise OutsideError(f"{path}: {fault.strerror or fault}") from None
+
+
+@contextmanager
+def write_text(path: Path) -> Iterator[IO[str]]:
+    """A text file that takes the place of `path` once all is written, packed by its ending. Raises OutsideError."""
+    part = path.with_name(f".{path.name}.writing")
+    try:
+        if path.suffix == ".gz":
+            # No name and no time in the header: the same trace gives the same bytes.
+            with (
+                part.open("wb") as raw,
+                gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+                io.TextIOWrapper(cast(IO[bytes], packed), encoding="utf-8", newline="") as file,
+            ):
+                yield file
+        elif path.suffix == ".zst":
+            import zstandard
+
+            with (
+                part.open("wb") as raw,
+                zstandard.ZstdCompressor(level=6).stream_writer(raw) as stream,
+                io.TextIOWrapper(cast(IO[bytes], stream), encoding="utf-8", newline="") as file,
+            ):
+                yield file
+        elif path.suffix == ".parquet":
+            from replay.traces.parquet import from_text
+
+            with from_text(part) as file:
+                yield file
+        else:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                yield file
+        os.replace(part, path)
+    except OSError as fault:
+        raise OutsideError(f"{path}: {fault.strerror or fault}") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def plain_name(path: Path) -> str:
