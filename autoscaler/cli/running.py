@@ -25,7 +25,7 @@ from autoscaler.adapters.nodepools.dry_run import DryRun
 from autoscaler.adapters.prometheus.settings import PrometheusSettings
 from autoscaler.adapters.prometheus.source import PrometheusSource
 from autoscaler.adapters.telemetry.decision_log import DecisionLog
-from autoscaler.adapters.telemetry.metrics import CONTENT_TYPE, Metrics
+from autoscaler.adapters.telemetry.metrics import CONTENT_TYPE, Family, Metrics
 from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.cli.judge import judge_with
 from autoscaler.cli.run_options import known_policies
@@ -119,7 +119,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     )
     source = PrometheusSource(settings.prometheus, cluster, clock, KubernetesSecrets(api))
     stack.push_async_callback(source.close)
-    metrics, board = Metrics(), Board()
+    metrics, board = Metrics(lambda: _counted(api, source)), Board()
     reporters: list[Reporter] = [
         DecisionLog(),
         PoolReporter(api, may_act),
@@ -170,6 +170,28 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         await stack.enter_async_context(_running(election, stop))
     await _synced(cluster)
     return Parts(controller=controller, board=board)
+
+
+def _counted(api: HttpKubeApi, source: PrometheusSource) -> list[Family]:
+    """What the adapters count of their own requests."""
+    requests = {
+        (("verb", verb), ("resource", resource), ("code", str(code))): float(count)
+        for (verb, resource, code), count in api.requests.items()
+    }
+    return [
+        Family(
+            name="kubernetes_requests_total",
+            help="Requests to the API server; code 0: no answer.",
+            kind="counter",
+            samples=requests,
+        ),
+        Family(
+            name="prometheus_queries",
+            help="Queries of the last tick.",
+            kind="gauge",
+            samples={(): float(source.queries_last_tick)},
+        ),
+    ]
 
 
 async def _synced(cluster: KubernetesCluster) -> None:

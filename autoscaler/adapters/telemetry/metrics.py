@@ -6,7 +6,9 @@ made when somebody scrapes, from columns that a tick left behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -21,10 +23,23 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "inference_autoscaler_"
 
 
-class Metrics:
-    """A reporter that keeps the last tick's columns and renders them on demand."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Series that somebody else counts: name without prefix, samples by labels (("verb", "get"), …)."""
 
-    def __init__(self) -> None:
+    name: str
+    help: str
+    kind: Literal["counter", "gauge"]
+    samples: Mapping[tuple[tuple[str, str], ...], float]
+
+
+class Metrics:
+    """A reporter that keeps the last tick's columns and renders them on demand.
+
+    others: asked at each scrape for what other parts count."""
+
+    def __init__(self, others: Callable[[], Iterable[Family]] = lambda: ()) -> None:
+        self._others = others
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -65,7 +80,15 @@ class Metrics:
 
     def render(self) -> bytes:
         """The whole page in Prometheus' text format."""
-        return generate_latest(self.registry) + "".join(self._per_object()).encode()
+        return generate_latest(self.registry) + "".join([*self._counted_by_others(), *self._per_object()]).encode()
+
+    def _counted_by_others(self) -> Iterable[str]:
+        for family in self._others():
+            name = f"{_PREFIX}{family.name}"
+            yield f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n"
+            for labels, value in family.samples.items():
+                text = ",".join(f'{label}="{content}"' for label, content in labels)
+                yield f"{name}{{{text}}} {value}\n" if text else f"{name} {value}\n"
 
     def _per_object(self) -> Iterable[str]:
         tick = self._tick

@@ -6,13 +6,14 @@ import math
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from autoscaler.adapters.telemetry.metrics import Metrics
+from autoscaler.adapters.telemetry.metrics import Family, Metrics
 from tests.ticks import a_controller, a_spec
 
 
 async def test_per_object_series_parse_and_carry_the_columns() -> None:
     controller, _, _, _ = a_controller([a_spec("a"), a_spec("b")], lambda _at_s, row: 50.0 if row == 0 else math.nan)
-    metrics = Metrics()
+    requests = {(("verb", "get"), ("code", "200")): 7.0}
+    metrics = Metrics(lambda: [Family(name="kubernetes_requests_total", help="Requests.", kind="counter", samples=requests)])
     tick = await controller.tick()
     await metrics.report(tick)
     samples = {
@@ -28,3 +29,4 @@ async def test_per_object_series_parse_and_carry_the_columns() -> None:
     assert samples["inference_autoscaler_signal", tuple(sorted((*a, ("signal", "concurrency"))))] == 50.0
     assert ("inference_autoscaler_signal", tuple(sorted((*b, ("signal", "concurrency"))))) not in samples
     assert samples["inference_autoscaler_ticks_total", ()] == 1
+    assert samples["inference_autoscaler_kubernetes_requests_total", (("code", "200"), ("verb", "get"))] == 7
