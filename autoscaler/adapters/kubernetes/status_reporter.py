@@ -177,8 +177,7 @@ class StatusReporter:
         self._tell_of_flips(service, before, wanted.conditions)
         have: Object = orjson.loads(service.object.status)
         want: Object = msgspec.to_builtins(wanted)
-        patch = {name: value for name, value in want.items() if have.get(name) != value}
-        patch.update({name: None for name in have if name not in want})
+        patch = merge_patch(have, want)
         if service.row < 0 and not patch:
             self._sent_invalid[service.key] = service.object.version
         return patch
@@ -204,3 +203,14 @@ class StatusReporter:
                 continue
             kind: Literal["Normal", "Warning"] = "Normal" if condition.status == "True" else "Warning"
             self.events.add(service, kind, condition.reason, "Reconcile", f"{condition.type}: {condition.message}")
+
+
+def merge_patch(have: Object, want: Object) -> Object:
+    """What makes `want` of `have` as an RFC 7386 merge patch, which keeps what it doesn't name: what is to go is named with null, in
+    objects within objects as well."""
+    patch: Object = {name: None for name in have if name not in want}
+    for name, value in want.items():
+        before = have.get(name)
+        if before != value:
+            patch[name] = merge_patch(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return patch

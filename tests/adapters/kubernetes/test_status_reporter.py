@@ -312,3 +312,43 @@ async def test_a_new_leader_keeps_what_the_old_one_measured(team: Team) -> None:
         await loop.tick()
         assert loop.status()["lastScaleTime"] == "2026-01-01T00:00:00Z"
         assert loop.status()["leadTime"]["recent"] == [42.0]
+
+
+async def test_a_blindness_that_is_over_is_forgotten(team: Team) -> None:
+    """A merge patch keeps what it doesn't name, also within the memory: a restart would take the old blindness for its own."""
+    team.deployment(replicas=2)
+    team.service(**INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        loop.concurrency = float("nan")
+        await loop.tick()
+        assert loop.status()["memory"]["blindSince"] > 0
+        await loop.settled()
+        loop.concurrency = 20.0
+        await loop.tick()
+        await loop.settled()
+        assert "blindSince" not in loop.status()["memory"]
+        assert cluster.services.all["team", "llama"].memory() == loop.controller.engine.memory(0)
+
+
+async def test_the_status_gives_the_whole_memory_back(team: Team) -> None:
+    windows = {
+        "scaleUp": {"policies": [{"type": "Pods", "value": 8, "periodSeconds": 1800}]},
+        "scaleDown": {"stabilizationWindowSeconds": 1800, "policies": []},
+    }
+    team.deployment(replicas=2)
+    team.service(**{**INSTANT, "behavior": windows})
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        for concurrency in (20.0, 41.0, 31.0, 55.0, 22.0):
+            loop.concurrency = concurrency
+            await loop.tick()
+            await loop.settled()
+            await observed(
+                cluster, lambda fleet: int(fleet.current[0]) == team.fake.get("deployments", "llama")["spec"]["replicas"]
+            )
+        memory = loop.controller.engine.memory(0)
+        assert cluster.services.all["team", "llama"].memory() == memory
+        assert [count for _, count in memory.scale_events] == [3, 1]
+        assert memory.recommendations[-1][1] == 3
+        assert memory.current is not None
