@@ -25,7 +25,7 @@ from autoscaler.adapters.nodepools.dry_run import DryRun
 from autoscaler.adapters.prometheus.settings import PrometheusSettings
 from autoscaler.adapters.prometheus.source import PrometheusSource
 from autoscaler.adapters.telemetry.decision_log import DecisionLog
-from autoscaler.adapters.telemetry.metrics import CONTENT_TYPE, Family, Metrics
+from autoscaler.adapters.telemetry.metrics import CONTENT_TYPE, Family, Labels, Metrics
 from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.cli.judge import judge_with
 from autoscaler.cli.run_options import known_policies
@@ -174,7 +174,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
 
 def _counted(api: HttpKubeApi, source: PrometheusSource) -> list[Family]:
     """What the adapters count of their own requests."""
-    requests = {
+    requests: dict[Labels, float] = {
         (("verb", verb), ("resource", resource), ("code", str(code))): float(count)
         for (verb, resource, code), count in api.requests.items()
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -23,6 +23,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "inference_autoscaler_"
 
 
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """Series that somebody else counts: name without prefix, samples by labels (("verb", "get"), …)."""
@@ -30,7 +33,7 @@ class Family:
     name: str
     help: str
     kind: Literal["counter", "gauge"]
-    samples: Mapping[tuple[tuple[str, str], ...], float]
+    samples: Mapping[Labels, float]
 
 
 class Metrics:

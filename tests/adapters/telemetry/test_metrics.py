@@ -6,13 +6,13 @@ import math
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from autoscaler.adapters.telemetry.metrics import Family, Metrics
+from autoscaler.adapters.telemetry.metrics import Family, Labels, Metrics
 from tests.ticks import a_controller, a_spec
 
 
 async def test_per_object_series_parse_and_carry_the_columns() -> None:
     controller, _, _, _ = a_controller([a_spec("a"), a_spec("b")], lambda _at_s, row: 50.0 if row == 0 else math.nan)
-    requests = {(("verb", "get"), ("code", "200")): 7.0}
+    requests: dict[Labels, float] = {(("verb", "get"), ("code", "200")): 7.0}
     metrics = Metrics(lambda: [Family(name="kubernetes_requests_total", help="Requests.", kind="counter", samples=requests)])
     tick = await controller.tick()
     await metrics.report(tick)
