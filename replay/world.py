@@ -12,6 +12,7 @@ from autoscaler.compiled import pool_spec, scaling_spec
 from autoscaler.core.capacity import service_s
 from autoscaler.core.model import Floats, PolicyRef, PoolSpec, ScalingSpec
 from autoscaler.errors import UsageError
+from autoscaler.ports import MetricSource
 from replay.plant.faults import Faults, scenario_fault
 from replay.plant.fluid import FluidPlant, FluidSettings
 from replay.plant.kernel import Kernel
@@ -32,7 +33,7 @@ class World:
     specs: tuple[ScalingSpec, ...]
     pools: tuple[PoolSpec, ...]
     plant: FluidPlant
-    metrics: PlantMetrics
+    metrics: MetricSource
     cluster: PlantCluster
     node_pools: PlantNodePools | None
     start_s: float

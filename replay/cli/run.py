@@ -51,11 +51,13 @@ def command(
     from autoscaler.manifests import load_manifests
     from autoscaler.overrides import apart_from, below, pairs
     from replay.cli.progress import progress
+    from replay.open_loop import run_open_loop
     from replay.plugins import loadable, policy_ref
     from replay.report.page import write_report
     from replay.run import run_replay
     from replay.scenario import load_scenario
-    from replay.traces.registry import read_trace
+    from replay.traces.registry import read_any
+    from replay.traces.signal_series import SignalSeries
     from replay.traces.uses import trace_use
 
     overrides = pairs(settings)
@@ -63,39 +65,47 @@ def command(
     loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
     setting = load_scenario(scenario, {**below(overrides, "scenario"), **use.settings})
     ref = None if policy is None else policy_ref(policy)
-    series = read_trace(use.path)
+    series = read_any(use.path)
     if output is not None:
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise OutsideError(f"{output}: {fault.strerror}") from None
     with progress(f"{series.name}, {policy or 'the manifest’s policy'}") as told:
-        result = run_replay(
-            loaded, setting, series, policy=ref, records=None if output is None else output / _RECORDS, progress=told
-        )
+        records = None if output is None else output / _RECORDS
+        if isinstance(series, SignalSeries):
+            result = run_open_loop(loaded, setting, series, policy=ref, records=records, progress=told)
+        else:
+            result = run_replay(loaded, setting, series, policy=ref, records=records, progress=told)
     score = orjson.dumps(result.score, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if output is not None:
         try:
             (output / "score.json").write_bytes(score)
             result.write_schedules(output)
-            write_report(result, output / "report.html", output / _RECORDS)
+            if not result.score.get("open_loop"):
+                write_report(result, output / "report.html", output / _RECORDS)
         except OSError as fault:
             raise OutsideError(f"{output}: {fault.strerror}") from None
     click.echo(score.decode() if as_json else words(result.score), nl=False)
     if output is not None and not as_json:
-        click.echo(f"\nreport: {output / 'report.html'}")
+        click.echo(f"\n{'decisions' if result.score.get('open_loop') else 'report'}: {output / _shown(result.score)}")
+
+
+def _shown(score: dict[str, Any]) -> str:
+    """The file that people look at. An open loop has no report: it is about kept promises."""
+    return "schedule.csv" if score.get("open_loop") else "report.html"
 
 
 def words(score: dict[str, Any]) -> str:
     """The score for people."""
-    kept = score["attained_ratio"] >= score["promised_ratio"]
     hours = score["evaluated_s"] / 3600
-    wait = score["wait_s"]
     lines = [
         f"{score['policy']} on {score['trace']}, {hours:.1f} h",
-        f"  promised   {score['promised_ratio']:.2%}, {'kept' if kept else 'NOT kept'}: {score['attained_ratio']:.3%} of "
-        f"{score['requests']:.0f} requests",
-        f"  waits      p50 {wait['p50']:.0f} s, p95 {wait['p95']:.0f} s, p99 {wait['p99']:.0f} s",
+        *(
+            _requests(score)
+            if not score.get("open_loop")
+            else ["  open loop  readings as recorded; waits and attainment can't be told"]
+        ),
         f"  replicas   {score['replica_hours']:.1f} hours ({score['replica_hours'] / hours:.1f} on average)",
         f"  nodes      {score['node_hours']:.1f} hours ({score['node_slot_hours']:.0f} slot hours)",
     ]
@@ -105,8 +115,19 @@ def words(score: dict[str, Any]) -> str:
         f"  changes    {score['actions']} ({score['actions_per_h']:.1f} an hour), while blind downwards {score['blind_scale_downs']}"
     )
     if len(score["services"]) > 1:
-        lines += [
-            f"  {key}: {one['attained_ratio']:.3%} of {one['promised_ratio']:.2%}, {one['replica_hours']:.1f} replica hours"
-            for key, one in score["services"].items()
-        ]
+        lines += [f"  {key}: {_kept(one)}{one['replica_hours']:.1f} replica hours" for key, one in score["services"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _requests(score: dict[str, Any]) -> list[str]:
+    kept = score["attained_ratio"] >= score["promised_ratio"]
+    wait = score["wait_s"]
+    return [
+        f"  promised   {score['promised_ratio']:.2%}, {'kept' if kept else 'NOT kept'}: {score['attained_ratio']:.3%} of "
+        f"{score['requests']:.0f} requests",
+        f"  waits      p50 {wait['p50']:.0f} s, p95 {wait['p95']:.0f} s, p99 {wait['p99']:.0f} s",
+    ]
+
+
+def _kept(score: dict[str, Any]) -> str:
+    return "" if score.get("open_loop") else f"{score['attained_ratio']:.3%} of {score['promised_ratio']:.2%}, "

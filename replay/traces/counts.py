@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from autoscaler.core.model import Floats
 from replay.traces.files import TraceError, open_text, trace_name
@@ -99,13 +100,23 @@ def number_of(path: Path, line: int, column: str, text: str) -> float:
 def on_grid(path: Path, offsets: Floats, counts: Floats, header_lines: int = 1) -> CountSeries:
     """Bins at their place on an even grid, NaN where there are none. The lines named here count from the header, without empty ones.
     Raises TraceError."""
+    bin_s, places = grid_places(path, offsets, header_lines)
+    grid = np.full(int(places[-1]) + 1, np.nan)
+    grid[places] = counts
+    return CountSeries(name=trace_name(path), start_s=float(offsets[0]), bin_s=bin_s, counts=grid)
+
+
+def grid_places(
+    path: Path, offsets: Floats, header_lines: int = 1, column: str = COLUMNS[0]
+) -> tuple[float, npt.NDArray[np.int64]]:
+    """(width of the grid, places on it) of rising times; the width is the commonest step. Raises TraceError."""
     steps = np.diff(offsets)
     if (steps <= 0).any():
         place = int(np.flatnonzero(steps <= 0)[0])
         raise TraceError(
             path,
             place + 2 + header_lines,
-            f"offset_s: more than {offsets[place]:g} (the line above) is allowed (is: {offsets[place + 1]:g})",
+            f"{column}: more than {offsets[place]:.12g} (the line above) is allowed (is: {offsets[place + 1]:.12g})",
         )
     values, times = np.unique(np.round(steps, 9), return_counts=True)
     bin_s = float(values[times.argmax()])
@@ -117,14 +128,12 @@ def on_grid(path: Path, offsets: Floats, counts: Floats, header_lines: int = 1) 
         raise TraceError(
             path,
             place + 1 + header_lines,
-            f"offset_s: a multiple of the bin width {bin_s:g} s after {offsets[0]:g} is allowed (is: {offsets[place]:g})",
+            f"{column}: a multiple of the bin width {bin_s:g} s after {offsets[0]:.12g} is allowed (is: {offsets[place]:.12g})",
         )
     length = int(whole[-1]) + 1
     if length > _MOST_BINS:
-        raise TraceError(path, len(offsets) + header_lines, f"offset_s: {length} bins of {bin_s:g} s are more than {_MOST_BINS}")
-    grid = np.full(length, np.nan)
-    grid[whole.astype(np.int64)] = counts
-    return CountSeries(name=trace_name(path), start_s=float(offsets[0]), bin_s=bin_s, counts=grid)
+        raise TraceError(path, len(offsets) + header_lines, f"{column}: {length} bins of {bin_s:g} s are more than {_MOST_BINS}")
+    return bin_s, whole.astype(np.int64)
 
 
 def write_counts(series: CountSeries, file: IO[str]) -> None:
