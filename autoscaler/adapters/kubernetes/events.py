@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
@@ -67,6 +68,9 @@ class Events:
             try:
                 path = EVENTS.path(event["metadata"]["namespace"])
                 await self._api.request("POST", path, body=event, timeout_s=timeout_s)
+            except asyncio.CancelledError:
+                self._waiting.appendleft(event)  # the name makes it the same event, should it have arrived
+                raise
             except ApiError as fault:
                 self.dropped += 1
                 log.warning("an event was not sent: %s", fault)

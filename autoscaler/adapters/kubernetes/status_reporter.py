@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,15 +33,17 @@ _NEVER: Final = -(2**62)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSettings:
-    """requests_per_tick, events_per_tick: the most that are sent; what is left comes with the next ticks, oldest first. refresh_s: words
-    and signals of a service whose numbers stay the same are written again after so long. share: of the tick's interval."""
+    """requests_per_tick, events_per_tick: the most that are sent; what is left comes with the next ticks, what was tried longest ago first.
+    refresh_s: words and signals of a service whose numbers stay the same are written again after so long. share, events_share: of the
+    tick's interval, for statuses and for events."""
 
     requests_per_tick: int = 200
     events_per_tick: int = 20
     at_once: int = 8
     refresh_s: float = 600.0
     call_timeout_s: float = 5.0
-    share: float = 0.25
+    share: float = 0.2
+    events_share: float = 0.05
 
 
 class StatusReporter:
@@ -67,8 +70,9 @@ class StatusReporter:
         self._specs: tuple[object, ...] = ()
         self._revision = -1
         self._sent: Ints = np.zeros((0, COLUMNS), dtype=np.int64)
-        self._sent_at_s: np.ndarray[Any, np.dtype[np.float64]] = np.zeros(0)
+        self._tried_at_s: np.ndarray[Any, np.dtype[np.float64]] = np.zeros(0)
         self._sent_invalid: dict[Key, str] = {}
+        self._tried_invalid_at_s: dict[Key, float] = {}
 
     async def report(self, tick: Tick) -> None:
         if not tick.leading:
@@ -76,13 +80,16 @@ class StatusReporter:
             return
         self._arrange(tick)
         self._tell_of_writes(tick)
-        work = self._work(tick)
+        settings = self._settings
         try:
-            async with asyncio.timeout(self._settings.share * tick.interval_s):
-                await self._write(work)
-                await self.events.send(self._settings.events_per_tick, self._settings.call_timeout_s)
+            async with asyncio.timeout(settings.share * tick.interval_s):
+                await self._write(self._work(tick))
         except TimeoutError:
             log.warning("not every status was written in time; the rest comes with the next ticks")
+        # Time of their own: what takes all its time for statuses is just what events should tell of.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.events_share * tick.interval_s):
+                await self.events.send(settings.events_per_tick, settings.call_timeout_s)
 
     # ------------------------------------------------------------ what has to be written
 
@@ -91,35 +98,45 @@ class StatusReporter:
         if tick.fleet.revision == self._revision:
             return
         known = {} if self._revision < 0 else {(s.key, spec): row for row, (s, spec) in enumerate(self._known())}
-        sent, sent_at_s = self._sent, self._sent_at_s
+        sent, tried_at_s = self._sent, self._tried_at_s
         self._services, self._specs = self._cluster.services.rows, tick.fleet.specs
         self._revision = tick.fleet.revision
         n = len(tick.fleet)
         self._sent = np.full((n, COLUMNS), _NEVER, dtype=np.int64)
-        self._sent_at_s = np.full(n, -np.inf)
+        self._tried_at_s = np.full(n, -np.inf)
         for row, (service, spec) in enumerate(self._known()):
             before = known.get((service.key, spec))
             if before is not None:
-                self._sent[row], self._sent_at_s[row] = sent[before], sent_at_s[before]
+                self._sent[row], self._tried_at_s[row] = sent[before], tried_at_s[before]
 
     def _known(self) -> Iterator[tuple[Service, int]]:
         return ((service, id(spec)) for service, spec in zip(self._services, self._specs, strict=True))
 
     def _work(self, tick: Tick) -> Iterator[tuple[Service, InferenceAutoscalerStatus, int]]:
-        """(service, its status as it should be, its row or -1), the most urgent first."""
-        for service in list(self._cluster.services.all.values()):
-            if service.row < 0 and service.fault and self._sent_invalid.get(service.key) != service.object.version:
-                yield service, invalid_status(service), -1
+        """(service, its status as it should be, its row or -1), the most urgent first, of them what was tried longest ago: what the API
+        server refuses again and again must not keep the others waiting."""
+        invalid = [service for service in self._cluster.services.all.values() if service.row < 0 and service.fault]
+        for known in (self._sent_invalid, self._tried_invalid_at_s):
+            for key in known.keys() - {service.key for service in invalid}:
+                del known[key]
+        invalid = [service for service in invalid if self._sent_invalid.get(service.key) != service.object.version]
         columns = columns_of(tick, *self._cluster.trouble())
         different = columns != self._sent
         now_s = self._clock.now_s()
         changed = different.any(axis=1)
-        urgent = different[:, :URGENT].any(axis=1)
-        rows = np.flatnonzero(changed | (now_s - self._sent_at_s > self._settings.refresh_s))
-        for row in rows[np.lexsort((self._sent_at_s[rows], ~urgent[rows]))].tolist():
-            self._sent[row], self._sent_at_s[row] = columns[row], now_s
-            service = self._services[row]
-            yield service, status_of(tick, row, service, self._cluster.troubled_pods(service)), row
+        rows = np.flatnonzero(changed | (now_s - self._tried_at_s > self._settings.refresh_s))
+        tried_at_s = [self._tried_invalid_at_s.get(service.key, -np.inf) for service in invalid]
+        urgent = np.concatenate([np.ones(len(invalid), dtype=np.bool_), different[rows, :URGENT].any(axis=1)])
+        for place in np.lexsort((np.concatenate([tried_at_s, self._tried_at_s[rows]]), ~urgent)).tolist():
+            if place < len(invalid):
+                service = invalid[place]
+                self._tried_invalid_at_s[service.key] = now_s
+                yield service, invalid_status(service), -1
+            else:
+                row = int(rows[place - len(invalid)])
+                service = self._services[row]
+                self._sent[row], self._tried_at_s[row] = columns[row], now_s
+                yield service, status_of(tick, row, service, self._cluster.troubled_pods(service)), row
 
     # ------------------------------------------------------------ writing
 
@@ -167,7 +184,6 @@ class StatusReporter:
     def _unsent(self, service: Service, row: int) -> None:
         if row >= 0 and row < len(self._services) and self._services[row] is service:
             self._sent[row] = _NEVER
-            self._sent_at_s[row] = -np.inf
 
     def _patch(self, service: Service, wanted: InferenceAutoscalerStatus) -> Object:
         """What of the status differs from what the API server has; also tells of conditions that flipped."""

@@ -352,3 +352,34 @@ async def test_the_status_gives_the_whole_memory_back(team: Team) -> None:
         assert [count for _, count in memory.scale_events] == [3, 1]
         assert memory.recommendations[-1][1] == 3
         assert memory.current is not None
+
+
+async def test_objects_whose_status_is_always_refused_starve_nobody(team: Team) -> None:
+    """A tenant's admission webhook may refuse every write; so may a schema that has become stricter than what is stored."""
+    for number in range(20):
+        team.deployment(f"d{number:02}", replicas=2)
+        valid = number % 2 == 1
+        team.service(f"d{number:02}", target=f"d{number:02}", **(INSTANT if valid else {"objective": {"target": "soon"}}))
+    for number in range(10):
+        team.fake.fail("PATCH", f"/d{number:02}/status", times=1e9, status=422)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster, requests_per_tick=4)
+        for _ in range(10):
+            await loop.tick()
+            await loop.settled()
+        assert all(loop.status(f"d{number:02}") for number in range(10, 20))
+        wrote = loop.patches()
+        for _ in range(3):
+            await loop.tick()
+        assert loop.patches() - wrote <= 3 * 4
+
+
+async def test_events_are_told_while_statuses_take_all_their_time(team: Team) -> None:
+    for number in range(40):
+        team.deployment(f"d{number:02}", replicas=1)
+        team.service(f"d{number:02}", target=f"d{number:02}", **INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster, share=0.02, at_once=1)
+        team.fake.fail("PATCH", "/status", times=1e9, hang=True)
+        await loop.tick()
+        assert loop.events()
