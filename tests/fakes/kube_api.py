@@ -21,7 +21,7 @@ class Fault:
     """What to do wrong with the next `times` requests that `where` says yes to (method, path, query).
 
     status: answer with it. hang: no answer. empty: a watch that ends at once. line_bytes: a watch with one line so long.
-    drop: cut the connection. expired: a watch that says 410 within the stream.
+    drop: cut the connection. expired: a watch that says 410 within the stream. document: answer 200 with this, whatever was asked for.
     """
 
     where: Callable[[str, str, dict[str, str]], bool]
@@ -32,6 +32,7 @@ class Fault:
     empty: bool = False
     line_bytes: int = 0
     drop: bool = False
+    document: Any = None
     expired: bool = False
 
 
@@ -142,6 +143,8 @@ class FakeKubeApi:
                 assert request.transport is not None
                 request.transport.abort()
                 return web.Response()
+            if fault.document is not None:
+                return web.json_response(fault.document)
             if fault.status is not None:
                 answer = _status(StoreError(fault.status, "", f"made fault {fault.status}"))
                 if fault.retry_after_s is not None:

@@ -153,6 +153,10 @@ class TargetWatch:
                 await self._add(kind)
             except ApiError as fault:
                 self._faults[kind] = because(Reason.TargetUnreadable, f"{kind[1]} of {kind[0]} can't be looked up: {fault}")
+            except Exception as fault:  # an aggregated API that speaks nonsense must not cost the others their targets
+                log.exception("%s of %s can't be looked up", kind[1], kind[0])
+                words = f"{kind[1]} of {kind[0]} can't be looked up: its API answers with what nobody can read ({fault!r})"
+                self._faults[kind] = because(Reason.TargetUnreadable, words)
             complete = complete and kind not in self._faults
             if before != (self._resources.get(kind), self._faults.get(kind)):
                 self._on_kind()
@@ -198,6 +202,9 @@ class TargetWatch:
             log.warning(
                 "the scale of %s %s/%s can't be read, so a write that meets a conflict can't be repeated: %s", *target, fault
             )
+            return watched.certain
+        except (TypeError, ValueError, AttributeError):
+            log.exception("the scale of %s %s/%s is nothing that one can read", *target)
             return watched.certain
         if watched.certain:
             return True

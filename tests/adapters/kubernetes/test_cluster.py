@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -243,6 +244,25 @@ async def test_a_kind_that_can_not_be_read_holds_up_nobody_else(team: Team) -> N
         assert fleet.hands_off.tolist() == [False, True, True]
         assert "can't be listed: 403" in fleet.hands_off_why[1]
         assert "was not found out" in fleet.hands_off_why[2]
+
+
+@pytest.mark.parametrize("document", [{"resources": [{"name": 5}]}, {"resources": ["x"]}, {"resources": 7}])
+async def test_an_api_that_speaks_nonsense_is_the_fault_of_its_kind_only(team: Team, document: Any) -> None:
+    team.fake.fail("GET", "/apis/a.nonsense/v1", times=1e9, document=document)
+    team.service("w", scaleTargetRef={"apiVersion": "a.nonsense/v1", "kind": "Widget", "name": "w"})
+    team.deployment()
+    team.service()
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster)
+        assert fleet.hands_off.tolist() == [False, True]
+        assert fleet.hands_off_why[1].startswith("TargetUnreadable: Widget of a.nonsense/v1 can't be looked up")
+        # Kinds that are named later are still looked at.
+        team.fake.create(
+            "statefulsets", {"metadata": {"name": "s"}, "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "s"}}}}
+        )
+        team.service("s", scaleTargetRef={"kind": "StatefulSet", "name": "s"})
+        fleet = await observed(cluster, lambda fleet: len(fleet) == 3 and not fleet.hands_off[1])
+        assert fleet.current.tolist() == [2, 3, 0]
 
 
 async def test_invalid_manifests_are_left_out_and_harm_nobody(team: Team) -> None:
