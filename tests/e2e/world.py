@@ -21,6 +21,7 @@ from tests.realparts.control_plane import ControlPlane
 from tests.realparts.ports import LOOPBACK, free_port
 from tests.realparts.processes import Process
 from tests.realparts.prometheus_server import PrometheusServer
+from tests.realparts.remote_write import STALE_MARKER
 
 SYSTEM = "inference-autoscaler"
 """The controller's namespace, and the name of its service account."""
@@ -102,7 +103,8 @@ class Traffic:
     """Requests that arrive at a service's ready pods, and what its vLLM servers would show of them in Prometheus.
 
     The model: one FIFO queue, each ready pod serves `per_s` requests/s; running = what is served × `service_s`. demand is a function of
-    the seconds since the traffic began. fault changes what is written: it gets the series and gives those to write.
+    the seconds since the traffic began. fault changes what is written: it gets the series and gives those to write. What is no longer
+    among them is marked stale, as Prometheus itself does at a scrape that misses a series.
     """
 
     control_plane: ControlPlane
@@ -117,6 +119,7 @@ class Traffic:
     history: list[Moment] = field(default_factory=list)
     _queue: float = 0.0
     _done: dict[str, float] = field(default_factory=dict)
+    _written: dict[frozenset[tuple[str, str]], dict[str, str]] = field(default_factory=dict)
     _task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Traffic:
@@ -164,8 +167,12 @@ class Traffic:
             series = self._series(pods, now_s, demand, now_s - last_s)
             self.history.append(Moment(now_s, demand, self._queue, len(pods)))
             last_s = now_s
+            series = self.fault(series)
+            written = {frozenset(labels.items()): labels for labels, _ in series}
+            ended = [(labels, [(now_s, STALE_MARKER)]) for key, labels in self._written.items() if key not in written]
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                await self.prometheus.write(self.fault(series))
+                await self.prometheus.write([*series, *ended])
+                self._written = written
 
     def _series(self, pods: list[str], at_s: float, demand_per_s: float, dt_s: float) -> list[Any]:
         arrived = demand_per_s * dt_s
