@@ -9,7 +9,12 @@ import click
 
 from autoscaler.errors import AutoscalerError
 
-_COMMANDS: Final = {"run": "replay.cli.run", "verify": "replay.cli.verify", "inspect": "replay.cli.inspect"}
+_COMMANDS: Final = {
+    "run": "replay.cli.run",
+    "compare": "replay.cli.compare",
+    "verify": "replay.cli.verify",
+    "inspect": "replay.cli.inspect",
+}
 
 
 class _Commands(click.Group):

@@ -1,0 +1,122 @@
+"""``replay compare``: policies × traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from replay.cli.options import json_option, manifest_option, scenario_option, set_option
+
+
+@click.command(
+    "compare",
+    epilog="""\b
+Example:
+  replay compare -t replay/standard/traces/day.csv.gz -p reactive -p target:signal=concurrency -p fixed:replicas=30 -o build/compare.html""",
+)
+@manifest_option
+@scenario_option
+@click.option(
+    "-t",
+    "--trace",
+    "traces",
+    required=True,
+    multiple=True,
+    metavar="TRACE[:KEY=VALUE,…]",
+    help="Recorded traffic; KEY=VALUE: settings of the scenario for this trace. May be repeated.",
+)
+@click.option(
+    "-p",
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="NAME[:KEY=VALUE,…]",
+    help="A policy of `autoscaler policies`; the manifest's own where none is given. May be repeated.",
+)
+@set_option
+@click.option("--optimum", is_flag=True, help="The clairvoyant optimum of each trace beside them.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The report: one HTML file.")
+@click.option(
+    "--gate", "gate_file", type=click.Path(path_type=Path), help="What the scores must keep (YAML); exit code 1 where they don't."
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as cores where left out. The outcome is the same.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    manifests: tuple[Path, ...],
+    scenario: Path,
+    traces: tuple[str, ...],
+    policies: tuple[str, ...],
+    settings: tuple[str, ...],
+    optimum: bool,
+    output: Path | None,
+    gate_file: Path | None,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Every policy on every trace: what each costs, what each keeps of its promise.
+
+    Without -p the manifest's own policy is tried. A gate file is a list of {policy, trace, field, min, max}; policy and trace may be '*'.
+    """
+    import orjson
+
+    from autoscaler.core.model import PolicyRef
+    from autoscaler.errors import OutsideError
+    from autoscaler.manifests import load_manifests
+    from autoscaler.overrides import apart_from, below, pairs
+    from replay.cli.progress import progress
+    from replay.compare import SCHEMA, TraceSetting, compare, labels
+    from replay.gate import load_gate, misses
+    from replay.parallel import usual_jobs
+    from replay.plugins import loadable, policy_ref
+    from replay.report.comparison import write_comparison
+    from replay.report.pictures import MOST_SERVICES, buckets_for
+    from replay.report.table import comparison_table
+    from replay.scenario import load_scenario
+    from replay.traces.uses import trace_use
+    from replay.world import services
+
+    overrides = pairs(settings)
+    loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
+    refs: list[PolicyRef | None] = [*map(policy_ref, dict.fromkeys(policies))] or [None]
+    uses = [trace_use(trace) for trace in traces]
+    gate = None if gate_file is None else load_gate(gate_file)
+    below_scenario = below(overrides, "scenario")
+    tried = [
+        TraceSetting(path=use.path, label=label, scenario=load_scenario(scenario, {**below_scenario, **use.settings}))
+        for use, label in zip(uses, labels(uses), strict=True)
+    ]
+    count = len(tried) * len(refs) * min(len(services(loaded)), MOST_SERVICES)
+    with progress(f"{len(refs)} policies on {len(tried)} traces") as told:
+        comparison = compare(
+            loaded,
+            tried,
+            refs,
+            jobs=jobs or usual_jobs(),
+            buckets=buckets_for(count) if output is not None else 0,
+            optimum=optimum,
+            progress=told,
+        )
+    missed = [] if gate is None else misses(gate, comparison.scores)
+    if output is not None:
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            write_comparison(comparison, output, missed=[str(miss) for miss in missed], gated=gate is not None)
+        except OSError as fault:
+            raise OutsideError(f"{output}: {fault.strerror}") from None
+    if as_json:
+        judged = {"met": not missed, "missed": [miss.as_json() for miss in missed]}
+        document = {"schema": SCHEMA, "scores": comparison.scores, "gate": None if gate is None else judged}
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    else:
+        click.echo(comparison_table(comparison.scores), nl=False)
+        if gate is not None:
+            click.echo(f"\ngate: {'NOT met' if missed else f'met ({len(gate.lines)} lines)'}")
+        if output is not None:
+            click.echo(f"\nreport: {output}")
+    for miss in missed:
+        click.echo(miss, err=True)
+    if missed:
+        ctx.exit(1)

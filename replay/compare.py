@@ -1,0 +1,149 @@
+"""Policies × traces: every policy on every trace, in parallel, with the same outcome for any number of processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from autoscaler import spec
+from autoscaler.core.model import PolicyRef
+from replay.clairvoyant import optimum_of
+from replay.parallel import in_order
+from replay.report.pictures import pictures
+from replay.report.words import WorstWords
+from replay.run import run_replay
+from replay.scenario import Scenario, start_unix_s
+from replay.traces.files import trace_name
+from replay.traces.registry import read_trace
+from replay.traces.series import CountSeries
+from replay.traces.uses import TraceUse
+from replay.world import World
+
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSetting:
+    """A trace, and the scenario with the trace's own settings. label: what scores call it, different for each trace of a comparison."""
+
+    path: Path
+    label: str
+    scenario: Scenario
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One policy on one trace: its score, and what a report shows of it (empty where no report is wanted)."""
+
+    score: dict[str, Any]
+    start_s: float
+    pictures: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """rows: by trace, then by policy, both in the order they were given."""
+
+    rows: Sequence[Row]
+    traces: Sequence[str]
+    optima: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """By trace and service: the clairvoyant schedule's figures, where they were asked for."""
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        return [row.score for row in self.rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What one process does. optimum: the clairvoyant instead of a policy."""
+
+    manifests: tuple[spec.Manifest, ...]
+    trace: TraceSetting
+    policy: PolicyRef | None
+    buckets: int
+    optimum: bool = False
+
+
+def labels(uses: Sequence[TraceUse]) -> list[str]:
+    """What each trace is called: its name; with its settings, its path or its number where names are the same."""
+    found = [trace_name(use.path) for use in uses]
+    settings = [",".join(f"{key}={value}" for key, value in use.settings.items()) for use in uses]
+    longer = (
+        [f"{name}:{given}" if given else name for name, given in zip(found, settings, strict=True)],
+        [f"{use.path}:{given}" if given else str(use.path) for use, given in zip(uses, settings, strict=True)],
+    )
+    for names in longer:
+        many = Counter(found)
+        found = [other if many[name] > 1 else name for name, other in zip(found, names, strict=True)]
+    many, number = Counter(found), count(1)
+    return [f"{name} ({next(number)})" if many[name] > 1 else name for name in found]
+
+
+def compare(
+    manifests: Sequence[spec.Manifest],
+    traces: Sequence[TraceSetting],
+    policies: Sequence[PolicyRef | None],
+    *,
+    jobs: int = 1,
+    buckets: int = 0,
+    optimum: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> Comparison:
+    """Runs every policy (None: the manifest's own) on every trace. buckets: of the report's curves, 0 where no report is wanted.
+
+    Raises AutoscalerError as ``run_replay`` does.
+    """
+    given = tuple(manifests)
+    work = [_Job(manifests=given, trace=trace, policy=policy, buckets=buckets) for trace in traces for policy in policies]
+    clairvoyant = [_Job(manifests=given, trace=trace, policy=None, buckets=0, optimum=True) for trace in traces if optimum]
+    # The optimum takes longest: first, so that it does not end alone.
+    made = list(in_order(_work, [*clairvoyant, *work], jobs, done=progress))
+    optima = {job.trace.label: one for job, one in zip(clairvoyant, made[: len(clairvoyant)], strict=True)}
+    rows = [
+        Row(score=_with_optimum(one["score"], optima.get(job.trace.label)), start_s=one["start_s"], pictures=one["pictures"])
+        for job, one in zip(work, made[len(clairvoyant) :], strict=True)
+    ]
+    return Comparison(rows=rows, traces=[trace.label for trace in traces], optima=optima)
+
+
+def _work(job: _Job) -> dict[str, Any]:
+    series = _trace(job.trace.path)
+    if job.optimum:
+        return optimum_of(job.manifests, job.trace.scenario, series)
+    watcher: list[WorstWords] = []
+
+    def watch(world: World) -> WorstWords:
+        watcher.append(WorstWords(world))
+        return watcher[0]
+
+    result = run_replay(job.manifests, job.trace.scenario, series, policy=job.policy, watch=watch if job.buckets else None)
+    return {
+        "score": {**result.score, "trace": job.trace.label},
+        "start_s": start_unix_s(job.trace.scenario),
+        "pictures": pictures(result, watcher[0], job.buckets) if job.buckets else [],
+    }
+
+
+@lru_cache(maxsize=1)
+def _trace(path: Path) -> CountSeries:
+    """Jobs come trace by trace, so a process reads a trace about once."""
+    return read_trace(path)
+
+
+def _with_optimum(score: dict[str, Any], optima: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The score with the optimum's figures, of all services and of each."""
+    if optima is None:
+        return score
+    services = {key: _one_with_optimum(one, optima["services"][key]) for key, one in score["services"].items()}
+    return {**_one_with_optimum(score, optima["fleet"]), "services": services}
+
+
+def _one_with_optimum(score: dict[str, Any], optimum: Mapping[str, Any]) -> dict[str, Any]:
+    hours = optimum["replica_hours"]
+    return {**score, "optimum": dict(optimum), "cost_ratio": round(score["replica_hours"] / hours, 6) if hours else None}

@@ -1,0 +1,173 @@
+"""Writes the report of a comparison: one HTML file that says what each policy costs, what it promised and kept, and where it went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from replay.compare import Comparison, Row
+
+_FIELDS: Final = (
+    "trace",
+    "policy",
+    "promised_ratio",
+    "attained_ratio",
+    "requests",
+    "evaluated_s",
+    "warmup_s",
+    "wait_s",
+    "replica_hours",
+    "accelerator_hours",
+    "node_hours",
+    "cost",
+    "actions",
+    "actions_per_h",
+    "blind_scale_downs",
+    "optimum",
+    "cost_ratio",
+)
+
+
+def write_comparison(
+    comparison: Comparison,
+    path: Path,
+    *,
+    title: str = "",
+    notes: Sequence[str] = (),
+    missed: Sequence[str] = (),
+    gated: bool = False,
+) -> None:
+    """notes: further sentences for the top of the page. missed: the gate's lines that are not kept. gated: whether there was a gate."""
+    path.write_text(comparison_page(comparison, title=title, notes=notes, missed=missed, gated=gated), encoding="utf-8")
+
+
+def comparison_page(
+    comparison: Comparison, *, title: str = "", notes: Sequence[str] = (), missed: Sequence[str] = (), gated: bool = False
+) -> str:
+    """The page's text. The same comparison gives the same bytes: nothing in it speaks of when or how fast it was made."""
+    heading = title or _heading(comparison)
+    curves = _Curves()
+    data = {
+        "title": heading,
+        "verdicts": [verdict([row.score for row in comparison.rows if row.score["trace"] == t]) for t in comparison.traces],
+        "notes": list(notes),
+        "gate": {"missed": list(missed)} if gated else None,
+        "traces": list(comparison.traces),
+        "rows": [_row(row, curves) for row in comparison.rows],
+        "grids": curves.grids,
+        "demands": curves.demands,
+    }
+    vendor = files("autoscaler") / "dashboard" / "static" / "vendor"
+    folder = files("replay.report")
+    parts = {
+        "@@TITLE@@": heading.replace("&", "&amp;").replace("<", "&lt;"),
+        "/*@@UPLOT_CSS@@*/": (vendor / "uPlot.min.css").read_text("utf-8"),
+        "/*@@STYLE@@*/": (folder / "comparison.css").read_text("utf-8"),
+        "/*@@UPLOT_JS@@*/": (vendor / "uPlot.iife.min.js").read_text("utf-8"),
+        "/*@@SCRIPT@@*/": (folder / "comparison.js").read_text("utf-8"),
+        # Last, so that no text in it is taken for a place. "<" never stands in the page's JSON, so none can end the script.
+        '"@@DATA@@"': orjson.dumps(data).decode().replace("<", "\\u003c"),
+    }
+    page = (folder / "comparison.html").read_text("utf-8")
+    for place, text in parts.items():
+        page = page.replace(place, text)
+    return page
+
+
+def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What a trace's scores say in one sentence: trace, best (a policy, or ''), words. Cheap is what costs little money where everybody's
+    price is known, else what takes few replica-hours."""
+    trace = scores[0]["trace"]
+    priced = all(score["cost"] is not None for score in scores)
+
+    def price(score: Mapping[str, Any]) -> tuple[float, str]:
+        return (score["cost"] if priced else score["replica_hours"]), score["policy"]
+
+    def said(score: Mapping[str, Any]) -> str:
+        return (f"{score['cost']:,.2f} for " if priced else "") + f"{score['replica_hours']:,.1f} replica hours"
+
+    judged = [score for score in scores if score["attained_ratio"] is not None]
+    kept = sorted((score for score in judged if score["attained_ratio"] >= score["promised_ratio"]), key=price)
+    if not judged:
+        words = f"{min(scores, key=price)['policy']} asks for the fewest replicas, {said(min(scores, key=price))}"
+        return {"trace": trace, "best": "", "words": f"{words}; whom that would have kept waiting the recording does not tell."}
+    promised = f"{100 * judged[0]['promised_ratio']:.6g} %"
+    if not kept:
+        closest = max(judged, key=lambda score: score["attained_ratio"])
+        words = f"{closest['policy']} comes closest with {closest['attained_ratio']:.3%}, for {said(closest)}"
+        return {"trace": trace, "best": "", "words": f"Nobody keeps the promise of {promised}. {words}."}
+    best = kept[0]
+    words = f"{best['policy']} keeps the promise of {promised} most cheaply: {said(best)}"
+    if best["cost_ratio"] is not None:
+        words += f", {best['cost_ratio']:.2f} times the optimum"
+    if len(kept) > 1 and price(best)[0] > 0:
+        words += f"; next is {kept[1]['policy']} with {price(kept[1])[0] / price(best)[0] - 1:.1%} more"
+    failed = [score["policy"] for score in judged if score not in kept]
+    return {"trace": trace, "best": best["policy"], "words": f"{words}.{_not_kept(failed)}"}
+
+
+def _not_kept(policies: Sequence[str]) -> str:
+    return f" Not kept by {', '.join(policies)}." if policies else ""
+
+
+def _heading(comparison: Comparison) -> str:
+    policies = list(dict.fromkeys(row.score["policy"] for row in comparison.rows))
+    what = policies[0] if len(policies) == 1 else f"{len(policies)} policies"
+    where = comparison.traces[0] if len(comparison.traces) == 1 else f"{len(comparison.traces)} traces"
+    return f"{what} on {where}"
+
+
+class _Curves:
+    """Times and demands that many curves share, written once."""
+
+    def __init__(self) -> None:
+        self.grids: list[list[int]] = []
+        self.demands: list[list[Any]] = []
+        self._grid_of: dict[tuple[int, ...], int] = {}
+        self._demand_of: dict[tuple[Any, ...], int] = {}
+
+    def grid(self, times_s: Sequence[int]) -> int:
+        return _once(self._grid_of, self.grids, times_s)
+
+    def demand(self, values: Sequence[Any]) -> int:
+        return _once(self._demand_of, self.demands, values)
+
+
+def _once(known: dict[tuple[Any, ...], int], kept: list[list[Any]], values: Sequence[Any]) -> int:
+    key = tuple(values)
+    if key not in known:
+        known[key] = len(kept)
+        kept.append(list(values))
+    return known[key]
+
+
+def _row(row: Row, curves: _Curves) -> dict[str, Any]:
+    return {
+        "score": {name: row.score[name] for name in (*_FIELDS, *(("loop",) if "loop" in row.score else ()))},
+        "start_s": row.start_s,
+        "services": [
+            {
+                **{key: value for key, value in picture.items() if key not in ("times_s", "demand", "tick_s")},
+                "grid": curves.grid(picture["times_s"]),
+                "demand": curves.demand(picture["demand"]),
+                "worst": [_dated(span, row.start_s) for span in picture["worst"]],
+            }
+            for picture in row.pictures
+        ],
+    }
+
+
+def _dated(span: Mapping[str, Any], start_s: float) -> dict[str, Any]:
+    def at(seconds: float, form: str) -> str:
+        return datetime.fromtimestamp(start_s + seconds, UTC).strftime(form)
+
+    return {
+        **span,
+        "at": at(span["from_s"], "%a %d %b %Y, %H:%M:%S UTC"),
+        "said": [[at(tick_s, "%H:%M:%S"), words] for tick_s, words in span["said"]],
+    }

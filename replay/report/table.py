@@ -1,0 +1,53 @@
+"""The comparison for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def comparison_table(scores: Sequence[Mapping[str, Any]]) -> str:
+    """One block a trace, one line a policy, in the order given; columns that nobody has a number for are left out."""
+    blocks = []
+    for trace in dict.fromkeys(score["trace"] for score in scores):
+        blocks.append(_block(trace, [score for score in scores if score["trace"] == trace]))
+    return "\n".join(blocks)
+
+
+def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
+    first = scores[0]
+    priced = any(score["cost"] is not None for score in scores)
+    optimum = first["optimum"]
+    header = ["policy", "attained", "", "replica h", *(["÷ optimum"] if optimum else []), "node h", *(["cost"] if priced else [])]
+    header += ["actions/h", "p99 wait"]
+    rows = []
+    for score in scores:
+        kept = score["attained_ratio"] >= score["promised_ratio"]
+        row = [score["policy"], f"{score['attained_ratio']:.3%}", "kept" if kept else "NOT kept", f"{score['replica_hours']:.1f}"]
+        if optimum:
+            row.append("" if score["cost_ratio"] is None else f"{score['cost_ratio']:.3f}")
+        row.append(f"{score['node_hours']:.1f}")
+        if priced:
+            row.append("" if score["cost"] is None else f"{score['cost']:.2f}")
+        rows.append([*row, f"{score['actions_per_h']:.1f}", f"{score['wait_s']['p99']:.0f} s"])
+    title = f"{trace}: {first['promised_ratio']:.2%} promised, {first['evaluated_s'] / 3600:.1f} h"
+    lines = [title, *_aligned([header, *rows])]
+    if optimum:
+        lines.append(
+            f"  optimum: {optimum['replica_hours']:.1f} replica hours for {optimum['attained_ratio']:.3%}"
+            f" (no schedule needs less than {optimum['lower_bound_replica_hours']:.1f})"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Texts to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if column in (0, 2) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+
+from replay.cli import main
+from replay.compare import labels
+from replay.parallel import WorkerError, in_order
+from replay.report.comparison import verdict
+from replay.traces.files import TraceError
+from replay.traces.uses import trace_use
+from tests.conftest import ROOT
+from tests.replay.made import write
+
+TRACES = ROOT / "replay" / "standard" / "traces"
+SURGE, DAY = str(TRACES / "surge.csv"), str(TRACES / "day.csv.gz")
+SHORT_DAY = f"{DAY}:length=4h"
+USUAL = ("compare", "-t", SURGE, "-t", SHORT_DAY, "-p", "fixed:replicas=45", "-p", "reactive")
+
+
+def replay(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def timeless(score: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in score.items() if key not in ("wall_s", "services")}
+
+
+def test_every_policy_on_every_trace_as_run_alone_would_score_it() -> None:
+    result = replay(*USUAL, "--jobs", "1", "--json")
+    assert result.exit_code == 0, result.output
+    document = orjson.loads(result.stdout)
+    assert [(score["trace"], score["policy"]) for score in document["scores"]] == [
+        ("surge", "fixed:replicas=45"),
+        ("surge", "reactive"),
+        ("day", "fixed:replicas=45"),
+        ("day", "reactive"),
+    ]
+    assert document["gate"] is None
+    alone = orjson.loads(replay("run", "-t", SHORT_DAY, "-p", "reactive", "--json").stdout)
+    assert timeless(document["scores"][3]) == timeless(alone)
+
+
+def test_the_number_of_processes_changes_no_byte(tmp_path: Path) -> None:
+    pages, scores = [], []
+    for jobs in ("1", "2"):
+        page = tmp_path / f"{jobs}.html"
+        result = replay(*USUAL, "--jobs", jobs, "--json", "-o", str(page))
+        assert result.exit_code == 0, result.output
+        pages.append(page.read_bytes())
+        scores.append([timeless(score) for score in orjson.loads(result.stdout)["scores"]])
+    assert pages[0] == pages[1]
+    assert scores[0] == scores[1]
+
+
+def test_without_a_policy_the_manifest_s_own_is_tried() -> None:
+    (score,) = orjson.loads(replay("compare", "-t", SURGE, "--json").stdout)["scores"]
+    assert score["policy"] == "reactive"
+
+
+def test_the_table_says_who_keeps_the_promise() -> None:
+    result = replay(*USUAL)
+    assert "day: 99.50% promised, 4.0 h" in result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("  fixed:replicas=45") and "NOT" not in line]
+    assert line.split()[1:3] == ["100.000%", "kept"]
+
+
+def test_a_gate_that_is_kept_and_one_that_is_not(tmp_path: Path) -> None:
+    gate = write(tmp_path / "gate.yaml", "- {policy: reactive, trace: day, field: attained_ratio, min: 0.99}\n")
+    kept = replay(*USUAL, "--gate", str(gate))
+    assert kept.exit_code == 0, kept.output
+    assert "gate: met (1 lines)" in kept.stdout
+    write(
+        gate,
+        "# what CI asks for\n"
+        "- policy: '*'\n"
+        "  trace: day\n"
+        "  field: attained_ratio\n"
+        "  min: 0.99\n"
+        "- {policy: reactive, field: replica_hours, max: 20}\n"
+        "- {policy: hpa, trace: day, field: replica_hours, max: 20}\n"
+        "- {policy: reactive, trace: day, field: cost_ratio, max: 2}\n"
+        "- {policy: reactive, trace: day, field: wait_s.p98, max: 2}\n"
+        "- {policy: reactive, trace: day, field: trace, max: 2}\n"
+        "- {policy: reactive, trace: day, field: wait_s.p99, max: 5}\n",
+    )
+    page = tmp_path / "page.html"
+    missed = replay(*USUAL, "--gate", str(gate), "--json", "-o", str(page))
+    assert missed.exit_code == 1
+    document = orjson.loads(missed.stdout)
+    assert document["gate"]["met"] is False
+    assert [(miss["line"], miss["policy"], miss["trace"]) for miss in document["gate"]["missed"]] == [
+        (6, "reactive", "surge"),
+        (6, "reactive", "day"),
+        (7, "hpa", "day"),
+        (8, "reactive", "day"),
+        (9, "reactive", "day"),
+        (10, "reactive", "day"),
+    ]
+    first = missed.stderr.splitlines()[0]
+    assert first.startswith(f"{gate}:6: reactive on surge: replica_hours is ")
+    assert first.endswith("at most 20 is allowed")
+    assert "there is no such score" in missed.stderr
+    assert "cost_ratio is not given (--optimum asks for it)" in missed.stderr
+    assert "wait_s.p98 is no field of a score; did you mean 'p99'?" in missed.stderr
+    assert "The gate is not met" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("- {policy: reactive, field: actions}\n", 1, "min, max or both are needed"),
+        ("\n- policy: reactive\n  field: actions\n  min: 3\n  max: 2\n", 4, "must not be greater than max (2)"),
+        ("- {policy: reactive, field: actions, most: 3}\n", 1, "unknown field"),
+        ("- field: actions\n  max: much\n", 2, "a number is expected"),
+        ("policy: reactive\n", 1, "a list of"),
+        ("- [\n", 1, "not YAML"),
+        ("", 1, "a list of"),
+    ],
+)
+def test_a_gate_file_s_faults_have_their_line(tmp_path: Path, text: str, line: int, words: str) -> None:
+    gate = write(tmp_path / "gate.yaml", text)
+    result = replay("compare", "-t", SURGE, "--gate", str(gate))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert any(f"{gate}:{line}: " in said and words in said for said in result.stderr.splitlines()), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "Missing option '-t'"),
+        (["-t", "none.csv", "--jobs", "2", "-t", SURGE], 2, "none.csv: no such file"),
+        (["-t", SURGE, "-p", "nothing"], 2, "policy 'nothing' is not installed"),
+        (["-t", SURGE, "--gate", "none.yaml"], 2, "none.yaml: no such file"),
+        (["-t", SURGE, "-t", f"{SURGE}:length=1h,warmup=2h", "--jobs", "2"], 2, "leaves nothing to score"),
+        (["-t", str(ROOT / "pyproject.toml"), "-p", "reactive", "-p", "fixed:replicas=3", "--jobs", "2"], 1, "no known format"),
+    ],
+)
+def test_what_is_wrong_is_told_also_from_other_processes(arguments: list[str], code: int, words: str) -> None:
+    result = replay("compare", *arguments)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert words in result.stderr
+
+
+def test_each_trace_of_a_comparison_has_a_name_of_its_own() -> None:
+    def named(*texts: str) -> list[str]:
+        return labels([trace_use(text) for text in texts])
+
+    assert named("a/x.csv.gz", "b/y.csv") == ["x", "y"]
+    assert named("x.csv", "x.csv:length=1h") == ["x", "x:length=1h"]
+    assert named("a/x.csv", "b/x.csv", "y.csv") == ["a/x.csv", "b/x.csv", "y"]
+    assert named("x.csv", "x.csv") == ["x.csv (1)", "x.csv (2)"]
+
+
+def square(number: int) -> int:
+    if number == 13:
+        raise TraceError("file", 3, "unlucky")
+    return number * number
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_work_comes_back_in_order_and_errors_keep_words_and_code(jobs: int) -> None:
+    shares: list[float] = []
+    assert list(in_order(square, list(range(5)), jobs, done=shares.append)) == [0, 1, 4, 9, 16]
+    assert shares == [0.2, 0.4, 0.6, 0.8, 1.0]
+    with pytest.raises(WorkerError, match="file:3: unlucky") as caught:
+        list(in_order(square, [1, 13, 2], jobs))
+    assert caught.value.exit_code == 1
+
+
+def score(
+    policy: str, hours: float, attained: float | None, cost: float | None = None, ratio: float | None = None
+) -> dict[str, Any]:
+    return {
+        "trace": "t",
+        "policy": policy,
+        "replica_hours": hours,
+        "attained_ratio": attained,
+        "promised_ratio": 0.995,
+        "cost": cost,
+        "cost_ratio": ratio,
+    }
+
+
+def test_the_verdict_names_the_cheapest_that_keeps_its_promise() -> None:
+    said = verdict([score("a", 10, 0.99), score("b", 20, 1.0, ratio=1.25), score("c", 22, 0.995)])
+    assert said["best"] == "b"
+    assert said["words"] == (
+        "b keeps the promise of 99.5 % most cheaply: 20.0 replica hours, 1.25 times the optimum; next is c with 10.0% more. Not kept by a."
+    )
+    # Money counts where everybody's is known: fewer replica-hours on more nodes may cost more.
+    assert verdict([score("a", 10, 1.0, cost=9.0), score("b", 20, 1.0, cost=8.0)])["best"] == "b"
+    assert verdict([score("a", 10, 1.0, cost=9.0), score("b", 20, 1.0)])["best"] == "a"
+    assert "Nobody keeps" in verdict([score("a", 10, 0.5), score("b", 20, 0.6)])["words"]
+    assert "b comes closest" in verdict([score("a", 10, 0.5), score("b", 20, 0.6)])["words"]
+    assert verdict([score("a", 10, None)])["best"] == ""
