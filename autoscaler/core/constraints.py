@@ -130,10 +130,11 @@ def _starting_cap(c: Context) -> Floats:
 
 def _count_starting(c: Context, counts: Ints) -> Ints:
     assert c.relative is not None
-    if not np.count_nonzero(c.fleet.starting):
+    growing = counts > c.fleet.current
+    if not np.count_nonzero(growing) or not np.count_nonzero(c.fleet.starting):
         return counts
-    applies = c.relative & (c.fleet.starting > 0) & (counts > c.fleet.current)
-    if not applies.any():
+    applies = growing & c.relative & (c.fleet.starting > 0)
+    if not np.count_nonzero(applies):
         return counts
     return np.where(applies, np.minimum(counts, _starting_cap(c)), counts).astype(np.int64)
 

@@ -121,6 +121,7 @@ class Engine:
         for group in self._groups:
             for name, rows in group.signals.items():
                 wanted.setdefault(name, set()).update(rows)
+        remembered = [name for name, rows in wanted.items() if rows]
         relative: Bools = np.zeros(len(table), dtype=np.bool_)
         for group in self._groups:
             if not group.type.counts_starting:
@@ -133,7 +134,7 @@ class Engine:
                 wanted.setdefault(name, set()).update(known)
         self.wanted = {name: sorted(rows) for name, rows in wanted.items() if rows}
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
-        self._signals = {name: _history(self._signals.get(name), moved, columns) for name in self.wanted}
+        self._signals = {name: _history(self._signals.get(name), moved, columns) for name in remembered}
         self._wishes = _history(self._wishes, moved, self._columns(table.longest_window_s)) if table.stabilizes else None
         remembers_changes = table.longest_period_s > self.interval_s
         self._changes = _history(self._changes, moved, self._columns(table.longest_period_s)) if remembers_changes else None
