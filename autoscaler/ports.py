@@ -7,10 +7,11 @@ same contract tests. Adapters do not retry: the next tick is the retry. Every ca
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from autoscaler.core.model import Decisions, Fleet, Memory, Outcome, Plan, PoolSpec, Readings
+from autoscaler.core.value import tick_value
 
 
 class Clock(Protocol):
@@ -76,7 +77,7 @@ class NodePools(Protocol):
         """Sets the planned node counts; errors by pool, in words."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class Tick:
     """Everything about one tick, handed to the reporters. Arrays are in the order of fleet.specs; words are made when asked for and
     valid until the next tick. leading: whether this process may act. timings_s: seconds spent by step (observe, read, decide, act)."""

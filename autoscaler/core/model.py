@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoscaler.core.history import History, HistoryRows
+from autoscaler.core.value import tick_value
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -182,7 +183,7 @@ class Memory:
     current: tuple[float, int] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class Fleet:
     """All services at one moment. `revision` changes exactly when `specs` or their order change: whoever compiled something
     from the specs compiles it again then.
@@ -213,7 +214,7 @@ class Fleet:
         return len(self.specs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class SignalColumn:
     """One signal of all services now: values (n,) with NaN = missing, age_s (n,) seconds since it was true, state (n,) SignalState."""
 
@@ -222,7 +223,7 @@ class SignalColumn:
     state: States
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class Readings:
     """What the metric source read in one tick. A signal that is absent here is unknown for everybody.
 
@@ -234,7 +235,7 @@ class Readings:
     why: Callable[[str, int], str] = lambda _signal, _row: ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class Signal:
     """A signal as a policy sees it: the latest column and its past.
 
@@ -248,7 +249,7 @@ class Signal:
     history: History | HistoryRows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class Observation:
     """What one policy sees of its services at one tick. All arrays are (n,), a row a service that names the policy.
 
@@ -293,7 +294,7 @@ def no_words(_row: int) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class Recommendation:
     """A policy's wish for each of its rows.
 
@@ -335,7 +336,7 @@ class Decision:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class Decisions:
     """All decisions of a tick; arrays (n,). recommended: NaN where no policy could tell. blind (n,): no usable signal.
     partial (n,): some signal that the policies need is unknown. limits(row), reason(row): words, made when asked for, valid
@@ -353,7 +354,7 @@ class Decisions:
     """(policy, rows (m,) of the fleet, forecast with m rows) of every policy that made one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class Plan:
     """What is to be done. replicas (n,): planned counts. act (n,): True where the count may be written (mode Active, nobody else's
     number, not the same already). headroom (n,): replicas' worth of empty room on nodes. nodes: by pool name."""
@@ -378,7 +379,7 @@ class Written(IntEnum):
     FAILED = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class Outcome:
     """What the cluster did with a plan: written (n,) of Written; errors by row, in words."""
 
