@@ -64,14 +64,15 @@ class Controller:
         self.wake = asyncio.Event()
         """Set it for a tick at once, such as on becoming the leader; it is cleared by that tick."""
         self.last_tick_s = clock.monotonic_s()
-        """When the last tick began, by the monotonic clock."""
+        """When the last whole tick ended, by the monotonic clock; one that failed does not count."""
+        self.ticked = asyncio.Event()
+        """Set once a first tick has ended: what is known of the past has been learnt."""
         self.reporter_failures = 0
 
     async def tick(self) -> Tick:
         """One whole pass. Faults outside become unknown signals, refused writes and words in the tick, never exceptions."""
         stopwatch = Stopwatch(self._clock)
         at_s = self._clock.now_s()
-        self.last_tick_s = self._clock.monotonic_s()
 
         fleet = await self._cluster.observe(at_s)
         self.engine.prepare(fleet, at_s)
@@ -105,6 +106,8 @@ class Controller:
             memory=self.engine.memory,
         )
         await self._report(tick)
+        self.last_tick_s = self._clock.monotonic_s()
+        self.ticked.set()
         return tick
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ import pytest
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
-from autoscaler.core.model import Memory, Pause, PolicyRef, ScalingRules
+from autoscaler.core.model import Fleet, Memory, Pause, PolicyRef, ScalingRules
 from autoscaler.ports import Tick
 from tests.ticks import HPA_DOWN, NO_RULES, PER_REPLICA, MadeCluster, MadeMetrics, a_controller, a_spec
 
@@ -217,3 +217,20 @@ async def test_becoming_the_leader_means_a_tick_at_once() -> None:
         assert await ticks.get() == 2
         stop.set()
         await running
+
+
+async def test_a_tick_that_fails_is_no_sign_of_health() -> None:
+    controller, cluster, _, clock = a_controller([a_spec()], lambda _at_s, _row: 72.0)
+    assert not controller.ticked.is_set()
+    await controller.tick()
+    assert controller.ticked.is_set()
+    before_s = controller.last_tick_s
+
+    async def never(_at_s: float) -> Fleet:
+        raise RuntimeError("a fault of ours")
+
+    cluster.observe = never  # type: ignore[method-assign,assignment]
+    clock.advance_to(15.0)
+    with pytest.raises(RuntimeError):
+        await controller.tick()
+    assert controller.last_tick_s == before_s

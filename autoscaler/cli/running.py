@@ -41,7 +41,9 @@ from autoscaler.ports import Reporter
 log = logging.getLogger(__name__)
 
 TICKS_MISSED = 6
-"""Not healthy any more when the last tick began so many intervals ago: the loop is stuck, and a restart is safe."""
+"""Not healthy any more when the last whole tick ended so many intervals ago: the loop is stuck or fails each time, and a restart is safe."""
+FIRST_TICK_S = 180.0
+"""So long the past may be asked for, twice 90 s, where Prometheus hangs."""
 SYNC_TIMEOUT_S = 120.0
 SYNC_WORDS_S = 10.0
 
@@ -71,6 +73,8 @@ async def run(settings: RunSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         parts = await _assemble(settings, stack, stop)
+        if stop.is_set():
+            return
         # What is there now stays: without this each full collection walks through ten thousand manifests.
         gc.collect()
         gc.freeze()
@@ -155,9 +159,9 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     began_s = clock.monotonic_s()
 
     def healthy() -> str:
-        last_s = began_s + SYNC_TIMEOUT_S if board.tick is None else controller.last_tick_s
+        last_s = controller.last_tick_s if controller.ticked.is_set() else began_s + SYNC_TIMEOUT_S + FIRST_TICK_S
         late_s = clock.monotonic_s() - last_s
-        return f"the last tick began {late_s:.0f} s ago" if late_s > TICKS_MISSED * settings.interval_s else ""
+        return f"the last whole tick ended {late_s:.0f} s ago" if late_s > TICKS_MISSED * settings.interval_s else ""
 
     def ready() -> str:
         return "; ".join(cluster.missing()) or ("" if board.tick is not None else "no tick has ended yet")
@@ -166,9 +170,9 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     listening = await stack.enter_async_context(serve(app, host, port))
     log.info("listening on %s:%d", host, listening)
     await stack.enter_async_context(cluster)
+    await _synced(cluster, stop)
     if election is not None:
-        await stack.enter_async_context(_running(election, stop))
-    await _synced(cluster)
+        await stack.enter_async_context(_running(election, controller.ticked, stop))
     return Parts(controller=controller, board=board)
 
 
@@ -194,8 +198,21 @@ def _counted(api: HttpKubeApi, source: PrometheusSource) -> list[Family]:
     ]
 
 
-async def _synced(cluster: KubernetesCluster) -> None:
-    """Until everything is listed; says every ten seconds what is missing. Raises OutsideError when that takes too long."""
+async def _synced(cluster: KubernetesCluster, stop: asyncio.Event) -> None:
+    """Until everything is listed, or we are to stop. Raises OutsideError when that takes too long."""
+    syncing, stopping = asyncio.create_task(_wait_synced(cluster)), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({syncing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if syncing.done():
+            syncing.result()
+    finally:
+        for task in (syncing, stopping):
+            task.cancel()
+        await asyncio.gather(syncing, stopping, return_exceptions=True)
+
+
+async def _wait_synced(cluster: KubernetesCluster) -> None:
+    """Says every ten seconds what is missing."""
     for attempt in range(int(SYNC_TIMEOUT_S / SYNC_WORDS_S)):
         try:
             return await cluster.wait_synced(SYNC_WORDS_S)
@@ -205,16 +222,25 @@ async def _synced(cluster: KubernetesCluster) -> None:
 
 
 class _running:  # noqa: N801 - reads as a verb where it is used
-    """The election as long as the context is open; its end gives the Lease back, after the last tick has ended."""
+    """The election as long as the context is open; its end gives the Lease back, after the last tick has ended.
 
-    def __init__(self, election: LeaseElection, stop: asyncio.Event) -> None:
+    It begins once a first tick has ended: who can't act yet, because the past is still being learnt, must not take the Lease from
+    somebody who can.
+    """
+
+    def __init__(self, election: LeaseElection, ticked: asyncio.Event, stop: asyncio.Event) -> None:
         self._election = election
+        self._ticked = ticked
         self._stop = stop
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
-        self._task = asyncio.create_task(self._election.run(), name="lease")
+        self._task = asyncio.create_task(self._compete(), name="lease")
         self._task.add_done_callback(self._ended)
+
+    async def _compete(self) -> None:
+        await self._ticked.wait()
+        await self._election.run()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
