@@ -124,8 +124,10 @@ def _text(source: FilePath | str) -> tuple[str, str]:
     path = FilePath(source)
     try:
         return str(path), path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: a folder; name the files in it, such as {path}/*.yaml") from None
     except UnicodeDecodeError as fault:
         raise InvalidManifest(
             [Fault(file=str(path), line=0, object="file", path="", value="", message=f"not UTF-8 text (byte {fault.start})")]

@@ -160,7 +160,7 @@ def test_faults_of_other_kinds_are_not_ours() -> None:
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_manifests([tmp_path / "absent.yaml"])
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="a folder; name the files"):
         load_manifests([tmp_path])
     (tmp_path / "latin.yaml").write_bytes(b"a: \xff\n")
     with pytest.raises(InvalidManifest, match="not UTF-8"):

@@ -17,7 +17,12 @@ _TIMEOUT_S: Final = 10.0
 _MOST_LISTED: Final = 20
 
 
-@click.command("explain", epilog="Example: autoscaler explain models/llama --records records --at 2026-01-31T06:00:00Z")
+@click.command(
+    "explain",
+    epilog="""\b
+Example:
+  replay run -t replay/standard/traces/surge.csv -o build/replay && autoscaler explain default/standard --records build/replay""",
+)
 @click.argument("service", metavar="NAMESPACE/NAME")
 @click.option("--at", metavar="TIME", help="The decision in force then: RFC 3339 or Unix seconds. The latest one where left out.")
 @click.option(

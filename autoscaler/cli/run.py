@@ -27,7 +27,7 @@ class DurationType(click.ParamType[float]):
 
 @click.command(
     "run",
-    epilog="Example: autoscaler run --prometheus http://127.0.0.1:9090 --shadow --no-leader-election --listen 127.0.0.1:8080",
+    epilog="\b\nExample: autoscaler run --prometheus http://127.0.0.1:9090 --shadow --no-leader-election --listen 127.0.0.1:8080",
 )
 @click.option(
     "--kubeconfig", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Instead of the pod's own account."
