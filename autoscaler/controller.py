@@ -140,9 +140,12 @@ class Controller:
         for times_s, step in ((coarse, BACKFILL_STEP_S), (fine, step_s)):
             if not times_s:
                 continue
+            began_s = self._clock.monotonic_s()
             past = await self._metrics.backfill(fleet, engine.wanted, times_s)
             for readings in past:
                 engine.learn(fleet, readings, step)
+            took_s = self._clock.monotonic_s() - began_s
+            log.info("the past was read before the first tick: %d of %d moments in %.1f s", len(past), len(times_s), took_s)
             if past and step == step_s:
                 engine.learnt_until(at_s)
 
