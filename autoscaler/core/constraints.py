@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 import numpy as np
 
+from autoscaler.core.behavior import rate_bound
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Direction, Fleet, Floats, Ints, Pause, Readings
 from autoscaler.core.signals import UNKNOWN
@@ -211,34 +212,19 @@ def _rate_bound(c: Context, groups: tuple[RulesGroup, ...], *, up: bool) -> Floa
     bound = np.full(len(c.table), np.inf if up else -np.inf)
     for group in groups:
         rows = slice(None) if group.rows is None else group.rows
-        current = c.fleet.current[rows]
-        if group.rules.select == "Disabled":
-            bound[rows] = current
-            continue
-        limits = [_policy_bound(c, group, policy.kind, policy.value, policy.period_s, up=up) for policy in group.rules.policies]
-        if not limits:
-            continue
-        # Max selects the policy that allows the most change: the highest bound upwards, the lowest downwards.
-        widest = (group.rules.select == "Max") == up
-        limit = limits[0]
-        for other in limits[1:]:
-            limit = np.maximum(limit, other) if widest else np.minimum(limit, other)
-        bound[rows] = np.maximum(limit, current) if up else np.minimum(limit, current)
+        limit = rate_bound(c.fleet.current[rows], partial(_changed_since, c, rows), group.rules, up=up)
+        if limit is not None:
+            bound[rows] = limit
     return bound
 
 
-def _policy_bound(
-    c: Context, group: RulesGroup, kind: Literal["Pods", "Percent"], value: int, period_s: float, *, up: bool
-) -> Floats:
-    """HPA v2: the count at the period's start is the current one less what was added and plus what was removed since."""
-    rows = slice(None) if group.rows is None else group.rows
-    start = c.fleet.current[rows].astype(np.float64)
-    if period_s > c.interval_s and c.changes is not None:
-        start -= np.nansum(c.changes.since(c.at_s - period_s)[rows], axis=1)
-    if kind == "Pods":
-        return start + value if up else start - value
-    # HPA rounds up upwards and truncates downwards, in plain floating point: 10 % on top of 100 make 111 there, and so here.
-    return np.ceil(start * (1 + value / 100)) if up else np.trunc(start * (1 - value / 100))
+def _changed_since(c: Context, rows: Ints | slice, period_s: float) -> Floats | float:
+    """What was added less what was removed within the period. The change of the last tick itself lies a whole interval back, as in HPA,
+    whose syncs are never closer than its period."""
+    if period_s <= c.interval_s or c.changes is None:
+        return 0.0
+    added: Floats = np.nansum(c.changes.since(c.at_s - period_s)[rows], axis=1)
+    return added
 
 
 def _limit_rate_why(c: Context, row: int, before: int, after: int) -> str:
