@@ -91,7 +91,7 @@ def _line_misses(file: str, at: int, line: GateLine, scores: Sequence[Mapping[st
         return [miss(line.policy, line.trace, None, f"there is no such score (there are {there})")]
     found = []
     for score in meant:
-        value, words = _value(score, line.field)
+        value, words = value_of(score, line.field)
         if not words and line.min is not None and value < line.min:
             words = f"{line.field} is {value:g}, at least {line.min:g} is asked for"
         if not words and line.max is not None and value > line.max:
@@ -101,7 +101,7 @@ def _line_misses(file: str, at: int, line: GateLine, scores: Sequence[Mapping[st
     return found
 
 
-def _value(score: Mapping[str, Any], field: str) -> tuple[Any, str]:
+def value_of(score: Mapping[str, Any], field: str) -> tuple[Any, str]:
     """A number of a score by its dotted name, and why there is none."""
     here: Any = score
     rest = field

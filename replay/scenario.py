@@ -17,7 +17,7 @@ from autoscaler.errors import Fault, InvalidManifest, OutsideError, UsageError
 from autoscaler.overrides import override
 from autoscaler.schema import schema_of
 from autoscaler.spec import Base, Duration, Moment, duration_s, moment_s
-from autoscaler.structure import check, dotted, shown
+from autoscaler.structure import Flaw, check, dotted, shown
 from autoscaler.yaml_tree import Document, documents
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
@@ -155,16 +155,22 @@ def load_scenario(source: FilePath | None, overrides: Mapping[str, str] | None =
                 return
         faults.append(_fault(name, document.line_of(path), dotted(path), value, message))
 
-    whole, flaws = check(schema, tree)
+    scenario, flaws = scenario_of(tree)
     for found in flaws:
         flaw(found.path, found.value, found.message)
-    if not faults:
-        scenario = msgspec.convert(whole, Scenario)
-        for path, value, message in _beyond_schema(scenario, whole):
-            flaw(path, value, message)
-    if faults:
+    if faults or scenario is None:
         raise InvalidManifest(faults)
     return scenario
+
+
+def scenario_of(tree: Mapping[str, Any]) -> tuple[Scenario | None, list[Flaw]]:
+    """The scenario of plain data, None where it has flaws."""
+    whole, flaws = check(schema_of(Scenario), tree)
+    if flaws:
+        return None, flaws
+    scenario = msgspec.convert(whole, Scenario)
+    flaws = [Flaw(path=path, value=value, message=message) for path, value, message in _beyond_schema(scenario, whole)]
+    return (None if flaws else scenario), flaws
 
 
 def _beyond_schema(scenario: Scenario, tree: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], Any, str]]:
