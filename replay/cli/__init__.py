@@ -14,6 +14,7 @@ _COMMANDS: Final = {
     "compare": "replay.cli.compare",
     "verify": "replay.cli.verify",
     "inspect": "replay.cli.inspect",
+    "convert": "replay.cli.convert",
 }
 
 

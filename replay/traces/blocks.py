@@ -79,8 +79,8 @@ class Counting:
         self._used = 0
         self._origin_s: int | None = None
 
-    def add(self, block: RequestBlock) -> None:
-        """Raises TraceError where the log spans too many bins."""
+    def add(self, block: RequestBlock, weights: Tokens | None = None) -> None:
+        """weights: what each request counts for, such as its tokens. Raises TraceError where the log spans too many bins."""
         if not len(block):
             return
         places = np.floor(block.times_s / self._bin_s).astype(np.int64)
@@ -96,7 +96,8 @@ class Counting:
                 f"its requests lie {(last - first) * self._bin_s:.0f} s apart; {MOST_BINS} bins of {self._bin_s:g} s are allowed",
             )
         self._make_room(first, last)
-        self._counts[: self._used] += np.bincount(places - self._first, minlength=self._used)
+        found = np.bincount(places - low, weights=weights, minlength=high - low + 1)
+        self._counts[low - first : high - first + 1] += found.astype(np.int64)
 
     def series(self, name: str) -> CountSeries:
         """What was counted. Raises TraceError where that is nothing."""

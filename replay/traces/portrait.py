@@ -1,19 +1,77 @@
-"""What a count series looks like in numbers."""
+"""What a trace looks like in numbers."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from autoscaler.core.model import Floats
 from autoscaler.core.sizing import dispersion_of_counts
+from replay.traces.blocks import Counting
+from replay.traces.files import trace_name
+from replay.traces.picks import Picks
+from replay.traces.registry import NO_PICKS, format_of
 from replay.traces.series import CountSeries, gaps
+from replay.traces.signal_series import SignalSeries, demand_series
+from replay.traces.token_counts import TokenCounts
 
 _MINUTE_S: Final = 60.0
 _HOUR_S: Final = 3600.0
 _DAY_HOURS: Final = 24
 _WEEK_HOURS: Final = 168
+
+
+def look(path: Path, picks: Picks = NO_PICKS) -> tuple[dict[str, Any], CountSeries | SignalSeries]:
+    """The portrait of a trace file, and what can be plotted of it. Single requests are looked at while they pass by.
+
+    Raises UsageError, OutsideError, TraceError."""
+    form = format_of(path)
+    if form.requests is not None:
+        counting, prompt, output = Counting(path), TokenCounts(), TokenCounts()
+        for block in form.requests(path):
+            counting.add(block)
+            prompt.add(block.prompt_tokens)
+            output.add(block.output_tokens)
+        series = counting.series(trace_name(path))
+        tokens = {"prompt": prompt.portrait(), "output": output.portrait()}
+        return {**portrait(series), "format": form.name, "tokens": tokens}, series
+    if form.counts is not None:
+        series = form.counts(path)
+        return {**portrait(series), "format": form.name}, series
+    assert form.signals is not None
+    signals = form.signals(path, picks)
+    found = signals_portrait(signals)
+    if "demand" in signals.signals and not np.isnan(signals.signals["demand"]).all():
+        found = {**portrait(demand_series(signals)), "signals": found["signals"]}
+    return {**found, "format": form.name}, signals
+
+
+def signals_portrait(series: SignalSeries) -> dict[str, Any]:
+    """Span, and of each signal: the share of moments that hold a value, its mean, quantiles and gaps."""
+    signals = {}
+    for name, values in series.signals.items():
+        known = values[~np.isnan(values)]
+        as_counts = CountSeries(name="", start_s=series.start_s, bin_s=series.step_s, counts=values)
+        signals[name] = {
+            "known_ratio": len(known) / len(values),
+            "mean": float(known.mean()) if len(known) else None,
+            **{
+                key: float(np.quantile(known, q)) if len(known) else None
+                for key, q in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+            },
+            "gaps": [{"from_s": from_s, "to_s": to_s} for from_s, to_s in gaps(as_counts)],
+        }
+    return {
+        "schema": 1,
+        "trace": series.name,
+        "start_s": series.start_s,
+        "span_s": series.span_s,
+        "bin_s": series.step_s,
+        "bins": len(series),
+        "signals": signals,
+    }
 
 
 def portrait(series: CountSeries) -> dict[str, Any]:

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Final
 
 from autoscaler.errors import UsageError
-from replay.traces import azure, burstgpt, counts, mooncake, plain_requests, servegen, servegen_rates, signal_rows
+from replay.traces import (
+    azure,
+    burstgpt,
+    counts,
+    mooncake,
+    openmetrics,
+    plain_requests,
+    prometheus_json,
+    servegen,
+    servegen_rates,
+    signal_rows,
+)
 from replay.traces.blocks import RequestBlock, counted_blocks, request_log
 from replay.traces.files import TraceError, open_text, trace_name
 from replay.traces.format import Format
@@ -26,6 +37,8 @@ FORMATS: Final[tuple[Format, ...]] = (
     servegen_rates.FORMAT,
     signal_rows.CSV_FORMAT,
     signal_rows.JSONL_FORMAT,
+    prometheus_json.FORMAT,
+    openmetrics.FORMAT,
 )
 NO_PICKS: Final = Picks()
 _LONGEST_FIRST_LINE: Final = 1 << 16

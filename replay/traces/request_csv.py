@@ -56,6 +56,9 @@ def read_requests(path: Path, layout: Layout) -> Iterator[RequestBlock]:
     """Blocks of a few megabytes of text. Raises TraceError."""
     with open_text(path) as file:
         header = [name.strip() for name in file.readline().split(",")]
+        for column in layout.columns:
+            if column not in header:
+                raise TraceError(path, 1, f"column '{column}' is missing (there are {', '.join(header)})")
         at = [header.index(column) for column in layout.columns]
         origin_s: int | None = None
         line = 2
