@@ -154,10 +154,10 @@ class ControlPlane:
         )
 
     async def until_allowed(
-        self, user: str, *, verb: str, resource: str, group: str = "", namespace: str = "", within_s: float = 10.0
+        self, user: str, *, verb: str, resource: str, group: str = "", namespace: str = "", name: str = "", within_s: float = 10.0
     ) -> None:
         """Return when RBAC lets the user do this: the API server learns of a new binding a moment after it is stored."""
-        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace}
+        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace, "name": name}
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
