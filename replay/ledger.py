@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from autoscaler.core.model import Fleet, Floats, Ints, Written
 from autoscaler.ports import Tick
-from replay.plant.fluid import FluidPlant
+from replay.plant.plant import Plant
 
 COLUMNS: Final = ("desired", "ready", "starting", "draining", "nodes")
 Counts: TypeAlias = npt.NDArray[np.int32]
@@ -23,7 +23,7 @@ class Ledger:
     What a tick saw (ready, starting, draining) and the nodes after it change rarely, so only changes are kept; ``column`` spreads them out.
     """
 
-    def __init__(self, plant: FluidPlant, ticks: int, scored_from_s: float, *, keep_rows: bool = True) -> None:
+    def __init__(self, plant: Plant, ticks: int, scored_from_s: float, *, keep_rows: bool = True) -> None:
         n = len(plant)
         rows = ticks if keep_rows else 0
         self._plant = plant

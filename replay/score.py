@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Final
 
 import numpy as np
 
 from autoscaler.core.model import Floats
 from replay.ledger import Ledger
-from replay.plant.waits import attained_ratio, wait_quantile_s
-from replay.world import World, allowed_waits_s
+from replay.plant.plant import QUANTILES, Verdict
+from replay.world import World
 
 SCHEMA: Final = 1
 _HOUR_S: Final = 3600.0
@@ -23,7 +24,7 @@ def fleet_score(world: World, ledger: Ledger, *, trace: str, policy: str, wall_s
     promise is the mean weighted with requests.
     """
     plant = world.plant
-    counts = plant.wait_counts()
+    verdicts = plant.verdicts()
     replica_h, pool_h = plant.replica_s() / _HOUR_S, plant.node_s() / _HOUR_S
     evaluated_s = float(max(plant.now_s - plant.settings.warmup_s, 0))
     common = {
@@ -49,8 +50,8 @@ def fleet_score(world: World, ledger: Ledger, *, trace: str, policy: str, wall_s
                 trace=trace,
                 policy=policy or _policies(world, row),
                 promised=spec.objective.promised_ratio,
-                attained=attained_ratio(counts[row], float(allowed_waits_s([spec])[0])),
-                counts=counts[row],
+                attained=verdicts[row].attained_ratio,
+                verdict=verdicts[row],
                 replica_h=float(replica_h[row]),
                 accelerator_h=float(weights[row]),
                 node_h=node_h,
@@ -74,7 +75,7 @@ def fleet_score(world: World, ledger: Ledger, *, trace: str, policy: str, wall_s
             policy=policy or ", ".join(sorted({row["policy"] for row in rows})),
             promised=float(mean @ [row["promised_ratio"] for row in rows]),
             attained=float(mean @ [row["attained_ratio"] for row in rows]),
-            counts=_summed(counts),
+            verdict=reduce(lambda one, other: one.plus(other), verdicts),
             replica_h=float(replica_h.sum()),
             accelerator_h=float(weights.sum()),
             node_h=float(pool_h.sum()),
@@ -94,7 +95,7 @@ def _score(
     policy: str,
     promised: float,
     attained: float,
-    counts: Floats,
+    verdict: Verdict,
     replica_h: float,
     accelerator_h: float,
     node_h: float,
@@ -111,8 +112,9 @@ def _score(
         "policy": policy,
         "promised_ratio": round(promised, 9),
         "attained_ratio": round(attained, 9),
-        "requests": round(float(counts.sum()), 3),
-        "wait_s": {name: wait_quantile_s(counts, q) for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))},
+        "requests": round(verdict.requests, 3),
+        "wait_s": {name: verdict.wait_quantile_s(q) for name, q in QUANTILES},
+        **verdict.further(),
         "replica_hours": round(replica_h, 6),
         "accelerator_hours": round(accelerator_h, 6),
         "node_hours": round(node_h, 6),
@@ -129,13 +131,6 @@ def _share(weights: Floats, pool_of: Sequence[int], row: int) -> float:
     together = [other for other, pool in enumerate(pool_of) if pool == pool_of[row]]
     total = float(weights[together].sum())
     return float(weights[row]) / total if total > 0 else 1.0 / len(together)
-
-
-def _summed(counts: Sequence[Floats]) -> Floats:
-    total = np.zeros(max(map(len, counts)))
-    for one in counts:
-        total[: len(one)] += one
-    return total
 
 
 def _policies(world: World, row: int) -> str:

@@ -14,10 +14,11 @@ from autoscaler.core.model import Floats, PolicyRef, PoolSpec, ScalingSpec
 from autoscaler.errors import UsageError
 from autoscaler.ports import MetricSource
 from replay.plant.faults import Faults, scenario_fault
-from replay.plant.fluid import FluidPlant, FluidSettings
+from replay.plant.fluid import FluidPlant
 from replay.plant.kernel import Kernel
 from replay.plant.lifecycle import Times
 from replay.plant.nodes import Pool
+from replay.plant.plant import Plant, PlantSettings
 from replay.plant.ports import PlantCluster, PlantMetrics, PlantNodePools
 from replay.plant.signals import OUTPUT_TOKENS, PREFILL_TOKENS
 from replay.scenario import Scenario, start_unix_s, whole_s
@@ -32,7 +33,7 @@ class World:
 
     specs: tuple[ScalingSpec, ...]
     pools: tuple[PoolSpec, ...]
-    plant: FluidPlant
+    plant: Plant
     metrics: MetricSource
     cluster: PlantCluster
     node_pools: PlantNodePools | None
@@ -65,7 +66,7 @@ def build_world(
     if scenario.plant != "fluid":
         raise UsageError(f"scenario.plant: '{scenario.plant}' is not there yet; fluid is allowed")
     specs = tuple(specs)
-    settings = FluidSettings(
+    settings = PlantSettings(
         times=Times(
             start_s=whole_s(scenario.replicas.start),
             drain_s=whole_s(scenario.replicas.drain),

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn, States
 from autoscaler.core.signals import UNKNOWN
-from replay.plant.fluid import FluidPlant
-from replay.plant.signals import Scrape, signal
+from replay.plant.plant import Plant, Seen
 
 
 class PlantMetrics:
     """A MetricSource. start_s: Unix time of the plant's second 0. A decision sees a scrape that is `late` scrapes old, as through a
     Prometheus that has not got the latest one yet; when nothing new is scraped, values get old and then unknown."""
 
-    def __init__(self, plant: FluidPlant, specs: Sequence[ScalingSpec], start_s: float) -> None:
+    def __init__(self, plant: Plant, specs: Sequence[ScalingSpec], start_s: float) -> None:
         n = len(specs)
         self._plant = plant
         self._start_s = start_s
@@ -43,19 +43,19 @@ class PlantMetrics:
             ages = self._ages[age_s] = np.full(len(fleet), age_s)
         columns = {}
         for name in wanted:
-            values, state = signal(name, seen, plant.replica)
+            values, state = plant.signal(name, seen)
             columns[name] = SignalColumn(values=values, age_s=ages, state=self._known if state is None else state)
         return Readings(at_s=at_s, signals=columns)
 
-    def _seen(self) -> Scrape | None:
-        scrapes = self._plant.scrapes
+    def _seen(self) -> Seen | None:
+        scrapes: deque[Seen] = self._plant.scrapes
         return scrapes[0] if len(scrapes) == scrapes.maxlen else None
 
-    def _stale(self, seen: Scrape, wanted: Mapping[str, Sequence[int]], at_s: float, age_s: float) -> Readings:
+    def _stale(self, seen: Seen, wanted: Mapping[str, Sequence[int]], at_s: float, age_s: float) -> Readings:
         stale: Bools = age_s > self._stale_s
         columns = {}
         for name in wanted:
-            values, state = signal(name, seen, self._plant.replica)
+            values, state = self._plant.signal(name, seen)
             columns[name] = SignalColumn(
                 values=np.where(stale, np.nan, values),
                 age_s=np.full(len(stale), age_s),
@@ -72,7 +72,7 @@ class PlantMetrics:
 class PlantCluster:
     """A Cluster whose replicas are the plant's. The fleet object stays the same while nothing changes."""
 
-    def __init__(self, plant: FluidPlant, specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], start_s: float) -> None:
+    def __init__(self, plant: Plant, specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], start_s: float) -> None:
         n = len(specs)
         self._plant = plant
         self._specs = tuple(specs)
@@ -122,7 +122,7 @@ class PlantCluster:
 class PlantNodePools:
     """A NodePools over the plant's pools, by name; for scenarios where the plan owns the node counts."""
 
-    def __init__(self, plant: FluidPlant) -> None:
+    def __init__(self, plant: Plant) -> None:
         self._plant = plant
         self._number = {pool.name: number for number, pool in enumerate(plant.life.pools)}
 

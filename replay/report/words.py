@@ -37,7 +37,7 @@ class WorstWords:
 
     async def report(self, tick: Tick) -> None:
         number = tick.number - 1
-        for row, queue in enumerate(self._plant.state.queue.tolist()):
+        for row, queue in enumerate(self._plant.queues()):
             if queue <= 0:
                 continue
             blocks = self._blocks[row]
