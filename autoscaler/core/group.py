@@ -98,18 +98,29 @@ class Group:
 
     def observe(self, fleet: Fleet, table: Table, readings: Readings, histories: Mapping[str, History], step_s: float) -> None:
         """Lets the policy learn from the readings; the same observation serves recommend."""
-        take = self._take
+        columns = (
+            fleet.current,
+            fleet.ready,
+            fleet.starting,
+            table.min_replicas,
+            table.max_replicas,
+            fleet.lead_time_s,
+            fleet.node_lead_time_s,
+        )
+        if not self._all_rows:
+            columns = tuple([column[self.rows] for column in columns])  # type: ignore[assignment]
+        current, ready, starting, low, high, lead_time_s, node_lead_time_s = columns
         self._observation = observation = Observation(
             at_s=readings.at_s,
             interval_s=step_s,
             signals={name: self._signal(readings.signals.get(name), histories[name]) for name in self.signals},
-            current=fleet.current[take],
-            ready=fleet.ready[take],
-            starting=fleet.starting[take],
-            min_replicas=table.min_replicas[take],
-            max_replicas=table.max_replicas[take],
-            lead_time_s=fleet.lead_time_s[take],
-            node_lead_time_s=fleet.node_lead_time_s[take],
+            current=current,
+            ready=ready,
+            starting=starting,
+            min_replicas=low,
+            max_replicas=high,
+            lead_time_s=lead_time_s,
+            node_lead_time_s=node_lead_time_s,
             **self._static,
         )
         self._failure = ""
