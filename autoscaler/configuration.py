@@ -6,11 +6,14 @@ again when they change; manifests' own credentials lie in Secrets of their names
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import yaml
 from msgspec import Meta
 
+from autoscaler.errors import UsageError
 from autoscaler.spec import Base, Duration
 
 
@@ -62,3 +65,19 @@ class Configuration(Base):
     """Servers that objects may name (signals.prometheus.name)."""
     own_urls: bool = False
     """Whether objects may give URLs of their own: the controller then asks any address that a tenant names."""
+
+
+def load_configuration(path: Path | None) -> Configuration:
+    """The administrator's file. Raises UsageError with the key, the value and what is allowed."""
+    if path is None:
+        return Configuration()
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config: {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config: {path} is no YAML: {error}") from error
+    try:
+        return msgspec.convert(data or {}, Configuration)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"--config: {path}: {error}; nothing was started") from error

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, overload
+from typing import Final, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from autoscaler.adapters.prometheus.answers import Data, Matrix, Row, labels_of, numbers
-from autoscaler.adapters.prometheus.client import PrometheusClient
 from autoscaler.adapters.prometheus.preset_reader import PresetReader
 from autoscaler.adapters.prometheus.problems import QueryFailed, Unparsable
 from autoscaler.adapters.prometheus.promql import ConfinedQuery
@@ -35,6 +34,13 @@ BUCKETS_EXPECTED: Final = 20
 
 _DEPLOYMENT_POD: Final = re.compile(r"(.+)-[a-z0-9]{1,10}-[a-z0-9]{5}")
 _ORDINAL_POD: Final = re.compile(r"(.+)-[0-9]+")
+
+
+class RangeClient(Protocol):
+    """Who asks: the controller's own client, or the recorder's."""
+
+    async def query_range(self, promql: str, start_s: float, end_s: float, step_s: float, deadline_s: float) -> Data:
+        """Raises a QueryFailed."""
 
 
 class PodNames:
@@ -93,12 +99,12 @@ class Past:
         found = [(max(last - length + 1, 0), last) for last in range(len(self.times_s) - 1, -1, -length)]
         return found[:MAX_STRETCHES]
 
-    async def ask(self, client: PrometheusClient, promql: str, stretch: tuple[int, int]) -> list[Row]:
+    async def ask(self, client: RangeClient, promql: str, stretch: tuple[int, int]) -> list[Row]:
         """The series of one stretch. Raises a QueryFailed."""
         start_s, end_s = self.times_s[stretch[0]], self.times_s[stretch[1]]
         return _rows(await client.query_range(promql, float(start_s), float(end_s), self.step_s, QUERY_S))
 
-    async def read_own(self, client: PrometheusClient, query: ConfinedQuery, takers: Sequence[tuple[str, int]]) -> None:
+    async def read_own(self, client: RangeClient, query: ConfinedQuery, takers: Sequence[tuple[str, int]]) -> None:
         """An own query's past; only where it gave exactly one series."""
         for stretch in self.stretches(1):
             try:
@@ -128,7 +134,7 @@ class Past:
         return _PastReadings(self.times_s, self.values)
 
 
-async def read_past(past: Past, client: PrometheusClient, reader: PresetReader, signal: str, rows: Bools) -> None:
+async def read_past(past: Past, client: RangeClient, reader: PresetReader, signal: str, rows: Bools) -> None:
     """The past of a preset's signal for `rows` (n,). Never raises for a fault outside."""
     buckets = reader.preset.signals[signal].buckets
     for stretch in past.stretches(past.pods * (BUCKETS_EXPECTED if buckets else 1)):
