@@ -12,9 +12,12 @@ from autoscaler.errors import AutoscalerError
 _COMMANDS: Final = {
     "run": "replay.cli.run",
     "compare": "replay.cli.compare",
+    "test": "replay.cli.test",
+    "regret": "replay.cli.regret",
     "verify": "replay.cli.verify",
     "inspect": "replay.cli.inspect",
     "convert": "replay.cli.convert",
+    "record": "replay.cli.record",
 }
 
 

@@ -51,3 +51,27 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def regret_table(scores: Sequence[Mapping[str, Any]]) -> str:
+    """Each loop's candidates below what ran, and what each would have saved."""
+    priced = any(score["regret_cost"] is not None for score in scores)
+    blocks = []
+    for loop, title in (
+        ("closed", "simulated on the recorded demand"),
+        ("open", "decisions beside the controller, not simulated"),
+    ):
+        meant = [score for score in scores if score["loop"] == loop]
+        if not meant:
+            continue
+        rows = [["policy", "attained", "", "replica h", "saved", *(["cost", "saved"] if priced else []), "changes/h"]]
+        for score in meant:
+            attained = score["attained_ratio"]
+            kept = "" if attained is None else "kept" if attained >= score["promised_ratio"] else "NOT kept"
+            row = [score["policy"], "" if attained is None else f"{attained:.3%}", kept, f"{score['replica_hours']:.1f}"]
+            row.append(f"{score['regret_replica_hours']:+.1f}")
+            if priced:
+                row += ["", ""] if score["regret_cost"] is None else [f"{score['cost']:.2f}", f"{score['regret_cost']:+.2f}"]
+            rows.append([*row, f"{score['actions_per_h']:.1f}"])
+        blocks.append("\n".join([f"{title}, {meant[0]['evaluated_s'] / 3600:.1f} h", *_aligned(rows)]) + "\n")
+    return "\n".join(blocks) + "\n"
