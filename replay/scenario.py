@@ -40,13 +40,36 @@ class Replicas(Base):
 
     initial: Annotated[int, Meta(ge=0, le=100000, description="Ready replicas at the start.")] = 10
     start: Annotated[Duration, Meta(description="From a slot on a ready node to ready: scheduling, image, model load.")] = "120s"
-    drain: Annotated[Duration, Meta(description="How long a removed replica still holds its slot.")] = "20s"
+    start_spread: Annotated[
+        float,
+        Meta(ge=0, le=10, description="Standard deviation ÷ mean of the start times, which are lognormal then; 0: all alike."),
+    ] = 0.0
+    start_measured: Annotated[
+        list[Duration], Meta(max_length=100000, description="Start times to draw from, such as a live cluster's; win over start.")
+    ] = msgspec.field(default_factory=list)
+    swap: Annotated[
+        Duration | None,
+        Meta(
+            description="Start time in a slot where a replica of the pool has run before: only a model is swapped. As start if left out."
+        ),
+    ] = None
+    drain: Annotated[Duration, Meta(description="How long a removed replica still holds its slot (plant fluid).")] = "20s"
+    grace: Annotated[
+        Duration | None,
+        Meta(
+            description="The longest that a removed replica finishes its requests (plant requests); the rest begins anew elsewhere."
+        ),
+    ] = None
 
 
 class Nodes(Base):
     """How nodes come and go."""
 
     start: Annotated[Duration, Meta(description="From the request of a node until it is ready.")] = "180s"
+    start_spread: Annotated[float, Meta(ge=0, le=10, description="As of replicas.")] = 0.0
+    start_measured: Annotated[list[Duration], Meta(max_length=100000, description="As of replicas.")] = msgspec.field(
+        default_factory=list
+    )
     slots: Annotated[int, Meta(ge=1, le=1024, description="Accelerators per node, where the manifest names no pool.")] = 8
     spare: Annotated[Duration, Meta(description="Spare nodes go once some were spare for so long without a break.")] = "600s"
     check: Annotated[Duration, Meta(description="How often that is looked at.")] = "15s"
@@ -72,19 +95,81 @@ class FaultWindow(Base):
     """Something that goes wrong for a while."""
 
     kind: Annotated[
-        Literal["Surge", "MetricsOutage", "ScrapeGap", "SlowStarts", "FailedStarts"],
+        Literal[
+            "Surge",
+            "MetricsOutage",
+            "ScrapeGap",
+            "MetricsLag",
+            "MetricsNaN",
+            "SlowStarts",
+            "FailedStarts",
+            "SpotLoss",
+            "ScarceNodes",
+        ],
         Meta(
             description=(
                 "Surge: demand × factor. MetricsOutage: the source is dead, all is unknown at once. ScrapeGap: nothing new is scraped, so "
-                "values get old. SlowStarts: start times × factor. FailedStarts: this share of the starts fails and begins anew."
+                "values get old. MetricsLag: scrapes are seen `by` later. MetricsNaN: signals are NaN. SlowStarts: start times × factor. "
+                "FailedStarts: this share of the starts fails and begins anew. SpotLoss: this share of the ready nodes (one at least) goes "
+                "at once, with what runs there. ScarceNodes: no new node is to be had."
             )
         ),
     ]
     at: Annotated[Duration, Meta(description="When it begins, from the trace's start.")]
     lasts: Annotated[Duration, Meta(description="For how long.")] = "10m"
     factor: Annotated[float, Meta(gt=0, le=1000, description="Multiplier (Surge, SlowStarts).")] = 3.0
-    share: Annotated[Ratio, Meta(description="Share of the starts that fail (FailedStarts).")] = 0.5
+    share: Annotated[Ratio, Meta(description="Share of starts that fail (FailedStarts), of nodes that go (SpotLoss).")] = 0.5
+    by: Annotated[Duration, Meta(description="How much later scrapes are seen (MetricsLag).")] = "60s"
+    signals: Annotated[list[str], Meta(max_length=32, description="Which signals (MetricsNaN); all where left out.")] = (
+        msgspec.field(default_factory=list)
+    )
     service: Annotated[str, Meta(max_length=512, description="namespace/name; all services where left out.")] = ""
+
+
+class TokenLengths(Base):
+    """How many tokens requests have, where the trace doesn't say."""
+
+    distribution: Annotated[
+        Literal["Fixed", "Exponential", "Lognormal", "Measured"],
+        Meta(description="Fixed: mean, always. Exponential, Lognormal: drawn around mean. Measured: drawn from values."),
+    ] = "Lognormal"
+    mean: Annotated[float, Meta(ge=0, le=1e7, description="Mean number of tokens.")] = 200.0
+    spread: Annotated[float, Meta(ge=0, le=20, description="Standard deviation ÷ mean (Lognormal).")] = 1.0
+    values: Annotated[
+        list[float], Meta(max_length=1000000, description="Numbers of tokens, drawn with equal chances (Measured).")
+    ] = msgspec.field(default_factory=list)
+
+
+class TwoPools(Base):
+    """Prefill and decode on replicas of their own: a request passes through both services."""
+
+    prefill: Annotated[
+        str, Meta(max_length=512, description="namespace/name of the service that reads prompts; the traffic's entry.")
+    ]
+    decode: Annotated[str, Meta(max_length=512, description="namespace/name of the service that writes the output.")]
+
+
+class Requests(Base):
+    """What the plant `requests` needs to know of requests."""
+
+    prompt_tokens: Annotated[TokenLengths, Meta(description="Prompts, where the trace has no single requests.")] = msgspec.field(
+        default_factory=lambda: TokenLengths(mean=600.0)
+    )
+    output_tokens: Annotated[TokenLengths, Meta(description="Outputs, likewise.")] = msgspec.field(default_factory=TokenLengths)
+    prompt_weight: Annotated[float, Meta(ge=0, le=1, description="Work of a prompt token, in output tokens.")] = 0.1
+    capacity_work: Annotated[
+        Annotated[float, Meta(gt=0, le=1e7)] | None,
+        Meta(
+            description="Work (output tokens) of the request that capacity.requestsPerSecond counts; the trace's mean if left out.",
+        ),
+    ] = None
+    kv_cache_tokens: Annotated[
+        Annotated[float, Meta(gt=0, le=1e12)] | None,
+        Meta(description="Tokens that a replica's cache holds; a full batch of whole mean requests if left out."),
+    ] = None
+    two_pools: Annotated[
+        list[TwoPools], Meta(max_length=1000, description="Services that share their requests: prefill here, decode there.")
+    ] = msgspec.field(default_factory=list)
 
 
 class Scenario(Base):
@@ -106,6 +191,9 @@ class Scenario(Base):
     replicas: Annotated[Replicas, Meta(description="How replicas come and go.")] = msgspec.field(default_factory=Replicas)
     nodes: Annotated[Nodes, Meta(description="How nodes come and go.")] = msgspec.field(default_factory=Nodes)
     metrics: Annotated[Metrics, Meta(description="What the controller sees.")] = msgspec.field(default_factory=Metrics)
+    requests: Annotated[Requests, Meta(description="Lengths and pools of the plant requests.")] = msgspec.field(
+        default_factory=Requests
+    )
     faults: Annotated[list[FaultWindow], Meta(max_length=1000, description="What goes wrong when.")] = msgspec.field(
         default_factory=list
     )
@@ -115,6 +203,8 @@ _WHOLE_SECONDS: Final = (
     "interval",
     "replicas.start",
     "replicas.drain",
+    "replicas.swap",
+    "replicas.grace",
     "nodes.start",
     "nodes.spare",
     "nodes.check",
@@ -188,6 +278,12 @@ def _beyond_schema(scenario: Scenario, tree: Mapping[str, Any]) -> list[tuple[tu
             flaws.append((path, text, "whole seconds are allowed: the plant steps by one second"))
         elif seconds == 0 and dotted_path in _NOT_ZERO:
             flaws.append((path, text, "more than 0s is allowed"))
+    for name in ("promptTokens", "outputTokens"):
+        lengths = scenario.requests.prompt_tokens if name == "promptTokens" else scenario.requests.output_tokens
+        if (lengths.distribution == "Measured") != bool(lengths.values):
+            flaws.append(
+                (("requests", name, "values"), lengths.values, "values are needed with Measured, and allowed only there")
+            )
     if not flaws and whole_s(scenario.metrics.window) % whole_s(scenario.metrics.period):
         flaws.append(
             (("metrics", "window"), scenario.metrics.window, f"a multiple of period ({scenario.metrics.period}) is allowed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,8 @@ from autoscaler.core.capacity import service_s
 from autoscaler.core.model import Floats, PolicyRef, PoolSpec, ScalingSpec
 from autoscaler.errors import UsageError
 from autoscaler.ports import MetricSource
+from autoscaler.spec import duration_s
+from replay.plant.durations import Durations
 from replay.plant.faults import Faults, scenario_fault
 from replay.plant.fluid import FluidPlant
 from replay.plant.kernel import Kernel
@@ -21,7 +24,7 @@ from replay.plant.nodes import Pool
 from replay.plant.plant import Plant, PlantSettings
 from replay.plant.ports import PlantCluster, PlantMetrics, PlantNodePools
 from replay.plant.signals import OUTPUT_TOKENS, PREFILL_TOKENS
-from replay.scenario import Scenario, start_unix_s, whole_s
+from replay.scenario import Nodes, Replicas, Scenario, start_unix_s, whole_s
 
 USUAL_WAIT_S = 5.0
 """What a wait is judged by where the objective is none of a fluid's (a utilization, an inter-token latency)."""
@@ -73,6 +76,9 @@ def build_world(
             node_s=whole_s(scenario.nodes.start),
             spare_s=whole_s(scenario.nodes.spare),
             check_s=whole_s(scenario.nodes.check),
+            start=_varied(scenario.replicas),
+            node=_varied(scenario.nodes),
+            swap_s=None if scenario.replicas.swap is None else whole_s(scenario.replicas.swap),
         ),
         initial=scenario.replicas.initial,
         scrape_s=whole_s(scenario.metrics.period),
@@ -105,6 +111,16 @@ def build_world(
         node_pools=PlantNodePools(plant) if by_plan else None,
         start_s=start_s,
     )
+
+
+def _varied(of: Replicas | Nodes) -> Durations | None:
+    """The start times where they vary."""
+    found = Durations(
+        usual_s=whole_s(of.start),
+        spread=of.start_spread,
+        measured_s=tuple(math.ceil(duration_s(text)) for text in of.start_measured),
+    )
+    return found if found.varies else None
 
 
 def _plant_pools(specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], slots: int) -> tuple[list[Pool], list[int]]:

@@ -14,13 +14,16 @@ from replay.scenario import FaultWindow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """kind: as in scenario.FaultWindow. row: the service, None for all. until_s may be infinite."""
+    """kind: as in scenario.FaultWindow. row: the service, None for all. until_s may be infinite. by_s: how late (MetricsLag). signals: which
+    (MetricsNaN), all where empty."""
 
     kind: str
     from_s: float
     until_s: float
     factor: float = 1.0
     share: float = 0.0
+    by_s: float = 0.0
+    signals: tuple[str, ...] = ()
     row: int | None = None
 
     def holds(self, at_s: float, row: int | None = None) -> bool:
@@ -36,15 +39,17 @@ def scenario_fault(window: FaultWindow, row_of: Mapping[str, int]) -> Fault:
         until_s=from_s + duration_s(window.lasts),
         factor=window.factor,
         share=window.share,
+        by_s=duration_s(window.by),
+        signals=tuple(window.signals),
         row=row_of[window.service] if window.service else None,
     )
 
 
 class Faults:
-    """The faults in force. rng draws which starts fail."""
+    """The faults in force. rng draws which starts fail, what is lost, and how long starts take where that varies."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+        self.rng = rng
         self.known: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
@@ -57,6 +62,10 @@ class Faults:
     def holds(self, kind: str, at_s: float, row: int | None = None) -> bool:
         return any(fault.kind == kind and fault.holds(at_s, row) for fault in self.known)
 
+    def lag_s(self, at_s: float) -> float:
+        """How much later than usual scrapes are seen now."""
+        return max((fault.by_s for fault in self.known if fault.kind == "MetricsLag" and fault.holds(at_s)), default=0.0)
+
     def start_s(self, usual_s: int, at_s: float, row: int) -> int:
         """How long a start that begins now takes, in whole seconds."""
         for fault in self.known:
@@ -68,5 +77,5 @@ class Faults:
         """How many of `count` starts that would be ready now have failed."""
         for fault in self.known:
             if fault.kind == "FailedStarts" and fault.holds(at_s, row):
-                return int(self._rng.binomial(count, fault.share))
+                return int(self.rng.binomial(count, fault.share))
         return 0

@@ -11,12 +11,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from autoscaler.core.model import Floats, Ints, ScalingSpec
-from replay.plant.faults import Faults
+from replay.plant.durations import Durations
+from replay.plant.faults import Fault, Faults
+from replay.plant.losses import lost_by_service
 from replay.plant.nodes import Cohort, Pool, Request
 
 _SAMPLES = 64
@@ -26,13 +28,29 @@ _LEAD_QUANTILE = 0.9
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
     """Whole seconds: from a slot to ready; how long a leaving replica holds its slot; from request to ready of a node; how long spare
-    nodes stay; how often that is checked."""
+    nodes stay; how often that is checked. start, node: the same where they vary. swap_s: from a warm slot to ready; None: as any other."""
 
     start_s: int
     drain_s: int
     node_s: int
     spare_s: int
     check_s: int
+    start: Durations | None = None
+    node: Durations | None = None
+    swap_s: int | None = None
+
+
+class Servers(Protocol):
+    """Who serves on the replicas, where replicas have something of their own: requests to finish before they go."""
+
+    def join(self, row: int, replicas: int, at_s: int) -> None:
+        """So many more are ready."""
+
+    def leave(self, row: int, replicas: int, at_s: int) -> None:
+        """So many ready ones take no more requests. Each is reported to ``Lifecycle.gone`` once it has finished."""
+
+    def lose(self, row: int, ready: int, leaving: int, at_s: int) -> None:
+        """So many are gone at once, with what they were doing."""
 
 
 class Lifecycle:
@@ -57,6 +75,8 @@ class Lifecycle:
         self.lead_time_s: Floats = np.array([spec.lead_time_s for spec in specs])
         self.node_lead_time_s: Floats = np.array([spec.node_lead_time_s for spec in specs])
         self.changes = 0
+        self.servers: Servers | None = None
+        self._priorities = [spec.priority for spec in specs]
         self._slots_each = [spec.accelerators_per_replica for spec in specs]
         self._cohorts: list[list[Cohort]] = [[] for _ in specs]
         self._headroom = [0] * n
@@ -67,6 +87,8 @@ class Lifecycle:
         self._events: list[tuple[int, int, Callable[[int, Any], None], Any]] = []
         self._serial = count()
         self._to_check: set[int] = set(range(len(self.pools)))
+        self._scarce: set[int] = set()
+        self._leaving: list[list[list[int]]] = [[] for _ in specs]  # groups that leave together, where no servers say when
 
     # ------------------------------------------------------------ asked from outside
 
@@ -79,6 +101,8 @@ class Lifecycle:
         pool.used = pool.held
         pool.ready = max(pool.needed(), pool.ready)
         self.changes += 1
+        if self.servers is not None:
+            self.servers.join(row, replicas, 0)
 
     def set_replicas(self, row: int, replicas: int, at_s: int) -> None:
         before = int(self.current[row])
@@ -110,6 +134,18 @@ class Lifecycle:
             pool.release(surplus, at_s)
             self.changes += 1
 
+    def lose_nodes(self, fault: Fault) -> None:
+        """Plans a loss of ready nodes (a share of them, one at least) at the fault's beginning, of the service's pool or of all."""
+        for number in range(len(self.pools)) if fault.row is None else (self.pool_of[fault.row],):
+            self._at(int(fault.from_s), self._lost, (number, fault.share))
+
+    def gone(self, row: int, replicas: int, at_s: int) -> None:
+        """So many leaving replicas have finished and give back their slots."""
+        self._touch(row, at_s)
+        self.draining[row] -= replicas
+        self.pools[self.pool_of[row]].leave(replicas * self._slots_each[row])
+        self._follow(self.pool_of[row], at_s)
+
     # ------------------------------------------------------------ time
 
     def next_event_s(self, before_s: int) -> int:
@@ -125,7 +161,9 @@ class Lifecycle:
             act(due_s, about)
 
     def check_nodes(self, at_s: int) -> None:
-        """The rule for spare nodes."""
+        """The rule for spare nodes; nodes that were not to be had are asked for again."""
+        for number in tuple(self._scarce):
+            self._follow(number, at_s)
         if not self._to_check:
             return
         for number in tuple(self._to_check):
@@ -167,8 +205,16 @@ class Lifecycle:
         self._cohorts[row].append(cohort)
         pool = self.pools[number]
         pool.held += replicas * self._slots_each[row]
-        pool.waiting.append(cohort)
+        self._queue(pool, cohort)
         self._follow(number, at_s)
+
+    def _queue(self, pool: Pool, cohort: Cohort) -> None:
+        """Higher priorities before lower ones, else in the order of their creation."""
+        waiting, mine = pool.waiting, self._priorities[cohort.row]
+        place = len(waiting)
+        while place and self._priorities[waiting[place - 1].row] < mine:
+            place -= 1
+        waiting.insert(place, cohort)
 
     def _remove(self, row: int, replicas: int, at_s: int) -> None:
         """The newest that are not ready are cancelled first, then ready ones leave at once and drain."""
@@ -181,25 +227,72 @@ class Lifecycle:
             newest.count -= cut
             replicas -= cut
             self.starting[row] -= cut
-            pool.held -= cut * each
             if newest.begun:
-                pool.used -= cut * each
+                pool.leave(cut * each)
+            else:
+                pool.held -= cut * each
             if newest.count == 0:
                 cohorts.pop()
         if replicas:
             self.ready[row] -= replicas
             self.draining[row] += replicas
-            self._at(at_s + self.times.drain_s, self._drained, (row, replicas))
+            if self.servers is not None:
+                self.servers.leave(row, replicas, at_s)
+            else:
+                group = [replicas]
+                self._leaving[row].append(group)
+                self._at(at_s + self.times.drain_s, self._drained, (row, group))
         self._follow(self.pool_of[row], at_s)
 
-    def _drained(self, at_s: int, about: tuple[int, int]) -> None:
-        row, replicas = about
-        self._touch(row, at_s)
-        self.draining[row] -= replicas
-        pool = self.pools[self.pool_of[row]]
-        pool.held -= replicas * self._slots_each[row]
-        pool.used -= replicas * self._slots_each[row]
-        self._follow(self.pool_of[row], at_s)
+    def _drained(self, at_s: int, about: tuple[int, list[int]]) -> None:
+        row, group = about
+        self._leaving[row].pop(0)  # all take the same time, so the first that left is the first to be gone
+        if group[0]:
+            self.gone(row, group[0], at_s)
+
+    def _lost(self, at_s: int, about: tuple[int, float]) -> None:
+        """Nodes go with what runs on them; the replicas are created anew, as a Deployment does."""
+        number, share = about
+        pool = self.pools[number]
+        nodes = min(max(round(share * pool.ready), 1), pool.ready)
+        if not nodes:
+            return
+        rows = [row for row, own in enumerate(self.pool_of) if own == number]
+        begun = [sum(cohort.count for cohort in self._cohorts[row] if cohort.begun) for row in rows]
+        kinds = [(int(self.ready[row]), started, int(self.draining[row])) for row, started in zip(rows, begun, strict=True)]
+        each = [self._slots_each[row] for row in rows]
+        lost = lost_by_service(kinds, each, pool.free, nodes * pool.slots, self.faults.rng)
+        pool.lose(nodes, at_s)
+        self.changes += 1
+        for row, slots, (ready, starting, leaving) in zip(rows, each, lost, strict=True):
+            if not ready + starting + leaving:
+                continue
+            self._touch(row, at_s)
+            self.ready[row] -= ready
+            self.draining[row] -= leaving
+            taken = (ready + starting + leaving) * slots
+            pool.held -= taken
+            pool.used -= taken
+            self._cut(self._cohorts[row], row, starting)
+            if self.servers is not None:
+                self.servers.lose(row, ready, leaving, at_s)
+            else:
+                for group in reversed(self._leaving[row]):
+                    cut = min(group[0], leaving)
+                    group[0] -= cut
+                    leaving -= cut
+            if ready + starting:
+                self._create(row, ready + starting, at_s)
+        self._follow(number, at_s)
+
+    def _cut(self, cohorts: list[Cohort], row: int, replicas: int) -> None:
+        """Replicas that were starting are gone: of the latest cohorts that had begun."""
+        self.starting[row] -= replicas
+        for cohort in [one for one in reversed(cohorts) if one.begun]:
+            cut = min(cohort.count, replicas)
+            cohort.count -= cut
+            replicas -= cut
+        cohorts[:] = [one for one in cohorts if one.count]
 
     def _follow(self, number: int, at_s: int) -> None:
         """Whoever waits takes the free slots; nodes are requested where slots are short."""
@@ -208,10 +301,17 @@ class Lifecycle:
         if pool.waiting:
             self._take_slots(pool, at_s)
         short = pool.wanted() - pool.total
-        if short > 0:
-            request = pool.request(short, at_s)
-            self.changes += 1
-            self._at(at_s + self.times.node_s, self._node_ready, (number, request))
+        self._scarce.discard(number)
+        if short <= 0:
+            return
+        if self.faults.known and self.faults.holds("ScarceNodes", at_s):
+            self._scarce.add(number)
+            return
+        self.changes += 1
+        varied = self.times.node
+        for nodes in (short,) if varied is None else (1,) * short:
+            takes_s = self.times.node_s if varied is None else varied.draw(self.faults.rng)
+            self._at(at_s + takes_s, self._node_ready, (number, pool.request(nodes, at_s)))
 
     def _node_ready(self, at_s: int, about: tuple[int, Request]) -> None:
         number, request = about
@@ -234,24 +334,48 @@ class Lifecycle:
                 waiting.popleft()
                 continue
             each = self._slots_each[cohort.row]
-            fit = min(cohort.count, (pool.ready * pool.slots - pool.used) // each) if each else cohort.count
+            fit = min(cohort.count, pool.free // each) if each else cohort.count
             if fit <= 0:
                 return
             if fit == cohort.count:
                 waiting.popleft()
                 begun = cohort
             else:
-                begun = Cohort(cohort.row, fit, cohort.created_s)
-                cohort.count -= fit
-                cohorts = self._cohorts[cohort.row]
                 # The part that starts is the older one: the newest are cancelled first, and those wait.
-                cohorts.insert(next(i for i, other in enumerate(cohorts) if other is cohort), begun)
-            pool.used += fit * each
-            self._begin(begun, at_s)
+                begun = self._split(cohort, fit)
+            self._take(pool, begun, fit * each, at_s)
 
-    def _begin(self, cohort: Cohort, at_s: int) -> None:
+    def _split(self, cohort: Cohort, replicas: int) -> Cohort:
+        """So many of a cohort as one of their own, before it."""
+        part = Cohort(cohort.row, replicas, cohort.created_s)
+        cohort.count -= replicas
+        cohorts = self._cohorts[cohort.row]
+        cohorts.insert(next(i for i, other in enumerate(cohorts) if other is cohort), part)
+        return part
+
+    def _take(self, pool: Pool, cohort: Cohort, slots: int, at_s: int) -> None:
+        """The cohort starts on slots of ready nodes, warm ones first where a swap is quicker than a start."""
+        times = self.times
+        if times.swap_s is not None and (warm := pool.take_warm(slots)):
+            swapped = warm * cohort.count // slots
+            pool.used += slots
+            if swapped == cohort.count:
+                self._begin(cohort, at_s, times.swap_s)
+                return
+            if swapped:
+                self._begin(self._split(cohort, swapped), at_s, times.swap_s)
+        else:
+            pool.used += slots
+        if times.start is None:
+            self._begin(cohort, at_s, times.start_s)
+            return
+        while cohort.count > 1:
+            self._begin(self._split(cohort, 1), at_s, times.start.draw(self.faults.rng))
+        self._begin(cohort, at_s, times.start.draw(self.faults.rng))
+
+    def _begin(self, cohort: Cohort, at_s: int, takes_s: int) -> None:
         cohort.begun, cohort.begun_s = True, at_s
-        self._at(at_s + self.faults.start_s(self.times.start_s, at_s, cohort.row), self._started, cohort)
+        self._at(at_s + self.faults.start_s(takes_s, at_s, cohort.row), self._started, cohort)
 
     def _started(self, at_s: int, cohort: Cohort) -> None:
         if cohort.count == 0:
@@ -264,13 +388,15 @@ class Lifecycle:
             again = Cohort(row, failed, cohort.created_s)
             cohorts.insert(place, again)
             place += 1
-            self._begin(again, at_s)
+            self._begin(again, at_s, self.times.start_s if self.times.start is None else self.times.start.draw(self.faults.rng))
         cohorts.pop(place)
         started = cohort.count - failed
         if started:
             self._touch(row, at_s)
             self.starting[row] -= started
             self.ready[row] += started
+            if self.servers is not None:
+                self.servers.join(row, started, at_s)
             self._starts[row].append(at_s - cohort.begun_s)
             self.lead_time_s = _measured(self.lead_time_s, row, self._starts[row])
 

@@ -30,7 +30,9 @@ class Pool:
     """A pool's nodes and slots.
 
     held: slots of all replicas (starting, ready, draining, and those that wait for a node). used: the part of it on ready nodes.
-    headroom: slots to hold beyond the replicas. fixed: the count that a plan set, None where the rule (600 s spare) rules.
+    warm: free slots in which a replica has run on this node, so that only a model must be loaded into it. waiting: who waits for slots,
+    in the order in which they get them. headroom: slots to hold beyond the replicas. fixed: the count that a plan set, None where the
+    rule (600 s spare) rules.
     """
 
     __slots__ = (
@@ -49,6 +51,7 @@ class Pool:
         "spare_since_s",
         "used",
         "waiting",
+        "warm",
     )
 
     def __init__(self, name: str, slots: int, min_nodes: int = 0, max_nodes: int | None = None) -> None:
@@ -64,6 +67,7 @@ class Pool:
         self.fixed: int | None = None
         self.spare_since_s: int | None = None
         self.requests: list[Request] = []
+        self.warm = 0
         self.waiting: deque[Cohort] = deque()
         self._node_s = 0.0
         self._touched_s = 0
@@ -82,6 +86,23 @@ class Pool:
             return max(self.fixed, -(-self.used // self.slots))
         needed = self.needed()
         return needed if self.max_nodes is None else min(needed, self.max_nodes)
+
+    @property
+    def free(self) -> int:
+        """Slots on ready nodes that nobody holds."""
+        return self.ready * self.slots - self.used
+
+    def leave(self, slots: int) -> None:
+        """Slots on ready nodes are given back."""
+        self.held -= slots
+        self.used -= slots
+        self.warm += slots
+
+    def take_warm(self, slots: int) -> int:
+        """As many warm slots as there are, up to `slots`, are taken."""
+        taken = min(slots, max(min(self.warm, self.free), 0))
+        self.warm -= taken
+        return taken
 
     def node_s(self, at_s: int) -> float:
         """Node-seconds until at_s, from the request of each node."""
@@ -120,6 +141,11 @@ class Pool:
             count -= cut
             if last.count == 0:
                 self.requests.pop()
+        self.ready -= count
+
+    def lose(self, count: int, at_s: int) -> None:
+        """Ready nodes are taken away."""
+        self.touch(at_s)
         self.ready -= count
 
     def spare_to_release(self, at_s: int, spare_s: int) -> int:

@@ -6,6 +6,7 @@ moved by ``advance_to``; between two moves the controller looks at its scrapes a
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -183,6 +184,14 @@ class Plant(ABC):
         if not self._warm:
             self._next_mark_s = min(self._next_mark_s, settings.warmup_s)
 
+    def seen(self, now_s: float) -> Any:
+        """The scrape that a decision sees, None where there is none yet."""
+        back = 1 + self.settings.late
+        if self.faults.known and (lag_s := self.faults.lag_s(now_s)):
+            back += math.ceil(lag_s / self.settings.scrape_s)
+        scrapes = self.scrapes
+        return scrapes[-back] if len(scrapes) >= back else None
+
     # ------------------------------------------------------------ faults by hand
 
     def surge(self, factor: float, lasts_s: int, row: int | None = None, from_s: int | None = None) -> None:
@@ -197,7 +206,12 @@ class Plant(ABC):
         """A fault of any kind; a surge is put into the demand at once."""
         if fault.kind == "Surge":
             self.surge(fault.factor, int(fault.until_s - fault.from_s), fault.row, int(fault.from_s))
+        elif fault.kind == "SpotLoss":
+            self.life.lose_nodes(fault)
         else:
+            if fault.kind == "MetricsLag":
+                longest = self.settings.late + math.ceil(fault.by_s / self.settings.scrape_s) + 1
+                self.scrapes = deque(self.scrapes, maxlen=max(longest, self.scrapes.maxlen or 0))
             self.faults.add(fault)
 
     # ------------------------------------------------------------ the score's raw figures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -31,11 +30,17 @@ class PlantMetrics:
     async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:
         plant = self._plant
         now_s = at_s - self._start_s
-        seen = self._seen()
+        seen: Seen | None = plant.seen(now_s)
         if seen is None or (plant.faults.known and plant.faults.holds("MetricsOutage", now_s)):
             words = "the metric source does not answer" if seen is not None else "nothing was scraped yet"
             return Readings(at_s=at_s, signals=dict.fromkeys(wanted, self._nothing), why=lambda _signal, _row: words)
-        age_s = now_s - seen.at_s
+        if plant.faults.known and plant.faults.holds("MetricsNaN", now_s):
+            return self._with_nan(self._read(seen, fleet, wanted, at_s), now_s)
+        return self._read(seen, fleet, wanted, at_s)
+
+    def _read(self, seen: Seen, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float) -> Readings:
+        plant = self._plant
+        age_s = at_s - self._start_s - seen.at_s
         if age_s > self._freshest_stale_s:
             return self._stale(seen, wanted, at_s, age_s)
         ages = self._ages.get(age_s)
@@ -46,10 +51,6 @@ class PlantMetrics:
             values, state = plant.signal(name, seen)
             columns[name] = SignalColumn(values=values, age_s=ages, state=self._known if state is None else state)
         return Readings(at_s=at_s, signals=columns)
-
-    def _seen(self) -> Seen | None:
-        scrapes: deque[Seen] = self._plant.scrapes
-        return scrapes[0] if len(scrapes) == scrapes.maxlen else None
 
     def _stale(self, seen: Seen, wanted: Mapping[str, Sequence[int]], at_s: float, age_s: float) -> Readings:
         stale: Bools = age_s > self._stale_s
@@ -63,6 +64,27 @@ class PlantMetrics:
             )
         return Readings(
             at_s=at_s, signals=columns, why=lambda _signal, row: f"last scraped {age_s:.0f} s ago" if stale[row] else ""
+        )
+
+    def _with_nan(self, readings: Readings, now_s: float) -> Readings:
+        faults = [one for one in self._plant.faults.known if one.kind == "MetricsNaN" and one.holds(now_s)]
+        columns = dict(readings.signals)
+        struck = {}
+        for name, column in columns.items():
+            rows = np.zeros(len(column.values), dtype=np.bool_)
+            for fault in faults:
+                if not fault.signals or name in fault.signals:
+                    rows[slice(None) if fault.row is None else fault.row] = True
+            struck[name] = rows
+            columns[name] = SignalColumn(
+                values=np.where(rows, np.nan, column.values),
+                age_s=column.age_s,
+                state=np.where(rows, UNKNOWN, column.state).astype(np.int8),
+            )
+        return Readings(
+            at_s=readings.at_s,
+            signals=columns,
+            why=lambda name, row: "the metric source answers NaN" if struck[name][row] else readings.why(name, row),
         )
 
     async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
