@@ -82,7 +82,7 @@ async def _verify(files: Sequence[Path], policies: Mapping[str, PolicyType] | No
     verdict = Verdict(files=len(files))
     again: _Again | None = None
     for path in files:
-        for line, record in _records(path):
+        for line, record in records_of(path):
             try:
                 if record["kind"] == "fleet":
                     again = _stand(record, again, policies)
@@ -103,7 +103,8 @@ async def _verify(files: Sequence[Path], policies: Mapping[str, PolicyType] | No
     return verdict
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def records_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, record) of a file. Raises RecordsError, OutsideError."""
     try:
         with path.open("rb") as file:
             for line, text in enumerate(file, 1):

@@ -53,8 +53,10 @@ const COLUMNS = [
   { id: "attained", label: "Attained", value: r => r.score.attained_ratio ?? -1, show: r => told(r.score.attained_ratio, v => percent(v, 3)) },
   { id: "hours", label: "Replica hours", value: r => r.score.replica_hours, show: r => hours(r.score) },
   ...(data.rows.some(r => r.score.cost_ratio !== null) ? [{ id: "ratio", label: "÷ optimum", value: r => r.score.cost_ratio ?? Infinity, show: r => told(r.score.cost_ratio, v => fixed(v, 3)) }] : []),
+  ...(data.rows.some(r => r.score.regret_replica_hours !== undefined) ? [{ id: "saved", label: "Hours saved", value: r => r.score.regret_replica_hours, show: r => number(r.score.regret_replica_hours) }] : []),
   { id: "nodes", label: "Node hours", value: r => r.score.node_hours ?? Infinity, show: r => told(r.score.node_hours, v => number(v)) },
   ...(data.rows.some(r => r.score.cost !== null) ? [{ id: "cost", label: "Cost", value: r => r.score.cost ?? Infinity, show: r => told(r.score.cost, v => fixed(v, 2)) }] : []),
+  ...(data.rows.some(r => (r.score.regret_cost ?? null) !== null) ? [{ id: "money", label: "Cost saved", value: r => r.score.regret_cost ?? -Infinity, show: r => told(r.score.regret_cost ?? null, v => fixed(v, 2)) }] : []),
   { id: "wait", label: "p99 wait", value: r => r.score.wait_s === null ? Infinity : r.score.wait_s.p99, show: r => told(r.score.wait_s, v => number(v.p99) + " s") },
   { id: "actions", label: "Changes/h", value: r => r.score.actions_per_h, show: r => number(r.score.actions_per_h) },
   ...(data.rows.some(r => r.score.blind_scale_downs) ? [{ id: "blind", label: "Down while blind", value: r => r.score.blind_scale_downs, show: r => String(r.score.blind_scale_downs) }] : []),
@@ -117,10 +119,10 @@ let small = [];
 function worst() {
   for (const p of small) p.destroy();
   small = [];
-  const at = single ? "" : "On " + trace + ": ", box = element("div", undefined, "cards");
+  const at = (single ? "The" : "On " + trace + ": the"), box = element("div", undefined, "cards");
   $("worst").replaceChildren(box);
-  $("worst-note").textContent = at + (shown.length ? "the ten minutes in which the most requests came that had to wait longer than "
-    + number(shown[0].picture.allowed_s) + " s, for each policy, and what it said then." : "nothing of this was simulated.");
+  $("worst-note").textContent = shown.length ? at + " ten minutes in which the most requests came that had to wait longer than "
+    + number(shown[0].picture.allowed_s) + " s, for each policy, and what it said then." : "Nothing of this was simulated.";
   for (const { row, picture } of shown) {
     const card = element("article", undefined, "worst"), title = element("h3"), mark = element("i");
     mark.style.background = colour(row); card.style.borderLeftColor = colour(row); title.append(mark, name(row)); card.append(title); box.append(card);

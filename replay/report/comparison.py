@@ -31,6 +31,7 @@ _FIELDS: Final = (
     "optimum",
     "cost_ratio",
 )
+_OF_REGRET: Final = ("loop", "regret_replica_hours", "regret_cost")
 
 
 def write_comparison(
@@ -148,7 +149,7 @@ def _once(known: dict[tuple[Any, ...], int], kept: list[list[Any]], values: Sequ
 
 def _row(row: Row, curves: _Curves) -> dict[str, Any]:
     return {
-        "score": {name: row.score[name] for name in (*_FIELDS, *(("loop",) if "loop" in row.score else ()))},
+        "score": {name: row.score[name] for name in (*_FIELDS, *(name for name in _OF_REGRET if name in row.score))},
         "start_s": row.start_s,
         "services": [
             {

@@ -53,7 +53,9 @@ class WorstWords:
         blocks = self._blocks[row]
         near = [blocks[n] for n in range(first // self._ticks_a_block, (last - 1) // self._ticks_a_block + 1) if n in blocks]
         found = sorted({said for block in near for said in (block.first, block.peak)}, key=lambda said: said.tick)
-        return [said for said in found if first <= said.tick < last] or found
+        found = [said for said in found if first <= said.tick < last] or found
+        # The same words again say nothing new.
+        return [said for number, said in enumerate(found) if number == 0 or said.words != found[number - 1].words]
 
 
 def words_of(tick: Tick, row: int) -> str:
