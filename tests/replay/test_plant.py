@@ -8,6 +8,7 @@ from autoscaler.core.model import Fleet, Plan, Readings
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.errors import UsageError
 from replay.plant.faults import Fault
+from replay.plant.fluid import FluidPlant
 from replay.scenario import Scenario
 from replay.world import World, build_world
 from tests.replay.made import noise, scenario, specs
@@ -152,6 +153,8 @@ def test_one_service_is_a_row_of_many() -> None:
         assert alone.plant.wait_counts()[0].tolist() == counts[row].tolist()
         assert alone.plant.replica_s()[0] == many.plant.replica_s()[row]
         assert alone.plant.node_s()[0] == many.plant.node_s()[row]
+        assert isinstance(alone.plant, FluidPlant)
+        assert isinstance(many.plant, FluidPlant)
         assert alone.plant.state.running[0] == many.plant.state.running[row]
 
 
@@ -166,6 +169,8 @@ def test_steps_of_any_length_lead_to_the_same_place() -> None:
         if at_s % 11 == 0:
             often.plant.wait_counts()  # a score in between, as a live page asks for it, changes nothing
     np.testing.assert_allclose(often.plant.wait_counts()[0], once.plant.wait_counts()[0], atol=1e-9)
+    assert isinstance(often.plant, FluidPlant)
+    assert isinstance(once.plant, FluidPlant)
     assert often.plant.state.queue[0] == once.plant.state.queue[0]
     assert often.plant.queue_by_tick.tolist() == once.plant.queue_by_tick.tolist()
     assert once.plant.wait_counts()[0].sum() == pytest.approx(demand.sum())
@@ -180,5 +185,7 @@ def test_what_can_t_be_played_is_said() -> None:
         build_world((nameless,), (), scenario(), np.ones((1, 600)))
     with pytest.raises(UsageError, match="leaves nothing to score"):
         build_world((one,), (), scenario(warmup="10m"), np.ones((1, 600)))
+    with pytest.raises(UsageError, match="fluid is allowed"):
+        build_world((one,), (), scenario(plant="requests"), np.ones((1, 600)))
     with pytest.raises(UsageError, match="service 'a/b' is not there"):
         build_world((one,), (), scenario(faults="[{kind: Surge, at: 1m, service: a/b}]"), np.ones((1, 600)))
