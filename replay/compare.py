@@ -19,7 +19,8 @@ from replay.report.words import WorstWords
 from replay.run import run_replay
 from replay.scenario import Scenario, start_unix_s
 from replay.traces.files import trace_name
-from replay.traces.registry import read_trace
+from replay.traces.registry import format_of, read_requests, read_trace
+from replay.traces.requests import RequestLog
 from replay.traces.series import CountSeries
 from replay.traces.uses import TraceUse
 from replay.world import World
@@ -113,16 +114,17 @@ def compare(
 
 
 def _work(job: _Job) -> dict[str, Any]:
-    series = _trace(job.trace.path)
     if job.optimum:
-        return optimum_of(job.manifests, job.trace.scenario, series)
+        return optimum_of(job.manifests, job.trace.scenario, _trace(job.trace.path))
+    singly = job.trace.scenario.plant == "requests"
+    trace = _requests(job.trace.path) if singly else _trace(job.trace.path)
     watcher: list[WorstWords] = []
 
     def watch(world: World) -> WorstWords:
         watcher.append(WorstWords(world))
         return watcher[0]
 
-    result = run_replay(job.manifests, job.trace.scenario, series, policy=job.policy, watch=watch if job.buckets else None)
+    result = run_replay(job.manifests, job.trace.scenario, trace, policy=job.policy, watch=watch if job.buckets else None)
     return {
         "score": {**result.score, "trace": job.trace.label},
         "start_s": start_unix_s(job.trace.scenario),
@@ -134,6 +136,11 @@ def _work(job: _Job) -> dict[str, Any]:
 def _trace(path: Path) -> CountSeries:
     """Jobs come trace by trace, so a process reads a trace about once."""
     return read_trace(path)
+
+
+@lru_cache(maxsize=1)
+def _requests(path: Path) -> CountSeries | RequestLog:
+    return read_requests(path) if format_of(path).requests is not None else read_trace(path)
 
 
 def _with_optimum(score: dict[str, Any], optima: Mapping[str, Any] | None) -> dict[str, Any]:

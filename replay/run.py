@@ -21,9 +21,11 @@ from autoscaler.ports import Reporter
 from replay.ledger import Ledger, write_schedule
 from replay.plugins import installed, policy_text
 from replay.recording import RecordFile
+from replay.rhythm import in_their_rhythm
 from replay.scenario import Scenario, whole_s
 from replay.score import fleet_score
 from replay.traces.demand import arrivals
+from replay.traces.requests import RequestLog, counted
 from replay.traces.series import CountSeries
 from replay.world import World, build_world, node_pools, services
 
@@ -53,7 +55,7 @@ class Result:
 def run_replay(
     manifests: Sequence[spec.Manifest],
     scenario: Scenario,
-    trace: CountSeries,
+    trace: CountSeries | RequestLog,
     *,
     policy: PolicyRef | None = None,
     policies: dict[str, PolicyType] | None = None,
@@ -63,18 +65,24 @@ def run_replay(
 ) -> Result:
     """Replays a trace; every service of the manifests gets all of it, scaled to its own replicas.
 
-    policy: instead of the manifests' own. policies: what may be named; the installed ones where left out. records: a file to write
-    TickRecords to. watch: makes a further reporter, told of every tick. Raises UsageError where manifests, scenario and trace don't fit.
+    trace: counts, or single requests, which only the plant `requests` sees as such. policy: instead of the manifests' own. policies: what
+    may be named; the installed ones where left out. records: a file to write TickRecords to. watch: makes a further reporter, told of every
+    tick. Raises UsageError where manifests, scenario and trace don't fit.
     """
     specs = services(manifests, policy)
-    demand = demand_of(specs, scenario, trace)
-    world = build_world(specs, node_pools(manifests), scenario, demand)
     named = {ref.name for one in specs for ref in one.policies}
+    types = installed(named) if policies is None else policies
+    scenario = in_their_rhythm(scenario, [types[name] for name in sorted(named) if name in types])
+    series = counted(trace) if isinstance(trace, RequestLog) else trace
+    demand = demand_of(specs, scenario, series)
+    # Smoothing leaves no single requests: then they are drawn from the smooth counts.
+    log = trace if isinstance(trace, RequestLog) and scenario.smoothing is None else None
+    world = build_world(specs, node_pools(manifests), scenario, demand, log=log)
     with RecordFile(records, seed=scenario.seed) as recorder:
         return play(
             world,
             scenario,
-            policies=installed(named) if policies is None else policies,
+            policies=types,
             trace=trace.name,
             policy="" if policy is None else policy_text(policy),
             recorder=recorder,

@@ -89,6 +89,7 @@ class Metrics(Base):
     late: Annotated[
         int, Meta(ge=0, le=1000, description="A decision sees the scrape that is so many scrapes before the latest one.")
     ] = 1
+    samples: Annotated[int, Meta(ge=1, le=1000, description="A decision sees the mean of so many scrapes.")] = 1
 
 
 class FaultWindow(Base):
@@ -187,6 +188,15 @@ class Scenario(Base):
         Duration | None, Meta(description="Centred mean of the minute counts over this, for traces of few requests.")
     ] = None
     interval: Annotated[Duration, Meta(description="Between two decisions.")] = "15s"
+    loops: Annotated[
+        Literal["Own", "Controller"],
+        Meta(
+            description=(
+                "Own: a policy with a loop and samples of its own (kpa: 2s, 1s) runs in them. "
+                "Controller: at interval and on metrics, as in a cluster."
+            )
+        ),
+    ] = "Own"
     scale: Annotated[Scale, Meta(description="How the trace is scaled to the service.")] = msgspec.field(default_factory=Scale)
     replicas: Annotated[Replicas, Meta(description="How replicas come and go.")] = msgspec.field(default_factory=Replicas)
     nodes: Annotated[Nodes, Meta(description="How nodes come and go.")] = msgspec.field(default_factory=Nodes)

@@ -23,8 +23,10 @@ from replay.plant.lifecycle import Times
 from replay.plant.nodes import Pool
 from replay.plant.plant import Plant, PlantSettings
 from replay.plant.ports import PlantCluster, PlantMetrics, PlantNodePools
+from replay.plant.requests.build import requests_plant
 from replay.plant.signals import OUTPUT_TOKENS, PREFILL_TOKENS
 from replay.scenario import Nodes, Replicas, Scenario, start_unix_s, whole_s
+from replay.traces.requests import RequestLog
 
 USUAL_WAIT_S = 5.0
 """What a wait is judged by where the objective is none of a fluid's (a utilization, an inter-token latency)."""
@@ -62,12 +64,12 @@ def build_world(
     scenario: Scenario,
     demand: Floats,
     *,
+    log: RequestLog | None = None,
     keep_series: bool = True,
     kernel: Kernel | None = None,
 ) -> World:
-    """demand (n, T): requests in each second. Raises UsageError where the scenario can't be played."""
-    if scenario.plant != "fluid":
-        raise UsageError(f"scenario.plant: '{scenario.plant}' is not there yet; fluid is allowed")
+    """demand (n, T): requests in each second. log: the single requests behind it, for the plant `requests`. Raises UsageError where the
+    scenario can't be played."""
     specs = tuple(specs)
     settings = PlantSettings(
         times=Times(
@@ -84,6 +86,7 @@ def build_world(
         scrape_s=whole_s(scenario.metrics.period),
         window_s=whole_s(scenario.metrics.window),
         late=scenario.metrics.late,
+        samples=scenario.metrics.samples,
         warmup_s=whole_s(scenario.warmup),
         tick_s=whole_s(scenario.interval),
         keep_series=keep_series,
@@ -92,7 +95,11 @@ def build_world(
         raise UsageError(f"scenario.warmup: {scenario.warmup} leaves nothing to score of {demand.shape[1]} s")
     faults = Faults(np.random.Generator(np.random.PCG64([scenario.seed, 1])))
     plant_pools, pool_of = _plant_pools(specs, pools, scenario.nodes.slots)
-    plant = FluidPlant(specs, demand, settings, faults, plant_pools, pool_of, allowed_waits_s(specs), kernel)
+    plant: Plant
+    if scenario.plant == "requests":
+        plant = requests_plant(specs, demand, settings, faults, plant_pools, pool_of, scenario, log)
+    else:
+        plant = FluidPlant(specs, demand, settings, faults, plant_pools, pool_of, allowed_waits_s(specs), kernel)
     row_of = {one.key: row for row, one in enumerate(specs)}
     for window in scenario.faults:
         if window.service and window.service not in row_of:

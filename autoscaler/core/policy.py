@@ -105,7 +105,8 @@ class PolicyType:
     start beyond that, in steps of five minutes (``observation.interval_s`` says so).
     counts_starting: True where the policy's count is absolute (what demand and backlog need), so that replicas on their way are
     already in it. False (the safe default) lets the engine hold back a count that grows only because help hasn't arrived yet.
-    interval_s: the policy's own period where it isn't the controller's (None: the controller's).
+    interval_s: the period of the loop that the policy has of its own, sample_s: how often it samples its signals itself then, without a
+    scrape's delay (None: it has none). A replay gives it that loop; a controller decides all at its own interval.
     alone: False where the policy is only a floor beside another one.
     """
 
@@ -119,6 +120,7 @@ class PolicyType:
     backfill_s: float = 0.0
     counts_starting: bool = False
     interval_s: float | None = None
+    sample_s: float | None = None
     alone: bool = True
     source: str = ""
     """Where the rule comes from: a paper, an API document, a formula."""

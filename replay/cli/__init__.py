@@ -12,6 +12,7 @@ from autoscaler.errors import AutoscalerError
 _COMMANDS: Final = {
     "run": "replay.cli.run",
     "compare": "replay.cli.compare",
+    "optimum": "replay.cli.optimum",
     "test": "replay.cli.test",
     "regret": "replay.cli.regret",
     "verify": "replay.cli.verify",

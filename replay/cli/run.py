@@ -56,7 +56,7 @@ def command(
     from replay.report.page import write_report
     from replay.run import run_replay
     from replay.scenario import load_scenario
-    from replay.traces.registry import read_any
+    from replay.traces.registry import read_any, read_singly
     from replay.traces.signal_series import SignalSeries
     from replay.traces.uses import trace_use
 
@@ -65,7 +65,7 @@ def command(
     loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
     setting = load_scenario(scenario, {**below(overrides, "scenario"), **use.settings})
     ref = None if policy is None else policy_ref(policy)
-    series = read_any(use.path)
+    series = read_singly(use.path) if setting.plant == "requests" else read_any(use.path)
     if output is not None:
         try:
             output.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ QUANTILES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlantSettings:
     """What a plant needs beside services and demand, in whole seconds. late: scrapes between the latest one and what is seen.
+    samples: scrapes of which a decision sees the mean.
 
     initial: ready replicas at the start. keep_series: remember queue and wait tick by tick, for plots.
     """
@@ -37,6 +38,7 @@ class PlantSettings:
     scrape_s: int = 15
     window_s: int = 15
     late: int = 1
+    samples: int = 1
     warmup_s: int = 0
     tick_s: int = 15
     keep_series: bool = True
@@ -97,11 +99,11 @@ class Plant(ABC):
         self.settings = settings
         self.faults = faults
         self.now_s = 0
-        self.end_s = demand.shape[1]
+        self.end_s: int = demand.shape[1]
         self.life = Lifecycle(specs, pools, pool_of, settings.times, faults)
         ticks = -(-self.end_s // settings.tick_s) if settings.keep_series else 0
         self.queue_by_tick: Floats = np.zeros((n, ticks))
-        self.scrapes: deque[Any] = deque(maxlen=settings.late + 1)
+        self.scrapes: deque[Any] = deque(maxlen=settings.late + settings.samples)
         self._next_scrape_s = settings.scrape_s  # at second 0 there is nothing to see yet
         self._next_check_s = 0
         self._replica_s_at_warmup: Floats = np.zeros(n)
@@ -186,11 +188,21 @@ class Plant(ABC):
 
     def seen(self, now_s: float) -> Any:
         """The scrape that a decision sees, None where there is none yet."""
+        back = self._back(now_s)
+        scrapes = self.scrapes
+        return scrapes[-back] if len(scrapes) >= back else None
+
+    def samples(self, now_s: float) -> Sequence[Any]:
+        """The scrapes of which a decision sees the mean, newest last; as many as there are."""
+        newest = len(self.scrapes) - self._back(now_s) + 1
+        return list(self.scrapes)[max(newest - self.settings.samples, 0) : max(newest, 0)]
+
+    def _back(self, now_s: float) -> int:
+        """How far back from the latest scrape the newest one is that a decision sees; 1: the latest."""
         back = 1 + self.settings.late
         if self.faults.known and (lag_s := self.faults.lag_s(now_s)):
             back += math.ceil(lag_s / self.settings.scrape_s)
-        scrapes = self.scrapes
-        return scrapes[-back] if len(scrapes) >= back else None
+        return back
 
     # ------------------------------------------------------------ faults by hand
 
@@ -210,7 +222,7 @@ class Plant(ABC):
             self.life.lose_nodes(fault)
         else:
             if fault.kind == "MetricsLag":
-                longest = self.settings.late + math.ceil(fault.by_s / self.settings.scrape_s) + 1
+                longest = self.settings.late + self.settings.samples + math.ceil(fault.by_s / self.settings.scrape_s)
                 self.scrapes = deque(self.scrapes, maxlen=max(longest, self.scrapes.maxlen or 0))
             self.faults.add(fault)
 

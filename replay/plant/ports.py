@@ -50,7 +50,16 @@ class PlantMetrics:
         for name in wanted:
             values, state = plant.signal(name, seen)
             columns[name] = SignalColumn(values=values, age_s=ages, state=self._known if state is None else state)
+        if plant.settings.samples > 1:
+            self._take_means(columns, at_s)
         return Readings(at_s=at_s, signals=columns)
+
+    def _take_means(self, columns: dict[str, SignalColumn], at_s: float) -> None:
+        """Values become means of the samples since the last decision; what the newest one says of a state stands."""
+        samples = self._plant.samples(at_s - self._start_s)
+        for name, column in columns.items():
+            values = np.mean([self._plant.signal(name, sample)[0] for sample in samples], axis=0)
+            columns[name] = SignalColumn(values=values, age_s=column.age_s, state=column.state)
 
     def _stale(self, seen: Seen, wanted: Mapping[str, Sequence[int]], at_s: float, age_s: float) -> Readings:
         stale: Bools = age_s > self._stale_s

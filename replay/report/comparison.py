@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from replay.compare import Comparison, Row
+from replay.report.table import optimum_words
 
 _FIELDS: Final = (
     "trace",
@@ -101,7 +102,8 @@ def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if not kept:
         closest = max(judged, key=lambda score: score["attained_ratio"])
         words = f"{closest['policy']} comes closest with {closest['attained_ratio']:.3%}, for {said(closest)}"
-        return {"trace": trace, "best": "", "words": f"Nobody keeps the promise of {promised}. {words}."}
+        words = f"Nobody keeps the promise of {promised}. {words}.{_optimum(scores[0])}"
+        return {"trace": trace, "best": "", "words": words}
     best = kept[0]
     words = f"{best['policy']} keeps the promise of {promised} most cheaply: {said(best)}"
     if best["cost_ratio"] is not None:
@@ -109,7 +111,14 @@ def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if len(kept) > 1 and price(best)[0] > 0:
         words += f"; next is {kept[1]['policy']} with {price(kept[1])[0] / price(best)[0] - 1:.1%} more"
     failed = [score["policy"] for score in judged if score not in kept]
-    return {"trace": trace, "best": best["policy"], "words": f"{words}.{_not_kept(failed)}"}
+    return {"trace": trace, "best": best["policy"], "words": f"{words}.{_not_kept(failed)}{_optimum(best)}"}
+
+
+def _optimum(score: Mapping[str, Any]) -> str:
+    if not score["optimum"]:
+        return ""
+    words = optimum_words(score["optimum"], score["promised_ratio"])
+    return f" {words[0].upper()}{words[1:]}."
 
 
 def _not_kept(policies: Sequence[str]) -> str:

@@ -14,6 +14,14 @@ def comparison_table(scores: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(blocks)
 
 
+def optimum_words(optimum: Mapping[str, Any], promised_ratio: float) -> str:
+    """The clairvoyant schedule's figures in a sentence."""
+    words = f"optimum: {optimum['replica_hours']:,.1f} replica hours for {optimum['attained_ratio']:.3%}"
+    if optimum["attained_ratio"] < promised_ratio:
+        return f"{words}: not even knowing the traffic beforehand keeps the promise here"
+    return f"{words} (no schedule that keeps the promise needs less than {optimum['lower_bound_replica_hours']:,.1f})"
+
+
 def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
     first = scores[0]
     priced = any(score["cost"] is not None for score in scores)
@@ -33,10 +41,7 @@ def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
     title = f"{trace}: {first['promised_ratio']:.2%} promised, {first['evaluated_s'] / 3600:.1f} h"
     lines = [title, *_aligned([header, *rows])]
     if optimum:
-        lines.append(
-            f"  optimum: {optimum['replica_hours']:.1f} replica hours for {optimum['attained_ratio']:.3%}"
-            f" (no schedule needs less than {optimum['lower_bound_replica_hours']:.1f})"
-        )
+        lines.append(f"  {optimum_words(optimum, first['promised_ratio'])}")
     return "\n".join(lines) + "\n"
 
 

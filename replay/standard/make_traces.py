@@ -1,7 +1,8 @@
 """Makes the small traces that ship with the project: ``python -m replay.standard.make_traces [FOLDER]``.
 
 They are no recordings: shapes that a person knows at sight, with counts drawn around them. ``day`` is two days with a steep morning,
-``office-week`` a week with quiet nights and a quiet weekend, ``surge`` two hours with a sudden threefold demand.
+``office-week`` a week with quiet nights and a quiet weekend, ``surge`` two hours with a sudden threefold demand; ``chat`` is twenty minutes of
+single requests with their tokens.
 """
 
 from __future__ import annotations
@@ -57,6 +58,20 @@ def counts(name: str) -> tuple[Floats, Ints]:
     return offsets, rng.poisson(rates(offsets + bin_s / 2) * bin_s)
 
 
+CHAT: Final = "chat.csv.gz"
+
+
+def chat() -> tuple[Floats, Ints, Ints]:
+    """(arrival_s, prompt tokens, output tokens): one request a second, half of them within five seconds of each minute, as those of
+    programs are; prompts are long and answers short, or the other way round."""
+    rng = np.random.Generator(np.random.PCG64(list(CHAT.encode())))
+    arrival_s = np.sort(np.concatenate([rng.uniform(0, 1200, 600), 60 * rng.integers(0, 20, 600) + rng.uniform(5, 10, 600)]))
+    long = rng.random(1200) < 0.3
+    prompt = rng.lognormal(np.where(long, 7.5, 5.5), 0.6).astype(np.int64)
+    output = rng.lognormal(np.where(long, 4.0, 5.5), 0.7).astype(np.int64)
+    return np.round(arrival_s, 3), prompt + 1, output + 1
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +80,8 @@ def main() -> None:
         data = f"offset_s,requests\n{lines}".encode()
         # No time in the header: the same trace is the same bytes.
         (folder / name).write_bytes(gzip.compress(data, 9, mtime=0) if name.endswith(".gz") else data)
+    lines = "".join(f"{at:.3f},{into},{out}\n" for at, into, out in zip(*chat(), strict=True))
+    (folder / CHAT).write_bytes(gzip.compress(f"arrival_s,prompt_tokens,output_tokens\n{lines}".encode(), 9, mtime=0))
 
 
 if __name__ == "__main__":

@@ -83,6 +83,11 @@ def request_blocks(path: Path) -> Iterator[RequestBlock]:
     return form.requests(path)
 
 
+def read_singly(path: Path) -> RequestLog | CountSeries | SignalSeries:
+    """What a plant that plays single requests wants: them, where the file holds them, else as read_any."""
+    return read_requests(path) if format_of(path).requests is not None else read_any(path)
+
+
 def read_any(path: Path, picks: Picks = NO_PICKS) -> CountSeries | SignalSeries:
     """What there is to replay: signals where the file holds signals without a demand, else counts."""
     form = format_of(path)

@@ -23,6 +23,8 @@ OURS = ("autoscaler ", "replay ")
 ELSEWHERE = {
     "autoscaler explain models/llama --url": "a controller in a cluster: tests/cli/test_explain.py",
     "autoscaler run": "a cluster: tests/e2e",
+    "replay record": "a Prometheus: tests/docs/test_worked_example.py, tests/replay/test_record.py",
+    "build/week": "what was recorded there: tests/docs/test_worked_example.py",
     "half-full": "the reader's own policy: tests/policies/test_docs.py",
     "docker": "a container engine: tests/deploy/test_image.py",
     "kubectl -n inference-autoscaler rollout": "nodes that run pods",

@@ -69,7 +69,20 @@ def test_inspect() -> None:
         (["run", "-t", SURGE, "--set", "scenario.warmupp=2d"], 2, "did you mean 'warmup'"),
         (["run", "-t", SURGE, "--set", "scenario.warmup=2x"], 1, "warmup: a duration"),
         (["run", "-t", SURGE, "--set", "scenario.warmup=2d"], 2, "leaves nothing to score"),
-        (["run", "-t", SURGE, "--set", "scenario.plant=requests"], 2, "fluid is allowed"),
+        (
+            [
+                "run",
+                "-t",
+                SURGE,
+                "--set",
+                "scenario.plant=requests",
+                "--set",
+                "scenario.requests.twoPools=[{prefill: a/b, decode: c/d}]",
+            ],
+            2,
+            "service 'a/b' is not there",
+        ),
+        (["run", "-t", SURGE, "--set", "scenario.plant=flow"], 1, "requests"),
         (["run", "-t", SURGE, "--set", "minReplicas=500"], 1, "minReplicas"),
         (["run", "-t", str(ROOT / "pyproject.toml")], 1, "no known format"),
         (["verify", "none"], 2, "none: no such file"),
@@ -89,7 +102,7 @@ def test_a_file_that_can_t_be_written_is_exit_3(tmp_path: Path) -> None:
     assert result.exit_code == 3
 
 
-@pytest.mark.parametrize("command", ["", "run", "verify", "inspect", "convert"])
+@pytest.mark.parametrize("command", ["", "run", "compare", "optimum", "test", "regret", "verify", "inspect", "convert"])
 def test_the_example_of_each_help_works_in_a_clone(command: str) -> None:
     text = replay(*([command] if command else []), "--help").output
     example = text.partition("Example:")[2].strip().splitlines()[0].strip()

@@ -146,6 +146,23 @@ def test_what_is_wrong_is_told_also_from_other_processes(arguments: list[str], c
     assert words in result.stderr
 
 
+def test_the_optimum_beside_the_policies(tmp_path: Path) -> None:
+    pytest.importorskip("replay.optimum.solve")
+    page = tmp_path / "page.html"
+    result = replay("compare", "-t", f"{DAY}:length=1h", "-p", "fixed:replicas=20", "--optimum", "--json", "-o", str(page))
+    assert result.exit_code == 0, result.output
+    (found,) = orjson.loads(result.stdout)["scores"]
+    optimum = found["optimum"]
+    assert 0 < optimum["lower_bound_replica_hours"] <= optimum["replica_hours"] < found["replica_hours"]
+    assert optimum["attained_ratio"] >= 0.995
+    assert found["cost_ratio"] == pytest.approx(found["replica_hours"] / optimum["replica_hours"], rel=1e-5)
+    assert found["services"]["default/standard"]["optimum"] == optimum
+    assert "times the optimum" in page.read_text()
+    table = replay("compare", "-t", f"{DAY}:length=1h", "-p", "fixed:replicas=20", "--optimum").stdout
+    assert "÷ optimum" in table.splitlines()[1]
+    assert "optimum: " in table
+
+
 def test_each_trace_of_a_comparison_has_a_name_of_its_own() -> None:
     def named(*texts: str) -> list[str]:
         return labels([trace_use(text) for text in texts])
@@ -183,6 +200,9 @@ def score(
         "promised_ratio": 0.995,
         "cost": cost,
         "cost_ratio": ratio,
+        "optimum": None
+        if ratio is None
+        else {"replica_hours": 16.0, "lower_bound_replica_hours": 15.5, "attained_ratio": 0.9951},
     }
 
 
@@ -191,6 +211,7 @@ def test_the_verdict_names_the_cheapest_that_keeps_its_promise() -> None:
     assert said["best"] == "b"
     assert said["words"] == (
         "b keeps the promise of 99.5 % most cheaply: 20.0 replica hours, 1.25 times the optimum; next is c with 10.0% more. Not kept by a."
+        " Optimum: 16.0 replica hours for 99.510% (no schedule that keeps the promise needs less than 15.5)."
     )
     # Money counts where everybody's is known: fewer replica-hours on more nodes may cost more.
     assert verdict([score("a", 10, 1.0, cost=9.0), score("b", 20, 1.0, cost=8.0)])["best"] == "b"

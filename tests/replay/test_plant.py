@@ -185,7 +185,5 @@ def test_what_can_t_be_played_is_said() -> None:
         build_world((nameless,), (), scenario(), np.ones((1, 600)))
     with pytest.raises(UsageError, match="leaves nothing to score"):
         build_world((one,), (), scenario(warmup="10m"), np.ones((1, 600)))
-    with pytest.raises(UsageError, match="fluid is allowed"):
-        build_world((one,), (), scenario(plant="requests"), np.ones((1, 600)))
     with pytest.raises(UsageError, match="service 'a/b' is not there"):
         build_world((one,), (), scenario(faults="[{kind: Surge, at: 1m, service: a/b}]"), np.ones((1, 600)))

@@ -1,0 +1,332 @@
+"""``kpa``: Knative's pod autoscaler: a mean over a stable window, another over a short one, and a panic mode between them.
+
+Source: knative serving pkg/autoscaler/scaling/autoscaler.go (Scale), pkg/autoscaler/aggregation (window averages), config/core
+configmap config-autoscaler (defaults). Its loop runs every 2 s on samples of every second that it takes itself: a replay gives it that
+(``interval_s``, ``sample_s``). In a cluster it sees what the controller sees, once an interval; its windows then hold fewer samples.
+
+What it asks for is the count itself: replicas that start are not in it and change nothing, because the requests in flight are
+counted in all, those that wait among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from autoscaler.core.history import History
+from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, Recommendation
+from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
+from autoscaler.core.seen import any_unknown, seen
+
+LOOP_S: Final = 2.0
+SAMPLE_S: Final = 1.0
+FILL: Final = 0.7
+_PRECISION: Final = 1e6
+"""Knative rounds a window's mean to six digits after the point."""
+_STATE: Final = ("panic_since_s", "panic_pods", "met_s", "first_s", "panic_first_s", "last_s")
+
+
+class Kpa:
+    """n deciders. State a row: when it panicked last (NaN: it doesn't), the most pods asked for since then, its samples."""
+
+    def __init__(self, params: Params) -> None:
+        n = len(params["target"])
+        self._samples: History | None = None
+        self._delayed: History | None = None
+        self._interval_s = 0.0
+        self._panic_since_s: Floats = np.full(n, np.nan)
+        self._panic_pods: Floats = np.full(n, np.nan)
+        self._met_s: Floats = np.full(n, np.nan)
+        """When a service was first seen."""
+        self._first_s: Floats = np.full(n, np.nan)
+        self._panic_first_s: Floats = np.full(n, np.nan)
+        self._last_s: Floats = np.full(n, np.nan)
+        """A row's latest sample, and the first one since it was without any for a whole window, of the stable and of the panic one."""
+        self._any_new = True
+        self._take(params)
+
+    def _take(self, params: Params) -> None:
+        self.params = params
+        self._n = len(params["target"])
+        self._given: Floats = params["target"]
+        self._usual_for: Floats | None = None
+        self._target: Floats = self._given
+        self._stable_s: Floats = params["stable_window_s"]
+        self._panic_s: Floats = np.maximum(self._stable_s * params["panic_window"], SAMPLE_S)
+        self._stable, self._panic = _spans(self._stable_s), _spans(self._panic_s)
+        self._by_rate: Bools = params["signal"] == "demand"
+        self._rates = int(np.count_nonzero(self._by_rate))
+        self._delay = [(span_s, rows) for span_s, rows in _spans(params["scale_down_delay_s"]) if span_s > 0]
+        self._answered: Observation | None = None
+        self._answer: tuple[Floats, Floats, Floats] | None = None
+
+    # ------------------------------------------------------------ a tick
+
+    def observe(self, observation: Observation) -> None:
+        if self._interval_s != observation.interval_s:
+            self._resize(observation.interval_s)
+        if self._any_new:
+            self._meet(observation)
+        self._learn(observation.at_s, self._sampled(observation))
+        self._answer = self._scale(observation)
+        self._answered = observation
+
+    def _sampled(self, observation: Observation) -> Floats:
+        if self._rates == 0:
+            return seen(observation, "concurrency")
+        rates = seen(observation, "demand")
+        return rates if self._rates == self._n else np.where(self._by_rate, rates, seen(observation, "concurrency"))
+
+    def _learn(self, at_s: float, sampled: Floats) -> None:
+        assert self._samples is not None
+        self._samples.push(at_s, sampled)
+        known = sampled == sampled
+        age_s = at_s - self._last_s
+        # The first sample ever, and the first one after a whole window without any, begins a window anew.
+        self._first_s = np.where(known & ~(age_s < self._stable_s), at_s, self._first_s)
+        self._panic_first_s = np.where(known & ~(age_s < self._panic_s), at_s, self._panic_first_s)
+        self._last_s = np.where(known, at_s, self._last_s)
+
+    def _meet(self, observation: Observation) -> None:
+        """One that runs more than one pod begins in panic: a restart knows no past, and must not scale down for want of it."""
+        new = np.isnan(self._met_s)
+        panics = new & (observation.ready > 1)
+        self._met_s = np.where(new, observation.at_s, self._met_s)
+        self._panic_since_s = np.where(panics, observation.at_s, self._panic_since_s)
+        self._panic_pods = np.where(new, observation.ready, self._panic_pods)
+        self._any_new = False
+
+    def _scale(self, observation: Observation) -> tuple[Floats, Floats, Floats]:
+        """The counts (NaN without a sample within the stable window), and the means over both windows."""
+        at_s, params = observation.at_s, self.params
+        target = self._targets(observation)
+        stable, panic = self._mean(at_s, self._stable, self._first_s), self._mean(at_s, self._panic, self._panic_first_s)
+        if any_unknown(panic):
+            panic = np.where(np.isnan(panic), 0.0, panic)
+        pods = np.maximum(observation.ready, 1)
+        most = np.ceil(params["max_scale_up_rate"] * pods)
+        least = np.floor(pods / params["max_scale_down_rate"])
+        panic_pods = np.ceil(panic / target)
+        wanted: Floats = np.minimum(np.maximum(np.ceil(stable / target), least), most)
+        over: Bools = panic_pods / pods >= params["panic_threshold"]
+        known = stable == stable
+        panics = self._panics(at_s, over, known)
+        if np.count_nonzero(panics):
+            now = np.maximum(wanted, np.minimum(np.maximum(panic_pods, least), most))
+            self._panic_pods = np.where(panics & known, np.maximum(self._panic_pods, now), self._panic_pods)
+            wanted = np.where(panics & known, self._panic_pods, wanted)
+        if self._delayed is not None:
+            self._delayed.push(at_s, wanted)
+            wanted = self._highest(at_s, wanted)
+        return wanted, stable, panic
+
+    def _panics(self, at_s: float, over: Bools, known: Bools) -> Bools:
+        """Rows in panic mode now, (n,)."""
+        since_s = self._panic_since_s
+        if np.count_nonzero(over):
+            over = over & known
+            self._panic_since_s = since_s = np.where(over, at_s, since_s)
+        panics: Bools = since_s == since_s
+        if np.count_nonzero(panics):
+            calm = panics & ~over & known & (since_s + self.params["stable_window_s"] < at_s)
+            if np.count_nonzero(calm):
+                self._panic_since_s = np.where(calm, np.nan, since_s)
+                self._panic_pods = np.where(calm, 0.0, self._panic_pods)
+                panics = panics & ~calm
+        return panics
+
+    def _targets(self, observation: Observation) -> Floats:
+        if self._usual_for is not observation.slots:
+            self._usual_for = observation.slots
+            holds = np.where(self._by_rate, observation.capacity_per_s, observation.slots)
+            self._target = np.where(self._given > 0, self._given, FILL * holds)
+        return self._target
+
+    def _mean(self, at_s: float, spans: Sequence[tuple[float, Ints | None]], first_s: Floats) -> Floats:
+        """Means over windows, (n,), NaN without a sample in it. From the first to the last sample a missing one counts as 0."""
+        assert self._samples is not None
+        means = np.full(self._n, np.nan)
+        for span_s, rows in spans:
+            past = self._samples.since(at_s - span_s)
+            mean: Floats = np.add.reduce(past, 1) / past.shape[1]
+            if any_unknown(mean):
+                known = past == past
+                total = np.where(known, past, 0.0).sum(axis=1)
+                lived = (self._last_s - first_s) / self._interval_s + 1.0
+                left = (span_s - (at_s - self._last_s)) / self._interval_s
+                mean = np.where(known.any(axis=1), total / np.maximum(np.minimum(lived, left), 1.0), np.nan)
+            mean = np.rint(mean * _PRECISION) / _PRECISION
+            if rows is None:
+                return mean
+            means[rows] = mean[rows]
+        return means
+
+    def _highest(self, at_s: float, wanted: Floats) -> Floats:
+        """The highest count of the scale-down delay."""
+        assert self._delayed is not None
+        result = wanted
+        for span_s, rows in self._delay:
+            highest = np.fmax.reduce(self._delayed.since(at_s - span_s), axis=1)
+            highest = np.where(np.isnan(wanted), np.nan, np.fmax(highest, wanted))
+            if rows is None:
+                return highest
+            result = result.copy() if result is wanted else result
+            result[rows] = highest[rows]
+        return result
+
+    def recommend(self, observation: Observation) -> Recommendation:
+        answer = self._answer
+        if answer is None or self._answered is not observation:
+            unknown = np.full(len(observation), np.nan)
+            answer = unknown, unknown, unknown
+        counts, stable, panic = answer
+        return Recommendation(replicas=counts, why=lambda row: self._words(observation, row, counts, stable, panic))
+
+    def _words(self, observation: Observation, row: int, counts: Floats, stable: Floats, panic: Floats) -> str:
+        name, window_s = str(self.params["signal"][row]), float(self.params["stable_window_s"][row])
+        target, count = float(self._targets(observation)[row]), float(counts[row])
+        if count != count:
+            why = "neither target nor capacity is known" if target != target else f"{name} was unknown for {window_s:.0f} s"
+            return f"{why}: no count"
+        short_s = max(window_s * float(self.params["panic_window"][row]), 1.0)
+        words = f"{name} {stable[row]:.4g} in {window_s:.0f} s and {panic[row]:.4g} in {short_s:.0f} s at {target:.4g} a replica: {count:.0f}"
+        since_s = float(self._panic_since_s[row])
+        return (
+            words
+            if since_s != since_s
+            else f"{words}, in panic since {observation.at_s - since_s:.0f} s: no fewer than {self._panic_pods[row]:.0f}"
+        )
+
+    # ------------------------------------------------------------ what survives
+
+    def _resize(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._rearrange_histories(np.arange(self._n))
+
+    def _rearrange_histories(self, rows: Ints) -> None:
+        self._samples = _history(self._samples, rows, self._length(self._stable))
+        self._delayed = _history(self._delayed, rows, self._length(self._delay)) if self._delay else None
+
+    def _length(self, spans: Sequence[tuple[float, Ints | None]]) -> int:
+        return int(np.ceil(max((span_s for span_s, _ in spans), default=1.0) / self._interval_s)) + 1
+
+    def rearrange(self, rows: Ints, params: Params) -> None:
+        for name in _STATE:
+            setattr(self, f"_{name}", np.where(rows < 0, np.nan, np.append(getattr(self, f"_{name}"), np.nan)[rows]))
+        self._any_new = bool(np.isnan(self._met_s).any())
+        self._take(params)
+        if self._interval_s:
+            self._rearrange_histories(rows)
+
+    def save(self) -> Saved:
+        columns = {name: [None if v != v else v for v in getattr(self, f"_{name}").tolist()] for name in _STATE}
+        return {
+            "version": 1,
+            "interval_s": self._interval_s,
+            **columns,
+            "samples": None if self._samples is None else self._samples.save(),
+            "delayed": None if self._delayed is None else self._delayed.save(),
+        }
+
+    def load(self, state: Saved) -> None:
+        if state.get("version") != 1 or len(state["met_s"]) != self._n or not state["interval_s"]:
+            return
+        for name in _STATE:
+            setattr(self, f"_{name}", np.array([np.nan if v is None else v for v in state[name]], dtype=np.float64))
+        self._any_new = bool(np.isnan(self._met_s).any())
+        self._samples, self._delayed = None, None
+        self._resize(float(state["interval_s"]))
+        histories: tuple[History | None, ...] = (self._samples, self._delayed)
+        for history, saved in zip(histories, (state["samples"], state["delayed"]), strict=True):
+            if history is not None and saved is not None:
+                history.load(saved)
+        self._answer = None
+
+
+def _spans(spans_s: Floats) -> list[tuple[float, Ints | None]]:
+    """Distinct windows with their rows; None: all of them."""
+    distinct = np.unique(spans_s)
+    if len(distinct) == 1:
+        return [(float(distinct[0]), None)]
+    return [(float(span_s), np.flatnonzero(spans_s == span_s)) for span_s in distinct]
+
+
+def _history(old: History | None, rows: Ints, length: int) -> History:
+    """The rows of the old one in one of this length."""
+    fresh = History(len(rows), length)
+    if old is not None:
+        kept = old.rearranged(rows)
+        for column, at_s in zip(kept.last(length).T, kept.times_s(length), strict=True):
+            fresh.push(float(at_s), column)
+    return fresh
+
+
+def _number(
+    name: str, default: float, description: str, unit: str, minimum: float, maximum: float, *, log_scale: bool = False
+) -> Parameter:
+    return Parameter(
+        name=name,
+        kind="float",
+        default=default,
+        description=description,
+        unit=unit,
+        minimum=minimum,
+        maximum=maximum,
+        tunable=True,
+        log_scale=log_scale,
+    )
+
+
+def _check(params: Mapping[str, ParamValue]) -> Sequence[str]:
+    short_s = float(params["stable_window_s"]) * float(params["panic_window"])
+    return (
+        []
+        if short_s >= SAMPLE_S
+        else [f"panic_window: {short_s:g} s of the stable window hold no sample; at least {SAMPLE_S:g} s"]
+    )
+
+
+POLICY = PolicyType(
+    name="kpa",
+    summary="Knative's pod autoscaler in its own 2 s loop, to compare with",
+    parameters=(
+        Parameter(
+            name="signal",
+            kind="str",
+            default="concurrency",
+            description="autoscaling.knative.dev/metric: concurrency, or demand for rps",
+            choices=("concurrency", "demand"),
+        ),
+        _number(
+            "target",
+            0.0,
+            f"what one replica is to hold of it (target × target-utilization); 0: {FILL:.0%} of its slots, or of its capacity for demand",
+            "the signal's unit",
+            0,
+            1e9,
+            log_scale=True,
+        ),
+        _number("stable_window_s", 60.0, "stable-window", "s", 6, 3600, log_scale=True),
+        _number("panic_window", 0.1, "panic-window-percentage, as a share of the stable window", "ratio", 0.01, 1),
+        _number(
+            "panic_threshold",
+            2.0,
+            "panic-threshold-percentage: panics where it needs this multiple of what is ready",
+            "ratio",
+            1.1,
+            10,
+        ),
+        _number("max_scale_up_rate", 1000.0, "max-scale-up-rate: at most this multiple of what is ready", "ratio", 1.01, 1e6),
+        _number("max_scale_down_rate", 2.0, "max-scale-down-rate: at least what is ready divided by it", "ratio", 1.01, 1e6),
+        _number("scale_down_delay_s", 0.0, "scale-down-delay: the highest count of this time", "s", 0, 3600),
+    ),
+    make=lambda params, _rng: Kpa(params),
+    signals=lambda params: (str(params["signal"]),),
+    counts_starting=True,
+    interval_s=LOOP_S,
+    sample_s=SAMPLE_S,
+    check=_check,
+    source="knative serving pkg/autoscaler/scaling/autoscaler.go, config-autoscaler's defaults",
+)

@@ -1,0 +1,140 @@
+"""``replay optimum``: the cheapest schedule that somebody who knew the future could have kept the promise with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from replay.cli.options import json_option, manifest_option, scenario_option, set_option, trace_option
+
+if TYPE_CHECKING:
+    from replay.optimum.solve import Optimum
+
+
+@click.command(
+    "optimum",
+    epilog="""\b
+Example:
+  replay optimum -t replay/standard/traces/surge.csv --promised 99% -o build/optimum.csv""",
+)
+@manifest_option
+@scenario_option
+@trace_option
+@click.option("--promised", metavar="PERCENT", help="The promise, such as 99.5%, instead of the manifest's own.")
+@set_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The schedule, CSV at_s,replicas, as -p schedule:file=… reads it. With several services each one's own beside it.",
+)
+@json_option
+def command(
+    manifests: tuple[Path, ...],
+    scenario: Path,
+    trace: str,
+    promised: str | None,
+    settings: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """The clairvoyant schedule for a promise, and a lower bound that no schedule goes below.
+
+    Its counts are ordered as long before they are needed as a replica takes to start. It knows no waits for nodes; what they would cost is
+    added to its hours. So its schedule keeps the promise where nodes are at hand (--set scenario.nodes.start=0s).
+    """
+    import time
+
+    import orjson
+
+    from autoscaler.errors import OutsideError
+    from autoscaler.manifests import load_manifests
+    from autoscaler.overrides import apart_from, below, pairs
+    from replay.clairvoyant import figures, optima
+    from replay.cli.progress import progress
+    from replay.optimum.orders import write_orders
+    from replay.plugins import loadable
+    from replay.scenario import load_scenario, whole_s
+    from replay.traces.registry import read_trace
+    from replay.traces.uses import trace_use
+
+    overrides = pairs(settings)
+    if promised is not None:
+        overrides["objective.promised"] = promised
+    use = trace_use(trace)
+    loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
+    setting = load_scenario(scenario, {**below(overrides, "scenario"), **use.settings})
+    series = read_trace(use.path)
+    began_s = time.perf_counter()
+    with progress(f"{series.name}, the optimum") as told:
+        found = optima(loaded, setting, series, told)
+    if output is not None:
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise OutsideError(f"{output}: {fault.strerror}") from None
+        write_orders(output, found[0].orders, found[0].tick_s)
+        for one in found if len(found) > 1 else ():
+            name = one.key.replace("/", "-")
+            write_orders(output.with_name(f"{output.stem}-{name}{output.suffix}"), one.orders, one.tick_s)
+    document = {
+        "schema": 1,
+        "trace": series.name,
+        "warmup_s": float(whole_s(setting.warmup)),
+        **_figures(found[0]),
+        **figures(found),
+        "wall_s": round(time.perf_counter() - began_s, 3),
+        "services": {one.key: _figures(one) for one in found},
+    }
+    if len(found) > 1:
+        document.update(_together(found))
+    if as_json:
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+        return
+    for one in found:
+        click.echo(words(one, series.name))
+    if output is not None:
+        click.echo(f"\nschedule: {output}")
+
+
+def _figures(one: Optimum) -> dict[str, Any]:
+    from replay.clairvoyant import figures
+
+    return {
+        "promised_ratio": one.promised_ratio,
+        "kept": one.kept,
+        **figures([one]),
+        "node_wait_hours": round(one.node_wait_hours, 6),
+        "work_replica_hours": round(one.work_replica_hours, 6),
+        "requests": round(one.requests, 3),
+    }
+
+
+def _together(found: list[Optimum]) -> dict[str, Any]:
+    """Of several services: sums, and the promise as the mean weighted with requests, as in a score."""
+    requests = sum(one.requests for one in found)
+    promised = sum(one.promised_ratio * one.requests for one in found) / requests if requests else found[0].promised_ratio
+    return {
+        "promised_ratio": round(promised, 9),
+        "kept": all(one.kept for one in found),
+        "node_wait_hours": round(sum(one.node_wait_hours for one in found), 6),
+        "work_replica_hours": round(sum(one.work_replica_hours for one in found), 6),
+        "requests": round(requests, 3),
+    }
+
+
+def words(one: Optimum, trace: str) -> str:
+    """One service's optimum for people."""
+    bound, hours = one.lower_bound_replica_hours, one.replica_hours
+    above = f", {hours / bound - 1:.2%} above the bound" if bound > 0 else ""
+    lines = [
+        f"optimum of {one.key} on {trace}",
+        f"  promised   {one.promised_ratio:.2%}, {'kept' if one.kept else 'can NOT be kept'}: {one.attained_ratio:.3%} of "
+        f"{one.requests:.0f} requests",
+        f"  replicas   {hours:.1f} hours{above}",
+        f"  of these   {one.work_replica_hours:.1f} hours of pure work, {one.node_wait_hours:.1f} hours of waiting for nodes",
+        f"  bound      {bound:.1f} hours: no schedule that keeps the promise costs less",
+    ]
+    return "\n".join(lines)
