@@ -65,8 +65,8 @@ def command(
     from autoscaler.core.model import PolicyRef
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
-    from autoscaler.overrides import apart_from, below, pairs
     from replay.cli.progress import progress
+    from replay.cli.split import split
     from replay.compare import SCHEMA, TraceSetting, compare, labels
     from replay.gate import load_gate, misses
     from replay.parallel import usual_jobs
@@ -78,14 +78,13 @@ def command(
     from replay.traces.uses import trace_use
     from replay.world import services
 
-    overrides = pairs(settings)
-    loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
+    of_manifest, of_scenario = split(settings)
+    loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
     refs: list[PolicyRef | None] = [*map(policy_ref, dict.fromkeys(policies))] or [None]
     uses = [trace_use(trace) for trace in traces]
     gate = None if gate_file is None else load_gate(gate_file)
-    below_scenario = below(overrides, "scenario")
     tried = [
-        TraceSetting(path=use.path, label=label, scenario=load_scenario(scenario, below_scenario, use))
+        TraceSetting(path=use.path, label=label, scenario=load_scenario(scenario, of_scenario, use))
         for use, label in zip(uses, labels(uses), strict=True)
     ]
     count = len(tried) * len(refs) * min(len(services(loaded)), MOST_SERVICES)

@@ -60,8 +60,8 @@ def command(
     from autoscaler.core.model import PolicyRef
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
-    from autoscaler.overrides import apart_from, below, pairs
     from replay.cli.progress import progress
+    from replay.cli.split import split
     from replay.parallel import usual_jobs
     from replay.plugins import loadable, policy_ref
     from replay.regret.compare import regret
@@ -71,8 +71,8 @@ def command(
     from replay.verify import record_files
     from replay.world import services
 
-    overrides = pairs(settings)
-    loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
+    of_manifest, of_scenario = split(settings)
+    loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
     refs: list[PolicyRef | None] = [*map(policy_ref, dict.fromkeys(policies))] or [None]
     count = (len(refs) + 1) * min(len(services(loaded)), MOST_SERVICES)
     with progress(f"{len(refs)} candidates on recorded days") as told:
@@ -81,7 +81,7 @@ def command(
             loaded,
             refs,
             scenario=scenario,
-            overrides=below(overrides, "scenario"),
+            overrides=of_scenario,
             jobs=jobs or usual_jobs(),
             buckets=buckets_for(count) if output is not None else 0,
             progress=told,

@@ -49,8 +49,8 @@ def command(
 
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
-    from autoscaler.overrides import apart_from, below, pairs
     from replay.cli.progress import progress
+    from replay.cli.split import split
     from replay.open_loop import run_open_loop
     from replay.plugins import loadable, policy_ref
     from replay.report.page import write_report
@@ -60,10 +60,10 @@ def command(
     from replay.traces.signal_series import SignalSeries
     from replay.traces.uses import trace_use
 
-    overrides = pairs(settings)
+    of_manifest, of_scenario = split(settings)
     use = trace_use(trace)
-    loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
-    setting = load_scenario(scenario, below(overrides, "scenario"), use)
+    loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
+    setting = load_scenario(scenario, of_scenario, use)
     ref = None if policy is None else policy_ref(policy)
     series = read_singly(use.path) if setting.plant == "requests" else read_any(use.path)
     if output is not None:

@@ -48,8 +48,10 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         else:
             with path.open("r", encoding="utf-8-sig", newline="") as file:
                 yield file
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: a folder; name a file in it") from None
     except (gzip.BadGzipFile, zlib.error, EOFError) as fault:
         raise TraceError(path, 0, f"is not a whole gzip file ({fault})") from None
     except UnicodeDecodeError as fault:
