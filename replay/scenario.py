@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,9 @@ from autoscaler.schema import schema_of
 from autoscaler.spec import Base, Duration, Moment, duration_s, moment_s
 from autoscaler.structure import Flaw, check, dotted, shown
 from autoscaler.yaml_tree import Document, documents
+
+if TYPE_CHECKING:
+    from replay.traces.uses import TraceUse
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 
@@ -235,8 +238,9 @@ def start_unix_s(scenario: Scenario) -> float:
     return moment_s(scenario.start)
 
 
-def load_scenario(source: FilePath | None, overrides: Mapping[str, str] | None = None) -> Scenario:
-    """The scenario of a file (None: the standard one), with overrides by dotted path below its root (without ``scenario.``).
+def load_scenario(source: FilePath | None, overrides: Mapping[str, str] | None = None, use: TraceUse | None = None) -> Scenario:
+    """The scenario of a file (None: the standard one), with overrides by dotted path below its root (without ``scenario.``), and over
+    them what the trace's own use sets (``-t PATH:smoothing=15m``).
 
     Raises InvalidManifest with every fault, UsageError for a file or path that doesn't exist, OutsideError for a file that can't be read.
     """
@@ -246,12 +250,15 @@ def load_scenario(source: FilePath | None, overrides: Mapping[str, str] | None =
     if document.tree is not None and not isinstance(document.tree, dict):
         faults.append(_fault(name, 1, "", document.tree, "a mapping is expected"))
     schema = schema_of(Scenario)
-    set_paths = {override(tree, path, text, schema): f"{path}={text}" for path, text in (overrides or {}).items()}
+    given = {path: (text, f"--set scenario.{path}") for path, text in (overrides or {}).items()}
+    if use is not None:
+        given |= {path: (text, f"-t {use.path}:{path}") for path, text in use.settings.items()}
+    set_paths = {override(tree, path, text, schema, typed): f"{typed}={text}" for path, (text, typed) in given.items()}
 
     def flaw(path: tuple[str | int, ...], value: Any, message: str) -> None:
         for set_path, setting in set_paths.items():
             if path[: len(set_path)] == set_path:
-                faults.append(_fault(f"--set scenario.{setting}", 0, dotted(path), value, message))
+                faults.append(_fault(setting, 0, dotted(path), value, message))
                 return
         faults.append(_fault(name, document.line_of(path), dotted(path), value, message))
 

@@ -37,6 +37,7 @@ const dearest = {};
 for (const r of data.rows) dearest[r.score.trace] = Math.max(dearest[r.score.trace] || 0, r.score.replica_hours);
 function sign(s) {
   if (s.attained_ratio === null) return element("span", "not told");
+  if (s.requests === 0) return element("span", "no requests");
   const short = s.promised_ratio - s.attained_ratio;
   return element("span", kept(s) ? "✓ kept" : "✗ by " + fixed(100 * short, 100 * short < 0.1 ? 3 : 2) + " pp", "sign " + (kept(s) ? "good" : "bad"));
 }

@@ -98,6 +98,8 @@ def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if not judged:
         words = f"{min(scores, key=price)['policy']} asks for the fewest replicas, {said(min(scores, key=price))}"
         return {"trace": trace, "best": "", "words": f"{words}; whom that would have kept waiting the recording does not tell."}
+    if not any(score["requests"] for score in judged):
+        return {"trace": trace, "best": "", "words": "No request came, so there was no promise to keep."}
     promised = f"{100 * judged[0]['promised_ratio']:.6g} %"
     if not kept:
         closest = max(judged, key=lambda score: score["attained_ratio"])

@@ -30,8 +30,7 @@ def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
     header += ["actions/h", "p99 wait"]
     rows = []
     for score in scores:
-        kept = score["attained_ratio"] >= score["promised_ratio"]
-        row = [score["policy"], f"{score['attained_ratio']:.3%}", "kept" if kept else "NOT kept", f"{score['replica_hours']:.1f}"]
+        row = [score["policy"], *_attained(score), f"{score['replica_hours']:.1f}"]
         if optimum:
             row.append("" if score["cost_ratio"] is None else f"{score['cost_ratio']:.3f}")
         row.append(f"{score['node_hours']:.1f}")
@@ -43,6 +42,16 @@ def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
     if optimum:
         lines.append(f"  {optimum_words(optimum, first['promised_ratio'])}")
     return "\n".join(lines) + "\n"
+
+
+def _attained(score: Mapping[str, Any]) -> tuple[str, str]:
+    """What was attained, and whether that is what was promised. Nothing can be told of an open loop, nor where no request came."""
+    attained = score["attained_ratio"]
+    if attained is None:
+        return "", ""
+    if not score["requests"]:
+        return "", "no requests"
+    return f"{attained:.3%}", "kept" if attained >= score["promised_ratio"] else "NOT kept"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -71,9 +80,7 @@ def regret_table(scores: Sequence[Mapping[str, Any]]) -> str:
             continue
         rows = [["policy", "attained", "", "replica h", "saved", *(["cost", "saved"] if priced else []), "changes/h"]]
         for score in meant:
-            attained = score["attained_ratio"]
-            kept = "" if attained is None else "kept" if attained >= score["promised_ratio"] else "NOT kept"
-            row = [score["policy"], "" if attained is None else f"{attained:.3%}", kept, f"{score['replica_hours']:.1f}"]
+            row = [score["policy"], *_attained(score), f"{score['replica_hours']:.1f}"]
             row.append(f"{score['regret_replica_hours']:+.1f}")
             if priced:
                 row += ["", ""] if score["regret_cost"] is None else [f"{score['cost']:.2f}", f"{score['regret_cost']:+.2f}"]
