@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from autoscaler import tick_budget
+from autoscaler.clock import ClockSteps
 from autoscaler.core.allocation import ChangeBudget, allocate
 from autoscaler.core.engine import Engine
 from autoscaler.core.model import Fleet, Outcome, Plan
@@ -61,6 +62,7 @@ class Controller:
         self.past = Learner(
             self.engine, metrics, clock, wait_s=None if waits_for_past else tick_budget.PAST * interval_s, seed=seed
         )
+        self._steps = ClockSteps(clock)
         self._number = 0
         self.wake = asyncio.Event()
         """Set it for a tick at once, such as on becoming the leader; it is cleared by that tick."""
@@ -76,6 +78,10 @@ class Controller:
         at_s = self._clock.now_s()
 
         fleet = await self._cluster.observe(at_s)
+        set_by_s = self._steps.set_by_s()
+        if set_by_s:
+            log.warning("the clock was set by %+.1f s; windows and holds go on as if it had not been", set_by_s)
+            self.engine.shift(set_by_s)
         recompiled = self.engine.prepare(fleet, at_s)
         learnt = await self.past.step(fleet, at_s)
         stopwatch.lap("observe")
@@ -104,7 +110,7 @@ class Controller:
             timings_s=stopwatch.laps_s,
             problems=self.engine.problems(),
             unlearnt=self.past.unlearnt(),
-            unrecorded=learnt or (recompiled and self.engine.resettled),
+            unrecorded=learnt or set_by_s != 0.0 or (recompiled and self.engine.resettled),
             memory=self.engine.memory,
         )
         await self._report(tick)

@@ -230,6 +230,19 @@ class Engine:
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         return tuple([fault for fault in faults if fault])
 
+    def shift(self, by_s: float) -> None:
+        """The wall clock was set by `by_s` (negative: back): remembered moments move along, so that windows and holds age by the time that
+        really passed, not by what somebody set."""
+        for history in (*self._signals.values(), self._wishes, self._changes):
+            if history is not None:
+                history.shift(by_s)
+        for group in self._groups:
+            group.shift(by_s)
+        self._blind_since_s = self._blind_since_s + by_s
+        self._settled_at_s = self._settled_at_s + by_s
+        self._all_settled_at_s += by_s
+        self._last_at_s += by_s
+
     def decide(self, fleet: Fleet, readings: Readings) -> Decisions:
         """One tick's decisions. Each tick's readings must be later than the last one's."""
         at_s = readings.at_s

@@ -10,7 +10,7 @@ import numpy as np
 
 from autoscaler.core.history import History, HistoryRows
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Observation, Readings, Recommendation, Signal, SignalColumn
-from autoscaler.core.policy import Policy, PolicyType, TakesOver, complete_params, stack_params
+from autoscaler.core.policy import KeepsTimes, Policy, PolicyType, TakesOver, complete_params, stack_params
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import Table
 
@@ -101,6 +101,11 @@ class Group:
         except Exception as error:  # a stranger's plug-in
             return f"policy '{self.name}' failed to take over a past: {type(error).__name__}: {error}"
         return ""
+
+    def shift(self, by_s: float) -> None:
+        """The clock was set by `by_s`. Raises what the policy raises."""
+        if isinstance(self.policy, KeepsTimes):
+            self.policy.shift(by_s)
 
     def positions(self, row: int) -> Sequence[int]:
         """Where the fleet's `row` stands in this group (empty: nowhere)."""
