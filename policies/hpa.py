@@ -152,6 +152,10 @@ class Hpa:
         self._behavior.rearrange(rows, rules_of(params))
         self._answer = None
 
+    def shift(self, by_s: float) -> None:
+        self._behavior.shift(by_s)
+        self._answer = None
+
     def save(self) -> Saved:
         return {"version": 1, **self._behavior.save()}
 
