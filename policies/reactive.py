@@ -245,6 +245,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=6,
             tunable=True,
+            search=(0, 4),
         ),
         Parameter(
             name="headroom",
@@ -255,6 +256,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=3,
             tunable=True,
+            search=(0, 0.6),
         ),
         Parameter(
             name="floor",
@@ -265,6 +267,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=2,
             tunable=True,
+            search=(0, 1.2),
         ),
         Parameter(
             name="window_s",
@@ -275,6 +278,7 @@ POLICY = PolicyType(
             minimum=1,
             maximum=LONGEST_WINDOW_S,
             tunable=True,
+            search=(15, LONGEST_WINDOW_S),
             log_scale=True,
         ),
         Parameter(
@@ -286,6 +290,7 @@ POLICY = PolicyType(
             minimum=1,
             maximum=3600,
             tunable=True,
+            search=(5, 300),
             log_scale=True,
         ),
         Parameter(
@@ -300,6 +305,8 @@ POLICY = PolicyType(
             minimum=0,
             maximum=3600,
             tunable=True,
+            search=(0, 900),
+            step=15,
         ),
         Parameter(
             name="wait_s",
@@ -327,7 +334,6 @@ POLICY = PolicyType(
             unit="ratio",
             minimum=0.05,
             maximum=1,
-            tunable=True,
         ),
         Parameter(
             name="basis",
