@@ -47,8 +47,12 @@ class Replicas(Base):
         float,
         Meta(ge=0, le=10, description="Standard deviation ÷ mean of the start times, which are lognormal then; 0: all alike."),
     ] = 0.0
-    start_measured: Annotated[
-        list[Duration], Meta(max_length=100000, description="Start times to draw from, such as a live cluster's; win over start.")
+    start_measured_seconds: Annotated[
+        list[Annotated[float, Meta(ge=0, le=1e6)]],
+        Meta(
+            max_length=100000,
+            description="Start times to draw from, as a live object's status.leadTime.recent holds them; they win over start.",
+        ),
     ] = msgspec.field(default_factory=list)
     swap: Annotated[
         Duration | None,
@@ -70,9 +74,9 @@ class Nodes(Base):
 
     start: Annotated[Duration, Meta(description="From the request of a node until it is ready.")] = "180s"
     start_spread: Annotated[float, Meta(ge=0, le=10, description="As of replicas.")] = 0.0
-    start_measured: Annotated[list[Duration], Meta(max_length=100000, description="As of replicas.")] = msgspec.field(
-        default_factory=list
-    )
+    start_measured_seconds: Annotated[
+        list[Annotated[float, Meta(ge=0, le=1e6)]], Meta(max_length=100000, description="As of replicas.")
+    ] = msgspec.field(default_factory=list)
     slots: Annotated[int, Meta(ge=1, le=1024, description="Accelerators per node, where the manifest names no pool.")] = 8
     spare: Annotated[Duration, Meta(description="Spare nodes go once some were spare for so long without a break.")] = "600s"
     check: Annotated[Duration, Meta(description="How often that is looked at.")] = "15s"

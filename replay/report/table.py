@@ -27,7 +27,8 @@ def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
     priced = any(score["cost"] is not None for score in scores)
     optimum = first["optimum"]
     header = ["policy", "attained", "", "replica h", *(["÷ optimum"] if optimum else []), "node h", *(["cost"] if priced else [])]
-    header += ["actions/h", "p99 wait"]
+    further = [(key, name) for key, name in (("ttft_s", "p99 ttft"), ("latency_s", "p99 latency")) if key in first]
+    header += ["actions/h", "p99 wait", *(name for _, name in further)]
     rows = []
     for score in scores:
         row = [score["policy"], *_attained(score), f"{score['replica_hours']:.1f}"]
@@ -36,7 +37,8 @@ def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
         row.append(f"{score['node_hours']:.1f}")
         if priced:
             row.append("" if score["cost"] is None else f"{score['cost']:.2f}")
-        rows.append([*row, f"{score['actions_per_h']:.1f}", f"{score['wait_s']['p99']:.0f} s"])
+        took = (f"{score[key]['p99']:.1f} s" for key, _ in further)
+        rows.append([*row, f"{score['actions_per_h']:.1f}", f"{score['wait_s']['p99']:.0f} s", *took])
     title = f"{trace}: {first['promised_ratio']:.2%} promised, {first['evaluated_s'] / 3600:.1f} h"
     lines = [title, *_aligned([header, *rows])]
     if optimum:

@@ -20,7 +20,8 @@ from replay.traces import (
     signal_rows,
 )
 from replay.traces.blocks import RequestBlock, counted_blocks, request_log
-from replay.traces.files import TraceError, open_text, trace_name
+from replay.traces.error import TraceError
+from replay.traces.files import open_text, trace_name
 from replay.traces.format import Format
 from replay.traces.picks import Picks
 from replay.traces.requests import RequestLog

@@ -11,7 +11,7 @@ from replay.cli import main
 from replay.compare import labels
 from replay.parallel import WorkerError, in_order
 from replay.report.comparison import verdict
-from replay.traces.files import TraceError
+from replay.traces.error import TraceError
 from replay.traces.uses import trace_use
 from tests.conftest import ROOT
 from tests.replay.made import write
@@ -147,7 +147,6 @@ def test_what_is_wrong_is_told_also_from_other_processes(arguments: list[str], c
 
 
 def test_the_optimum_beside_the_policies(tmp_path: Path) -> None:
-    pytest.importorskip("replay.optimum.solve")
     page = tmp_path / "page.html"
     result = replay("compare", "-t", f"{DAY}:length=1h", "-p", "fixed:replicas=20", "--optimum", "--json", "-o", str(page))
     assert result.exit_code == 0, result.output

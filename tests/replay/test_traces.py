@@ -10,7 +10,7 @@ import zstandard
 from autoscaler.errors import OutsideError, UsageError
 from replay.standard.make_traces import FOLDER, TRACES, counts
 from replay.traces.demand import arrivals, rates_per_s, scale_factor
-from replay.traces.files import TraceError
+from replay.traces.error import TraceError
 from replay.traces.portrait import portrait
 from replay.traces.registry import read_trace
 from replay.traces.series import bridged, gaps
