@@ -65,8 +65,8 @@ def command(
     from autoscaler.core.model import PolicyRef
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
+    from autoscaler.overrides import pairs
     from replay.cli.progress import progress
-    from replay.cli.split import split
     from replay.compare import SCHEMA, TraceSetting, compare, labels
     from replay.gate import load_gate, misses
     from replay.parallel import usual_jobs
@@ -75,10 +75,11 @@ def command(
     from replay.report.pictures import MOST_SERVICES, buckets_for
     from replay.report.table import comparison_table
     from replay.scenario import load_scenario
+    from replay.settings import split
     from replay.traces.uses import trace_use
     from replay.world import services
 
-    of_manifest, of_scenario = split(settings)
+    of_manifest, of_scenario = split(pairs(settings))
     loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
     refs: list[PolicyRef | None] = [*map(policy_ref, dict.fromkeys(policies))] or [None]
     uses = [trace_use(trace) for trace in traces]

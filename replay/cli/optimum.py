@@ -51,16 +51,17 @@ def command(
 
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
+    from autoscaler.overrides import pairs
     from replay.clairvoyant import figures, optima
     from replay.cli.progress import progress
-    from replay.cli.split import split
     from replay.optimum.orders import write_orders
     from replay.plugins import loadable
     from replay.scenario import load_scenario, whole_s
+    from replay.settings import split
     from replay.traces.registry import read_trace
     from replay.traces.uses import trace_use
 
-    of_manifest, of_scenario = split(settings)
+    of_manifest, of_scenario = split(pairs(settings))
     if promised is not None:
         of_manifest["objective.promised"] = promised
     use = trace_use(trace)

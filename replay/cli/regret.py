@@ -60,18 +60,19 @@ def command(
     from autoscaler.core.model import PolicyRef
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
+    from autoscaler.overrides import pairs
     from replay.cli.progress import progress
-    from replay.cli.split import split
     from replay.parallel import usual_jobs
     from replay.plugins import loadable, policy_ref
     from replay.regret.compare import regret
     from replay.report.comparison import write_comparison
     from replay.report.pictures import MOST_SERVICES, buckets_for
     from replay.report.table import regret_table
+    from replay.settings import split
     from replay.verify import record_files
     from replay.world import services
 
-    of_manifest, of_scenario = split(settings)
+    of_manifest, of_scenario = split(pairs(settings))
     loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
     refs: list[PolicyRef | None] = [*map(policy_ref, dict.fromkeys(policies))] or [None]
     count = (len(refs) + 1) * min(len(services(loaded)), MOST_SERVICES)

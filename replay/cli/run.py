@@ -49,18 +49,19 @@ def command(
 
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
+    from autoscaler.overrides import pairs
     from replay.cli.progress import progress
-    from replay.cli.split import split
     from replay.open_loop import run_open_loop
     from replay.plugins import loadable, policy_ref
     from replay.report.page import write_report
     from replay.run import run_replay
     from replay.scenario import load_scenario
+    from replay.settings import split
     from replay.traces.registry import read_any, read_singly
     from replay.traces.signal_series import SignalSeries
     from replay.traces.uses import trace_use
 
-    of_manifest, of_scenario = split(settings)
+    of_manifest, of_scenario = split(pairs(settings))
     use = trace_use(trace)
     loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
     setting = load_scenario(scenario, of_scenario, use)

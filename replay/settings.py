@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from autoscaler.errors import UsageError
-from autoscaler.overrides import apart_from, below, pairs, steps
+from autoscaler.overrides import apart_from, below, steps
 from autoscaler.schema import schema_of
 from autoscaler.spec import InferenceAutoscaler
 from replay.scenario import Scenario
 
 
-def split(settings: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+def split(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """(overrides of the manifest, overrides of the scenario without ``scenario.``) by dotted path.
 
-    Raises UsageError where one is no PATH=VALUE, or names a field of the scenario as if it were one of the manifest.
+    Raises UsageError where one names a field of the scenario as if it were one of the manifest.
     """
-    overrides = pairs(settings)
     of_manifest, of_scenario = apart_from(overrides, "scenario"), below(overrides, "scenario")
     fields = schema_of(InferenceAutoscaler)["properties"]["spec"]["properties"]
     for path in of_manifest:
