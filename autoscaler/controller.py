@@ -18,10 +18,12 @@ from autoscaler.core.allocation import ChangeBudget, allocate
 from autoscaler.core.engine import Engine
 from autoscaler.core.model import Fleet, Outcome, Plan
 from autoscaler.core.policy import PolicyType
+from autoscaler.core.value import maker
 from autoscaler.learning import Learner
 from autoscaler.ports import Clock, Cluster, MetricSource, NodePools, Reporter, Tick
 
 log = logging.getLogger(__name__)
+_tick = maker(Tick)
 
 
 class Controller:
@@ -98,7 +100,7 @@ class Controller:
         stopwatch.lap("act")
 
         self._number += 1
-        tick = Tick(
+        tick = _tick(
             number=self._number,
             fleet=fleet,
             readings=readings,
@@ -152,12 +154,12 @@ class Stopwatch:
     """How long each step of a tick took."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._last_s = clock.monotonic_s()
+        self._now_s = clock.monotonic_s
+        self._last_s = self._now_s()
         self.laps_s: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
-        now_s = self._clock.monotonic_s()
+        now_s = self._now_s()
         self.laps_s[name] = now_s - self._last_s
         self._last_s = now_s
 

@@ -20,9 +20,11 @@ from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, 
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
 from autoscaler.core.seen import seen
 from autoscaler.core.signals import SIGNALS
+from autoscaler.core.value import maker
 from policies.hpa_behavior import LEGACY_WINDOW_S, Behavior, Rules
 from policies.hpa_counts import PodsKind, Tolerance, average_value, mean_over_pods, thousandths, total_value
 
+_recommendation = maker(Recommendation)
 FILL: Final = 0.7
 """Without a target: this share of what one replica holds, the usual setting. 22.4 in flight for 32 slots."""
 IN_FLIGHT: Final = frozenset({"queue", "running", "concurrency"})
@@ -60,6 +62,8 @@ class MetricCounts:
         low, high = 1.0 - params["scale_down_tolerance"], 1.0 + params["scale_up_tolerance"]
         self._tolerances = [Tolerance(use.take(low), use.take(high)) for use in self._uses]
         self._targets: list[Floats] = []
+        self._counted: tuple[Ints | None, Ints | None] = (None, None)
+        self._pod_counts: Floats = np.empty(0)
         self._targets_for: tuple[Floats, Floats] | None = None
 
     def targets(self, observation: Observation) -> list[Floats]:
@@ -95,15 +99,22 @@ class MetricCounts:
 
     def _wish(self, use: _Use, target: Floats, tolerance: Tolerance, observation: Observation) -> Floats:
         value: Floats = use.take(seen(observation, use.signal))
-        ready, away = use.take(observation.ready), use.take(observation.starting)
         if use.kind == "External":
-            return average_value(thousandths(value), target, ready + away, tolerance)
+            return average_value(thousandths(value), target, use.take(self._pods(observation)), tolerance)
+        ready, away = use.take(observation.ready), use.take(observation.starting)
         current = use.take(observation.current)
         if use.kind == "ExternalValue":
             return total_value(thousandths(value), target, ready, current, tolerance)
         percents = use.kind == "Resource"
         kind = PodsKind(100.0 if percents else 1000.0, use.missing, 100.0 if percents else 0.0)
         return mean_over_pods(value, target, ready, away, current, tolerance, kind)
+
+    def _pods(self, observation: Observation) -> Floats:
+        """status.replicas, worked out anew when pods come or go."""
+        counted = (observation.ready, observation.starting)
+        if counted[0] is not self._counted[0] or counted[1] is not self._counted[1]:
+            self._counted, self._pod_counts = counted, (counted[0] + counted[1]).astype(np.float64)
+        return self._pod_counts
 
     def words(self, observation: Observation, row: int, wish: float) -> str:
         place, use = next((i, u) for i, u in enumerate(self._uses) if u.rows is None or row in u.rows)
@@ -140,7 +151,7 @@ class Hpa:
         if answer is None or self._answered is not observation:
             answer = self._answer_to(observation)
         wish, desired, _ = answer
-        return Recommendation(replicas=desired, why=lambda row: self._words(observation, row, wish, desired))
+        return _recommendation(replicas=desired, why=lambda row: self._words(observation, row, wish, desired))
 
     def _answer_to(self, observation: Observation) -> tuple[Floats, Floats, Bools | None]:
         wish = self._counts.wishes(observation)

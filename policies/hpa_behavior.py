@@ -49,6 +49,10 @@ class Behavior:
         self._met: Floats = np.full(n, np.nan)
         """When each HPA first saw its target, and the count then: it enters the windows as if it had been wished."""
         self._last_met_s = float("inf")
+        self._counted: Ints | None = None
+        self._as_floats: Floats = self._current
+        self._bounded: tuple[Ints, Ints, Ints] | None = None
+        self._outside: Bools | None = None
         self._take(rules)
 
     def _take(self, rules: Sequence[Rules]) -> None:
@@ -67,7 +71,7 @@ class Behavior:
 
     def limited(self, observation: Observation, wish: Floats, outside: Bools | None) -> Floats:
         """The count that the HPA would set, (n,); NaN where it computes none. outside: rows out of their bounds."""
-        current, at_s = observation.current, observation.at_s
+        current, at_s = self._counts(observation.current), observation.at_s
         low, high = observation.min_replicas, observation.max_replicas
         after: Floats = wish
         if self._legacy is not None or np.count_nonzero(wish != current):
@@ -89,14 +93,22 @@ class Behavior:
             after = np.where(outside, np.where(asleep, 0.0, np.minimum(np.maximum(current, low), high)), after)
         return after
 
-    @staticmethod
-    def outside(observation: Observation) -> Bools | None:
-        """Rows whose count lies outside its bounds, so that no metric is looked at; None: none."""
-        current = observation.current
-        outside: Bools = (current > observation.max_replicas) | (current < observation.min_replicas)
-        return outside if np.count_nonzero(outside) else None
+    def outside(self, observation: Observation) -> Bools | None:
+        """Rows whose count lies outside its bounds, so that no metric is looked at; None: none. Looked for when counts or bounds are new."""
+        current, low, high = bounded = (observation.current, observation.min_replicas, observation.max_replicas)
+        known = self._bounded
+        if known is None or known[0] is not current or known[1] is not low or known[2] is not high:
+            outside: Bools = (current > high) | (current < low)
+            self._bounded, self._outside = bounded, outside if np.count_nonzero(outside) else None
+        return self._outside
 
-    def _stabilized(self, at_s: float, current: Ints, wish: Floats) -> Floats:
+    def _counts(self, current: Ints) -> Floats:
+        """The counts as float64, made anew when they changed."""
+        if current is not self._counted:
+            self._counted, self._as_floats = current, current.astype(np.float64)
+        return self._as_floats
+
+    def _stabilized(self, at_s: float, current: Floats, wish: Floats) -> Floats:
         lowest = self._extreme(at_s, current, wish, self._up_windows, np.fmin)
         highest = self._extreme(at_s, current, wish, self._down_windows, np.fmax)
         stable: Floats = np.minimum(np.maximum(current, lowest), highest)
@@ -104,7 +116,7 @@ class Behavior:
         return stable if self._legacy is None else np.where(self._legacy, highest, stable)
 
     def _extreme(
-        self, at_s: float, current: Ints, wish: Floats, windows: Sequence[tuple[float, Ints | None]], pick: Any
+        self, at_s: float, current: Floats, wish: Floats, windows: Sequence[tuple[float, Ints | None]], pick: Any
     ) -> Floats:
         """The wish or what it was within the window, whichever `pick` picks. A service's first wish of all is its count."""
         result = wish
@@ -123,7 +135,7 @@ class Behavior:
         return result
 
     def _bound(self, observation: Observation, groups: Sequence[tuple[ScalingRules, Ints | None]], *, up: bool) -> Floats:
-        current = observation.current
+        current = self._counts(observation.current)
         if len(groups) == 1 and self._legacy is None:
             limit = rate_bound(current, partial(self._changed_since, observation.at_s, slice(None)), groups[0][0], up=up)
             return np.full(self._n, np.inf if up else -np.inf) if limit is None else limit
@@ -158,14 +170,14 @@ class Behavior:
 
     def remember(self, observation: Observation, wish: Floats, desired: Floats, outside: Bools | None) -> None:
         """Lets a tick's wishes and counts into the state."""
-        current = observation.current
+        current = self._counts(observation.current)
         if self._last_met_s == np.inf:
             new = np.isnan(self._met_s)
             self._met_s, self._met = np.where(new, observation.at_s, self._met_s), np.where(new, current, self._met)
             self._last_met_s = float(self._met_s.max(initial=-np.inf))
         if self._wishes is not None:
             self._wishes.push(observation.at_s, wish if outside is None else np.where(outside, np.nan, wish))
-        self._current = current.astype(np.float64)
+        self._current = current
         self._desired = desired
         self._last_at_s = observation.at_s
 
@@ -226,7 +238,7 @@ class Behavior:
     def load(self, state: Mapping[str, Any]) -> None:
         if len(state["current"]) != self._n or not state["interval_s"]:
             return
-        self._wishes, self._changes = None, None
+        self._wishes, self._changes, self._counted = None, None, None
         self._resize(float(state["interval_s"]))
         self._last_at_s = _or_nan(state["last_at_s"])
         for name, column in self._columns().items():

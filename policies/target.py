@@ -17,7 +17,9 @@ from autoscaler.core.policy import Parameter, Params, PolicyType, Stateless
 from autoscaler.core.seen import seen
 from autoscaler.core.signals import SIGNALS
 from autoscaler.core.sizing import whole_replicas
+from autoscaler.core.value import maker
 
+_recommendation = maker(Recommendation)
 FILL: Final = 0.7
 """Without a target: this share of what one replica holds. 22.4 in flight for 32 slots, the usual setting of HPA and KPA."""
 IN_FLIGHT: Final = frozenset({"queue", "running", "concurrency"})
@@ -26,7 +28,7 @@ IN_FLIGHT: Final = frozenset({"queue", "running", "concurrency"})
 class _Use:
     """The rows that follow one signal; rows None means all of them."""
 
-    __slots__ = ("defaulted", "given", "per_replica", "rows", "signal", "target")
+    __slots__ = ("_completed", "_holds", "defaulted", "given", "per_replica", "rows", "signal", "target")
 
     def __init__(self, signal: str, rows: Ints | None, target: Floats) -> None:
         self.signal = signal
@@ -34,9 +36,21 @@ class _Use:
         self.rows = rows
         self.given = target > 0
         self.defaulted = not bool(self.given.all())
+        self._holds: Floats | None = None
+        self._completed: Floats = target
         self.target = target if not self.per_replica else np.where(self.given, target, FILL)
         if self.per_replica:
             self.defaulted = False
+
+    def targets(self, observation: Observation) -> Floats:
+        """The targets of the use's rows; those left out follow from what a replica holds."""
+        if not self.defaulted:
+            return self.target
+        holds = observation.slots if self.signal in IN_FLIGHT else observation.capacity_per_s
+        if holds is not self._holds:
+            self._holds = holds
+            self._completed = np.where(self.given, self.target, FILL * (holds if self.rows is None else holds[self.rows]))
+        return self._completed
 
 
 class Target(Stateless):
@@ -79,7 +93,7 @@ class Target(Stateless):
         def why(row: int) -> str:
             return self._words(observation, row, float(exact[row]), targets, float(replicas[row]))
 
-        return Recommendation(replicas=replicas, why=why)
+        return _recommendation(replicas=replicas, why=why)
 
     def _words(self, observation: Observation, row: int, exact: float, targets: Floats, replicas: float) -> str:
         name = str(self.params["signal"][row])
@@ -104,11 +118,7 @@ def _exact(use: _Use, observation: Observation) -> tuple[Floats, Floats]:
     """Unrounded counts of all n rows (those of other signals mean nothing), and the targets of the use's rows."""
     values = seen(observation, use.signal)
     rows = use.rows
-    target = use.target
-    if use.defaulted:
-        holds = observation.slots if use.signal in IN_FLIGHT else observation.capacity_per_s
-        own = FILL * (holds if rows is None else holds[rows])
-        target = np.where(use.given, target, own) if use.given.any() else own
+    target = use.targets(observation)
     if rows is not None:
         spread = np.full(len(values), np.nan)
         spread[rows] = target

@@ -11,6 +11,9 @@ import numpy as np
 
 from autoscaler.core.model import Decisions, Fleet, Ints, Limit, Plan
 from autoscaler.core.table import Table
+from autoscaler.core.value import maker
+
+_plan = maker(Plan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBud
     """The plan for one tick. Only services that may be written at all (Active, not somebody else's number) use up the budget; `shadow`:
     none may."""
     current, desired = fleet.current, decisions.desired
-    may_write = table.nowhere if shadow else table.active & ~fleet.hands_off
+    may_write = table.nowhere if shadow else table.active > fleet.hands_off  # active, and not hands off
     limits: dict[int, Limit] = {}
     replicas = desired
     for up, allowance in ((True, budget.add), (False, budget.remove)):
@@ -49,7 +52,7 @@ def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBud
                     f"{int(granted[row])} of {int(wanted[row])} fit in now"
                 ),
             )
-    return Plan(
+    return _plan(
         at_s=decisions.at_s,
         replicas=replicas,
         act=may_write & (replicas != current),

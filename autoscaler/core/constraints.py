@@ -16,6 +16,7 @@ import numpy as np
 from autoscaler.core.behavior import rate_bound
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Direction, Fleet, Floats, Ints, Pause, Readings
+from autoscaler.core.seen import any_unknown
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import RulesGroup, Table
 
@@ -51,6 +52,8 @@ class Context:
     any_partial: bool
     settling: Bools | None
     relative: Bools | None
+    any_starting: bool
+    any_at_zero: bool
     readings: Readings
     wishes: History | None
     changes: History | None
@@ -111,7 +114,9 @@ def _keep_while_settling(c: Context, counts: Ints) -> Ints:
 def _known(c: Context, signal: str) -> Floats | None:
     """A signal's values now, (n,): NaN where unknown; None where nobody read it."""
     column = c.readings.signals.get(signal)
-    return None if column is None else np.where(column.state == UNKNOWN, np.nan, column.values)
+    if column is None:
+        return None
+    return np.where(column.state == UNKNOWN, np.nan, column.values) if np.count_nonzero(column.state) else column.values
 
 
 def _justified(c: Context) -> Floats:
@@ -119,7 +124,9 @@ def _justified(c: Context) -> Floats:
     demand_per_s, backlog = _known(c, "demand"), _known(c, "queue")
     if demand_per_s is None:
         return np.full(len(c.table), np.nan)
-    queue = 0.0 if backlog is None else np.nan_to_num(backlog, nan=0.0)
+    if backlog is None:
+        return np.ceil(demand_per_s / c.table.capacity_per_s)
+    queue = np.where(np.isnan(backlog), 0.0, backlog) if any_unknown(backlog) else backlog
     return np.ceil((demand_per_s + queue / BACKLOG_DRAIN_S) / c.table.capacity_per_s)
 
 
@@ -132,7 +139,7 @@ def _starting_cap(c: Context) -> Floats:
 def _count_starting(c: Context, counts: Ints) -> Ints:
     assert c.relative is not None
     growing = counts > c.fleet.current
-    if not np.count_nonzero(growing) or not np.count_nonzero(c.fleet.starting):
+    if not np.count_nonzero(growing):
         return counts
     applies = growing & c.relative & (c.fleet.starting > 0)
     if not np.count_nonzero(applies):
@@ -272,8 +279,6 @@ def _round_to_multiple(c: Context, counts: Ints) -> Ints:
 
 
 def _stay_at_zero(c: Context, counts: Ints) -> Ints:
-    if np.count_nonzero(c.fleet.current) == len(counts):
-        return counts
     # The manifest's own minimum: where that is 0 we scaled to zero ourselves, and a schedule's minimum wakes the service.
     return np.where((c.fleet.current == 0) & (c.table.own_min > 0), 0, counts)
 
@@ -337,7 +342,7 @@ ORDER: tuple[Constraint, ...] = (
         ),
     ),
     # Before the windows, so that a wish that only grows because help is late does not enter them as it is.
-    Constraint("StartingReplicas", lambda c: c.relative is not None, _count_starting, _count_starting_why),
+    Constraint("StartingReplicas", lambda c: c.any_starting and c.relative is not None, _count_starting, _count_starting_why),
     # HPA v2, in its order: windows, then rates.
     STABILIZED,
     Constraint("RateLimit", lambda c: c.table.limits_rate, _limit_rate, _limit_rate_why),
@@ -354,7 +359,7 @@ ORDER: tuple[Constraint, ...] = (
     # As HPA: somebody set the target to 0 although minReplicas is higher: scaling is switched off for it.
     Constraint(
         "ScalingDisabled",
-        lambda c: c.table.has_zero_guard,
+        lambda c: c.any_at_zero and c.table.has_zero_guard,
         _stay_at_zero,
         lambda _c, _row, before, _after: f"the target was set to 0 replicas, which switches its scaling off (not {before})",
     ),

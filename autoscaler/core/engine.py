@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from autoscaler.core.constraints import ORDER, STABILIZED, Constraint, Context, held
-from autoscaler.core.group import Group
+from autoscaler.core.group import Group, Merged
 from autoscaler.core.history import History
 from autoscaler.core.model import (
     Bools,
@@ -31,12 +31,15 @@ from autoscaler.core.model import (
 from autoscaler.core.nursery import Nursery, wants_past
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.table import Table
+from autoscaler.core.value import maker
 
 PastOf: TypeAlias = tuple[object, ...]
 """The (policy, signal) pairs of a service and where its signals come from: equal ones have the same past."""
 
-_EPSILON = 1e-9
-"""Float noise just above a whole number must not cost a replica."""
+_context = maker(Context)
+_decisions = maker(Decisions)
+_EPSILON = np.array(1e-9)
+"""Float noise just above a whole number must not cost a replica. An array, since numpy takes twice as long with a Python number."""
 
 
 class Engine:
@@ -57,6 +60,8 @@ class Engine:
         self._changes: History | None = None
         self._last_desired: Ints = np.empty(0, dtype=np.int64)
         self._last_current: Ints = np.empty(0, dtype=np.int64)
+        self._fleet: Fleet | None = None
+        self._any_starting = self._any_at_zero = False
         self._blind_since_s: Floats = np.empty(0)
         self._any_was_blind = True
         self._settled_at_s: Floats = np.empty(0)
@@ -250,27 +255,30 @@ class Engine:
         table.move_bounds(at_s)
         self._remember(readings)
         self._remember_changes(fleet)
+        if fleet is not self._fleet:
+            self._fleet = fleet
+            self._any_starting = bool(np.count_nonzero(fleet.starting))
+            self._any_at_zero = bool(np.count_nonzero(fleet.current) < len(fleet))
 
-        recommended, headroom = table.no_wish.copy(), table.zeros.copy()
-        partial: Bools = table.nowhere.copy()
+        merged = Merged()
         wishes: list[tuple[Group, Recommendation]] = []
         forecasts: list[tuple[str, Ints, Forecast]] = []
         for group in self._groups:
             group.observe(fleet, table, readings, self._signals, self.interval_s)
             wish = group.recommend()
             wishes.append((group, wish))
-            group.merge(wish, recommended, headroom, partial)
+            group.merge(wish, merged)
             if wish.forecast is not None:
                 forecasts.append((group.name, group.rows, wish.forecast))
 
-        if len(self._faulty):
-            partial[self._faulty] = True
-        blind: Bools = np.isnan(recommended)
-        any_blind = bool(np.count_nonzero(blind))
+        recommended = table.no_wish if merged.recommended is None else merged.recommended
+        partial = self._partial(merged.partial)
+        blind: Bools = table.nowhere if merged.complete else np.isnan(recommended)
+        any_blind = not merged.complete and bool(np.count_nonzero(blind))
         if any_blind or self._any_was_blind:
             self._blind_since_s = np.where(blind, np.fmin(self._blind_since_s, at_s), np.nan)
             self._any_was_blind = any_blind
-        context = Context(
+        context = _context(
             at_s=at_s,
             interval_s=self.interval_s,
             fleet=fleet,
@@ -281,9 +289,11 @@ class Engine:
             blind=blind,
             any_blind=any_blind,
             partial=partial,
-            any_partial=bool(np.count_nonzero(partial)),
+            any_partial=partial is not table.nowhere and bool(np.count_nonzero(partial)),
             settling=self._settling(at_s),
             relative=self._relative,
+            any_starting=self._any_starting,
+            any_at_zero=self._any_at_zero,
             readings=readings,
             wishes=self._wishes,
             changes=self._changes,
@@ -305,11 +315,11 @@ class Engine:
             self._wishes.push(at_s, np.where(blind, counts, unstabilized) if any_blind else unstabilized)
         self._last_desired = counts
         self._last_at_s = at_s
-        return Decisions(
+        return _decisions(
             at_s=at_s,
             recommended=recommended,
             desired=counts,
-            headroom=np.ceil(headroom - _EPSILON).astype(np.int64) if np.count_nonzero(headroom) else table.no_headroom,
+            headroom=table.no_headroom if merged.headroom is None else np.ceil(merged.headroom - _EPSILON).astype(np.int64),
             blind=blind,
             partial=partial,
             limits=_limits(context, steps),
@@ -343,7 +353,14 @@ class Engine:
             # A change seen now was made right after the tick before this one: that is its time, as HPA notes it.
             known = self._last_current >= 0
             self._changes.push(self._last_at_s, np.where(known, fleet.current - self._last_current, 0).astype(np.float64))
-        self._last_current = fleet.current.copy()
+        self._last_current = fleet.current
+
+    def _partial(self, said: Bools | None) -> Bools:
+        partial = self.table.nowhere if said is None else said
+        if len(self._faulty):
+            partial = partial.copy()
+            partial[self._faulty] = True
+        return partial
 
     def _settling(self, at_s: float) -> Bools | None:
         if at_s >= self._all_settled_at_s:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,27 @@ from autoscaler.core.model import Bools, Fleet, Floats, Ints, Observation, Readi
 from autoscaler.core.policy import KeepsTimes, Policy, PolicyType, TakesOver, complete_params, stack_params
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import Table
+from autoscaler.core.value import maker
 
+_observation = maker(Observation)
+_signal = maker(Signal)
 _FLOAT64 = np.dtype(np.float64)
 LARGEST = 1e9
 """No service has more replicas; it keeps nonsense from wrapping round when counts become whole numbers."""
+
+
+@dataclass(slots=True)
+class Merged:
+    """The wishes of all groups, (n,) each: the highest count (NaN where none could tell) and the highest headroom win; partial: some needed
+    signal is unknown. None: nobody has said anything yet. complete: every row has a wish.
+
+    Columns may be a policy's own arrays: they are replaced, never written to.
+    """
+
+    recommended: Floats | None = None
+    headroom: Floats | None = None
+    partial: Bools | None = None
+    complete: bool = False
 
 
 class Group:
@@ -52,6 +70,8 @@ class Group:
         self._take: Any = slice(None) if self._all_rows else self.rows
         self._unique = len(set(rows)) == len(rows)
         self._ones: Floats = np.ones(len(rows))
+        self._zeros: Floats = np.zeros(len(rows))
+        self._services = len(table)
         self._shape = (len(rows),)
         self._uses = _uses(table, rows)
         self._positions: dict[int, list[int]] = {}
@@ -60,13 +80,11 @@ class Group:
         self.needs: dict[str, Bools] = {}
         self.signals: dict[str, list[int]] = {}
         self._declare_signals(rows, params)
-        self._static = {
-            "capacity_per_s": table.capacity_per_s[self._take],
-            "slots": table.slots[self._take],
-            "slots_slowdown": table.slots_slowdown[self._take],
-            "objective_target": table.objective_target[self._take],
-            "promised_ratio": table.promised_ratio[self._take],
-        }
+        constant = (table.capacity_per_s, table.slots, table.slots_slowdown, table.objective_target, table.promised_ratio)
+        self._constant = tuple([column[self._take] for column in constant])
+        self._fleet: Fleet | None = None
+        self._low: Ints | None = None
+        self._taken: tuple[Any, ...] = ()
         self._observation: Observation | None = None
         self._failure = ""
         stacked = stack_params(policy_type, params)
@@ -115,36 +133,49 @@ class Group:
 
     def observe(self, fleet: Fleet, table: Table, readings: Readings, histories: Mapping[str, History], step_s: float) -> None:
         """Lets the policy learn from the readings; the same observation serves recommend."""
-        columns = (
-            fleet.current,
-            fleet.ready,
-            fleet.starting,
-            table.min_replicas,
-            table.max_replicas,
-            fleet.lead_time_s,
-            fleet.node_lead_time_s,
-        )
-        if not self._all_rows:
-            columns = tuple([column[self.rows] for column in columns])  # type: ignore[assignment]
-        current, ready, starting, low, high, lead_time_s, node_lead_time_s = columns
-        self._observation = observation = Observation(
+        current, ready, starting, low, high, lead_time_s, node_lead_time_s = self._columns(fleet, table)
+        signals = {}
+        for name in self.signals:
+            signals[name] = self._signal(readings.signals.get(name), histories[name])
+        capacity_per_s, slots, slots_slowdown, objective_target, promised_ratio = self._constant
+        self._observation = observation = _observation(
             at_s=readings.at_s,
             interval_s=step_s,
-            signals={name: self._signal(readings.signals.get(name), histories[name]) for name in self.signals},
+            signals=signals,
             current=current,
             ready=ready,
             starting=starting,
             min_replicas=low,
             max_replicas=high,
+            capacity_per_s=capacity_per_s,
+            slots=slots,
+            slots_slowdown=slots_slowdown,
             lead_time_s=lead_time_s,
             node_lead_time_s=node_lead_time_s,
-            **self._static,
+            objective_target=objective_target,
+            promised_ratio=promised_ratio,
         )
         self._failure = ""
         try:
             self.policy.observe(observation)
         except Exception as error:  # a stranger's plug-in: its fault must not reach other services
             self._failure = f"policy '{self.name}' failed to observe: {type(error).__name__}: {error}"
+
+    def _columns(self, fleet: Fleet, table: Table) -> tuple[Any, ...]:
+        """Our rows of the fleet and of the bounds: the same arrays as long as these stay the same."""
+        if fleet is not self._fleet or table.min_replicas is not self._low:
+            self._fleet, self._low = fleet, table.min_replicas
+            columns = (
+                fleet.current,
+                fleet.ready,
+                fleet.starting,
+                table.min_replicas,
+                table.max_replicas,
+                fleet.lead_time_s,
+                fleet.node_lead_time_s,
+            )
+            self._taken = columns if self._all_rows else tuple([column[self.rows] for column in columns])
+        return self._taken
 
     def _signal(self, column: SignalColumn | None, history: History) -> Signal:
         rows: History | HistoryRows = history if self._all_rows else history.select(self.rows)
@@ -157,7 +188,7 @@ class Group:
                 history=rows,
             )
         if self._all_rows:
-            return Signal(values=column.values, age_s=column.age_s, state=column.state, history=rows)
+            return _signal(values=column.values, age_s=column.age_s, state=column.state, history=rows)
         take = self.rows
         return Signal(values=column.values[take], age_s=column.age_s[take], state=column.state[take], history=rows)
 
@@ -197,44 +228,46 @@ class Group:
         """What the policy did wrong in this tick, "" where nothing."""
         return self._failure
 
-    def merge(self, wish: Recommendation, recommended: Floats, headroom: Floats, partial: Bools) -> None:
-        """Adds this group's wishes to the fleet's columns: the highest count and headroom win; a needed signal that is unknown makes
-        the row partial, and so does a policy that can't tell, unless it is only a floor. Counts that aren't finite or are negative are no
-        wish; absurdly high ones are LARGEST, which the bounds then cut."""
-        replicas, extra = wish.replicas, wish.headroom
-        take = self._take
+    def merge(self, wish: Recommendation, merged: Merged) -> None:
+        """Adds this group's wishes. A needed signal that is unknown makes a row partial, and so does a policy that can't tell, unless it is
+        only a floor. Counts that aren't finite or are negative are no wish; absurdly high ones are LARGEST, which the bounds then cut."""
+        replicas: Floats = np.asarray(wish.replicas, dtype=np.float64)
         unknown = self._unknown()
         # NaN and infinities make the sum one too; a dot product costs a fifth of testing each count.
-        if not replicas.dot(self._ones) < LARGEST or np.count_nonzero(replicas < 0):
+        if replicas.dot(self._ones) < LARGEST and not np.count_nonzero(replicas < self._zeros):
+            merged.complete = merged.complete or self._all_rows
+        else:
             replicas = _sane(replicas)
             if self.type.alone:
                 silent = np.isnan(replicas)
                 unknown = silent if unknown is None else unknown | silent
-        if extra is not None:
-            extra = _sane(extra)
-        if self._unique:
-            recommended[take] = np.fmax(recommended[take], replicas)
-            if extra is not None:
-                headroom[take] = np.fmax(headroom[take], extra)
-            if unknown is not None:
-                partial[take] |= unknown
-        else:
-            np.fmax.at(recommended, self.rows, replicas)
-            if extra is not None:
-                np.fmax.at(headroom, self.rows, extra)
-            if unknown is not None:
-                np.logical_or.at(partial, self.rows, unknown)
         if self._failure:
-            partial[take] = True
+            unknown = np.ones(self._shape, dtype=np.bool_)
+        merged.recommended = self._joined(np.fmax, merged.recommended, replicas, np.nan)
+        if wish.headroom is not None:
+            merged.headroom = self._joined(np.fmax, merged.headroom, np.fmax(_sane(wish.headroom), 0.0), 0.0)
+        if unknown is not None:
+            merged.partial = self._joined(np.logical_or, merged.partial, unknown, False)
+
+    def _joined(self, join: np.ufunc, column: Any, values: Any, missing: float | bool) -> Any:
+        """The column (n,), or one of `missing` where there is none yet, with our rows' values joined in."""
+        if self._all_rows:
+            return values if column is None else join(column, values)
+        column = np.full(self._services, missing, dtype=values.dtype) if column is None else column.copy()
+        if self._unique:
+            column[self.rows] = join(column[self.rows], values)
+        else:
+            join.at(column, self.rows, values)
+        return column
 
     def _unknown(self) -> Bools | None:
         """Rows (m,) with a needed signal unknown; None where there are none."""
         assert self._observation is not None
         found: Bools | None = None
         for name, needed in self.needs.items():
-            unknown = self._observation.signals[name].state == UNKNOWN
-            if np.count_nonzero(unknown):
-                unknown &= needed
+            state = self._observation.signals[name].state
+            if np.count_nonzero(state):  # some row is not KNOWN
+                unknown = (state == UNKNOWN) & needed
                 found = unknown if found is None else found | unknown
         return found
 

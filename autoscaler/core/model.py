@@ -186,7 +186,8 @@ class Memory:
 @tick_value
 class Fleet:
     """All services at one moment. `revision` changes exactly when `specs` or their order change: whoever compiled something
-    from the specs compiles it again then.
+    from the specs compiles it again then. A fleet never changes once it is handed over: what was worked out from it holds as long as it is
+    the same object.
 
     current (n,): the target's spec.replicas now. ready (n,): serving. starting (n,): created, not ready. draining (n,): leaving.
     lead_time_s, node_lead_time_s (n,): measured where there are samples, else the spec's start value.

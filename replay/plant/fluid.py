@@ -86,6 +86,7 @@ class FluidPlant(Plant):
         self._log_s = min(max(_LOG_BYTES // (8 * n), 256), 16384)
         self._log: Floats = np.zeros((n, self._log_s))
         self._log_from_s = 0
+        self._window_s = np.array(float(settings.window_s))  # numpy takes twice as long to divide by a Python number
         # Windows longer than the period are means of several scrapes' sums.
         self._sums: deque[tuple[Floats, Floats]] = deque(maxlen=settings.window_s // settings.scrape_s)
         self._pass_mark(0)
@@ -133,14 +134,13 @@ class FluidPlant(Plant):
             arrived, used = sums[0]
         else:
             arrived, used = np.sum([one for one, _ in sums], axis=0), np.sum([one for _, one in sums], axis=0)
-        window_s = self.settings.window_s
         return Scrape(
             now_s,
             state.queue.copy(),
             state.running.copy(),
             self.life.ready.copy(),
-            arrived / window_s,
-            used / window_s,
+            arrived / self._window_s,
+            used / self._window_s,
             complete,
         )
 

@@ -8,8 +8,14 @@ import numpy as np
 
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn, States
 from autoscaler.core.signals import UNKNOWN
+from autoscaler.core.value import maker
 from autoscaler.ports import Backfill
 from replay.plant.plant import Plant, Seen
+
+_column = maker(SignalColumn)
+_readings = maker(Readings)
+_fleet = maker(Fleet)
+_outcome = maker(Outcome)
 
 
 class PlantMetrics:
@@ -50,10 +56,10 @@ class PlantMetrics:
         columns = {}
         for name in wanted:
             values, state = plant.signal(name, seen)
-            columns[name] = SignalColumn(values=values, age_s=ages, state=self._known if state is None else state)
+            columns[name] = _column(values=values, age_s=ages, state=self._known if state is None else state)
         if plant.settings.samples > 1:
             self._take_means(columns, at_s)
-        return Readings(at_s=at_s, signals=columns)
+        return _readings(at_s=at_s, signals=columns)
 
     def _take_means(self, columns: dict[str, SignalColumn], at_s: float) -> None:
         """Values become means of the samples since the last decision; what the newest one says of a state stands."""
@@ -121,7 +127,7 @@ class PlantCluster:
         life = self._plant.life
         if self._fleet is None or self._seen != life.changes:
             self._seen = life.changes
-            self._fleet = Fleet(
+            self._fleet = _fleet(
                 revision=1,
                 specs=self._specs,
                 current=life.current.copy(),
@@ -147,7 +153,7 @@ class PlantCluster:
         if np.count_nonzero(plan.act):
             for row in plan.act.nonzero()[0].tolist():
                 life.set_replicas(row, int(plan.replicas[row]), plant.now_s)
-            outcome = Outcome(written=plan.act.view(np.int8))  # True is DONE
+            outcome = _outcome(written=plan.act.view(np.int8))  # True is DONE
         return outcome
 
 

@@ -97,6 +97,8 @@ def a_context(specs: Sequence[ScalingSpec], fleet: Fleet, at_s: float = NOW_S, *
         any_partial=bool(partial.any()),
         settling=None,
         relative=None,
+        any_starting=bool(fleet.starting.any()),
+        any_at_zero=not fleet.current.all(),
         readings=readings_of(demand=changes.pop("demand_per_s", None), queue=changes.pop("queue", None)),
         wishes=None,
         changes=None,
