@@ -62,7 +62,10 @@ async def test_the_example_of_run_stands_in_one_line_and_is_understood() -> None
 
 
 async def test_wrong_usage_is_2() -> None:
-    assert (await autoscaler("frobnicate")).code == 2
+    ran = await autoscaler("frobnicate")
+    assert (ran.code, "there is no command 'frobnicate'; allowed: demo, run, " in ran.err) == (2, True), ran.err
+    ran = await autoscaler("validat")
+    assert (ran.code, "did you mean 'validate'?" in ran.err) == (2, True), ran.err
     assert (await autoscaler("validate")).code == 2
     ran = await autoscaler("validate", "absent.yaml")
     assert (ran.code, ran.out, ran.err) == (2, "", "absent.yaml: no such file\n")

@@ -74,8 +74,8 @@ async def test_the_page_shows_the_running_demo(page: Page) -> None:
         assert await page.evaluate("document.querySelectorAll('#table tbody tr').length") == 3
         assert await page.until("document.getElementById('why-said').textContent.includes('replicas')")
         for plot in ("replicas", "demand", "queue", "objective", "gpu"):
-            words = await page.evaluate(f"document.querySelector('#plot-{plot} .canvas').getAttribute('aria-label')")
-            assert "now, from" in words
+            # Known once a first window of the metrics has passed.
+            await page.until(f"document.querySelector('#plot-{plot} .canvas').getAttribute('aria-label').includes('now, from')")
 
         before = await page.evaluate("document.getElementById('live-words').textContent")
         await page.until(f"document.getElementById('live-words').textContent !== {before!r}")
@@ -233,6 +233,17 @@ async def test_before_the_first_tick_and_without_services(page: Page) -> None:
         assert await page.evaluate("document.querySelectorAll('.plot .empty:not([hidden])').length") == 5
         await one.running.tick(3)
         await page.until(DRAWN)
+        assert page.complaints == []
+
+
+async def test_a_service_in_the_address_before_the_first_tick(page: Page) -> None:
+    async with served(ticks=0) as one:
+        await page.open(f"{one.base}/#/search/embeddings")
+        await page.until("document.getElementById('live-words').textContent === 'Live, waiting for the first tick'")
+        await one.running.tick(3)
+        await page.until(DRAWN)
+        assert (await page.evaluate("document.getElementById('crumb').textContent")).startswith("search / embeddings")
+        await page.until("document.querySelector('[aria-current]')?.textContent === 'embeddingssearch'")
         assert page.complaints == []
 
 

@@ -94,9 +94,10 @@ def test_inspect() -> None:
         (["run", "-t", SURGE, "--set", "scenario.foo=1"], 2, "--set scenario.foo: unknown field 'foo'"),
         (["run", "-t", SURGE, "--set", "objective.foo=1"], 2, "--set objective.foo: unknown field 'foo'"),
         (["run", "-t", f"{SURGE}:foo=1"], 2, "surge.csv:foo: unknown field 'foo'"),
+        (["comparee"], 2, "there is no command 'comparee'; did you mean 'compare'?"),
         (["verify", "none"], 2, "none: no such file"),
         (["inspect", "none"], 2, "none: no such file"),
-        (["nothing"], 2, "No such command"),
+        (["nothing"], 2, "there is no command"),
     ],
 )
 def test_what_is_wrong_is_said_on_stderr_with_its_exit_code(arguments: list[str], code: int, words: str) -> None:

@@ -14,7 +14,8 @@ const byId = (id) => document.getElementById(id);
 
 let key = keyOfHash();
 let history = null;
-let tableAt = 0;
+let tableAt = -TABLE_EVERY_MS;
+let tableDue = 0;
 let picking = 0; // counts picks, so that the answer to an older one is dropped
 
 const plots = new Plots();
@@ -34,8 +35,11 @@ start();
 
 async function start() {
   table.refresh();
-  if (key) await pick(key);
-  else connection.open();
+  const fleet = await get("/api/fleet").catch(() => null);
+  if (key && fleet?.tick) return pick(key);
+  // Before the first tick there is nothing to ask of a service; the stream brings its whole history then.
+  if (key) table.pick(key);
+  connection.open();
 }
 
 /** Shows another service: its whole history first, then what comes. */
@@ -84,10 +88,7 @@ function onMessage(message) {
   showFigures(fleet);
   showNodes(fleet);
   problems(fleet);
-  if (performance.now() - tableAt > TABLE_EVERY_MS || message.demo?.finished) {
-    tableAt = performance.now();
-    table.refresh();
-  }
+  tableSoon();
   if (!key && !fleet.services) {
     setText(byId("why-lead"), "There is no service yet. Apply an InferenceAutoscaler, and its decisions are explained here.");
     byId("service").setAttribute("aria-busy", "false");
@@ -98,6 +99,16 @@ function onMessage(message) {
   } else if (!service) {
     notice(`${key} is no longer there. Pick another service.`);
   }
+}
+
+/** The table follows at most twice a second, and never stays behind the last message. */
+function tableSoon() {
+  if (tableDue) return;
+  tableDue = setTimeout(() => {
+    tableDue = 0;
+    tableAt = performance.now();
+    table.refresh();
+  }, Math.max(0, tableAt + TABLE_EVERY_MS - performance.now()));
 }
 
 function liveWords(fleet, demoState) {
