@@ -11,7 +11,7 @@ counted in all, those that wait among them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -209,7 +209,17 @@ class Kpa:
 
 
 def _number(
-    name: str, default: float, description: str, unit: str, minimum: float, maximum: float, *, log_scale: bool = False
+    name: str,
+    default: float,
+    description: str,
+    unit: str,
+    minimum: float,
+    maximum: float,
+    search: tuple[float, float],
+    *,
+    log_scale: bool = False,
+    search_of: Literal["value", "held"] = "value",
+    step: float | None = None,
 ) -> Parameter:
     return Parameter(
         name=name,
@@ -221,6 +231,9 @@ def _number(
         maximum=maximum,
         tunable=True,
         log_scale=log_scale,
+        search=search,
+        search_of=search_of,
+        step=step,
     )
 
 
@@ -251,10 +264,12 @@ POLICY = PolicyType(
             "the signal's unit",
             0,
             1e9,
+            (0.3, 1.1),
             log_scale=True,
+            search_of="held",
         ),
-        _number("stable_window_s", 60.0, "stable-window", "s", 6, 3600, log_scale=True),
-        _number("panic_window", 0.1, "panic-window-percentage, as a share of the stable window", "ratio", 0.01, 1),
+        _number("stable_window_s", 60.0, "stable-window", "s", 6, 3600, (15, 600), log_scale=True),
+        _number("panic_window", 0.1, "panic-window-percentage, as a share of the stable window", "ratio", 0.01, 1, (0.1, 0.5)),
         _number(
             "panic_threshold",
             2.0,
@@ -262,9 +277,28 @@ POLICY = PolicyType(
             "ratio",
             1.1,
             10,
+            (1.2, 4),
         ),
-        _number("max_scale_up_rate", 1000.0, "max-scale-up-rate: at most this multiple of what is ready", "ratio", 1.01, 1e6),
-        _number("max_scale_down_rate", 2.0, "max-scale-down-rate: at least what is ready divided by it", "ratio", 1.01, 1e6),
+        _number(
+            "max_scale_up_rate",
+            1000.0,
+            "max-scale-up-rate: at most this multiple of what is ready",
+            "ratio",
+            1.01,
+            1e6,
+            (1.5, 1000),
+            log_scale=True,
+        ),
+        _number(
+            "max_scale_down_rate",
+            2.0,
+            "max-scale-down-rate: at least what is ready divided by it",
+            "ratio",
+            1.01,
+            1e6,
+            (1.1, 10),
+            log_scale=True,
+        ),
         Parameter(
             name="activation_scale",
             kind="int",
@@ -273,7 +307,7 @@ POLICY = PolicyType(
             minimum=1,
             maximum=100000,
         ),
-        _number("scale_down_delay_s", 0.0, "scale-down-delay: the highest count of this time", "s", 0, 3600),
+        _number("scale_down_delay_s", 0.0, "scale-down-delay: the highest count of this time", "s", 0, 3600, (0, 900), step=15),
     ),
     make=lambda params, _rng: Kpa(params),
     signals=lambda params: (str(params["signal"]),),

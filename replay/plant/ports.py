@@ -8,6 +8,7 @@ import numpy as np
 
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn, States
 from autoscaler.core.signals import UNKNOWN
+from autoscaler.ports import Backfill
 from replay.plant.plant import Plant, Seen
 
 
@@ -96,8 +97,8 @@ class PlantMetrics:
             why=lambda name, row: "the metric source answers NaN" if struck[name][row] else readings.why(name, row),
         )
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
-        return []  # a trace has no past before its start
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        return Backfill()  # a trace has no past before its start
 
 
 class PlantCluster:
