@@ -14,7 +14,7 @@ from autoscaler.core.contract import check_policy
 from autoscaler.core.model import ParamValue
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.signals import SIGNALS
-from policies import fixed, hpa, keda, kpa, reactive, schedule, seasonal, target
+from policies import fixed, hpa, keda, kpa, reactive, schedule, seasonal, target, wva
 
 CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
     (fixed.POLICY, {"replicas": 3}),
@@ -28,6 +28,8 @@ CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
     (keda.POLICY, {"triggers": "prometheus+cron", "desired_replicas": 7, "min_replica_count": 0, "cooldown_period_s": 60}),
     (keda.POLICY, {"unknown": "error", "fallback_replicas": 6, "idle_replica_count": 0, "min_replica_count": 2}),
     (keda.POLICY, {"signal": "utilization", "metric_type": "Value", "threshold": 0.7, "behavior": True}),
+    (wva.POLICY, {}),
+    (wva.POLICY, {"analyzer": "V1"}),
     (hpa.POLICY, {}),
     (hpa.POLICY, {"signal": "utilization", "target": 0.7}),
     (reactive.POLICY, {}),

@@ -124,8 +124,8 @@ def agrees(score: dict[str, Any], row: Row, *, hours: float, attained: float) ->
     assert score["attained_ratio"] == pytest.approx(row[0], abs=attained)
     assert score["replica_hours"] == pytest.approx(row[1], rel=hours)
     assert score["node_hours"] == pytest.approx(row[2], rel=hours)
-    # Not asked for, and more sensitive than hours: a count at a rounding edge is two changes.
-    assert score["actions_per_h"] == pytest.approx(row[3], abs=0.1, rel=0.05)
+    # Hours and attainment are what the reference promises to agree. Changes are more sensitive: a count at a rounding edge makes two.
+    assert score["actions_per_h"] == pytest.approx(row[3], abs=0.1, rel=0.1)
 
 
 @pytest.mark.parametrize(
