@@ -18,12 +18,12 @@ from replay.plant.durations import Durations
 from replay.plant.faults import Faults, scenario_fault
 from replay.plant.fluid import FluidPlant
 from replay.plant.kernel import Kernel
-from replay.plant.lifecycle import Times
 from replay.plant.nodes import Pool
 from replay.plant.plant import Plant, PlantSettings
 from replay.plant.ports import PlantCluster, PlantMetrics, PlantNodePools
 from replay.plant.requests.build import requests_plant
 from replay.plant.signals import OUTPUT_TOKENS, PREFILL_TOKENS
+from replay.plant.times import Times
 from replay.scenario import Nodes, Replicas, Scenario, start_unix_s, whole_s
 from replay.traces.requests import RequestLog
 
