@@ -173,6 +173,7 @@ def advance(
         r &= _PLACE
         b = batch[r] & _PLACE
         was = b
+        serving = mode[r] == 1
         base = (r * window) & _PLACE
         place = (base + begin[r]) & _PLACE
         to = 0.0
@@ -182,7 +183,7 @@ def advance(
             # An end is met exactly: no rounding may leave a crumb of work.
             to = ends[place] if finishing else clock_was + elapsed_s * speed[b]
             moved = to - clock_was
-            if mode[r] == 1:
+            if serving:
                 worked += b * moved
                 taken += b * elapsed_s
                 busy += elapsed_s
@@ -207,7 +208,7 @@ def advance(
         last[r] = now
 
         if marking:
-            if mode[r] == 1:
+            if serving:
                 for slot in range(place, place + b):
                     j = jobs[slot]
                     made = to - (ends[slot] - work[j]) - prefill[j]
@@ -229,7 +230,7 @@ def advance(
                 begin_first[r] = 0
             begin[r] = place - base
 
-        if mode[r] == 1 and (head < arrived or retried < retries):
+        if serving and (head < arrived or retried < retries):
             # The first in the queue starts here; what was lost with its replica goes before all others.
             if retried < retries:
                 j = retry[retried]
@@ -275,7 +276,7 @@ def advance(
 
         if b != was:
             batch[r] = b
-            if mode[r] == 1:
+            if serving:
                 node = (heads + r) & _PLACE
                 follower = after[node] & _PLACE
                 leader = before[node] & _PLACE

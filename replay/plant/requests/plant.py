@@ -216,8 +216,7 @@ class RequestsPlant(Plant):
             self._measure(row, now_s)
             counts = station.counted()
             self._read(row, counts)
-            sums.append(station.sums)
-            station.sums = station.columns.of(np.zeros(6))
+            sums.append(station.take_sums())
             total = self._came_before[row] + counts[places.ARRIVED]
             queue = waiting(counts)
             oldest_s = now_s - station.requests[places.CAME][int(station.waiting_requests()[0])] if queue else 0.0

@@ -115,6 +115,12 @@ class Station:
         counts: list[int] = self.counts.tolist() if self.columns.arrays else list(self.counts)
         return counts
 
+    def take_sums(self) -> Sequence[float]:
+        """The kernel's `sums`, which begin anew."""
+        sums: Sequence[float] = self.sums
+        self.sums = np.zeros(6) if self.columns.arrays else [0.0] * 6
+        return sums
+
     @property
     def waiting(self) -> int:
         return waiting(self.counted())
