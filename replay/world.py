@@ -18,12 +18,12 @@ from replay.plant.durations import Durations
 from replay.plant.faults import Faults, scenario_fault
 from replay.plant.fluid import FluidPlant
 from replay.plant.kernel import Kernel
-from replay.plant.lifecycle import Times
 from replay.plant.nodes import Pool
 from replay.plant.plant import Plant, PlantSettings
 from replay.plant.ports import PlantCluster, PlantMetrics, PlantNodePools
 from replay.plant.requests.build import requests_plant
 from replay.plant.signals import OUTPUT_TOKENS, PREFILL_TOKENS
+from replay.plant.times import Times
 from replay.scenario import Nodes, Replicas, Scenario, start_unix_s, whole_s
 from replay.traces.requests import RequestLog
 
@@ -66,9 +66,10 @@ def build_world(
     log: RequestLog | None = None,
     keep_series: bool = True,
     kernel: Kernel | None = None,
+    fast: bool = True,
 ) -> World:
-    """demand (n, T): requests in each second. log: the single requests behind it, for the plant `requests`. Raises UsageError where the
-    scenario can't be played."""
+    """demand (n, T): requests in each second. log: the single requests behind it, for the plant `requests`; fast: its compiled
+    kernel, where numba is there. Raises UsageError where the scenario can't be played."""
     specs = tuple(specs)
     settings = PlantSettings(
         times=Times(
@@ -96,7 +97,7 @@ def build_world(
     plant_pools, pool_of = _plant_pools(specs, pools, scenario.nodes.slots)
     plant: Plant
     if scenario.plant == "requests":
-        plant = requests_plant(specs, demand, settings, faults, plant_pools, pool_of, scenario, log)
+        plant = requests_plant(specs, demand, settings, faults, plant_pools, pool_of, scenario, log, fast=fast)
     else:
         plant = FluidPlant(specs, demand, settings, faults, plant_pools, pool_of, allowed_waits_s(specs), kernel)
     row_of = {one.key: row for row, one in enumerate(specs)}

@@ -6,65 +6,39 @@ trace's start; of the events of one second, all have happened before that second
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import count
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
 from autoscaler.core.model import Floats, Ints, ScalingSpec
-from replay.plant.durations import Durations
+from replay.plant.events import Events
 from replay.plant.faults import Fault, Faults
 from replay.plant.losses import lost_by_service
-from replay.plant.nodes import Cohort, Pool, Request
-
-_SAMPLES = 64
-_LEAD_QUANTILE = 0.9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Times:
-    """Whole seconds: from a slot to ready; how long a leaving replica holds its slot; from request to ready of a node; how long spare
-    nodes stay; how often that is checked. start, node: the same where they vary. swap_s: from a warm slot to ready; None: as any other."""
-
-    start_s: int
-    drain_s: int
-    node_s: int
-    spare_s: int
-    check_s: int
-    start: Durations | None = None
-    node: Durations | None = None
-    swap_s: int | None = None
-
-
-class Servers(Protocol):
-    """Who serves on the replicas, where replicas have something of their own: requests to finish before they go."""
-
-    def join(self, row: int, replicas: int, at_s: int) -> None:
-        """So many more are ready."""
-
-    def leave(self, row: int, replicas: int, at_s: int) -> None:
-        """So many ready ones take no more requests. Each is reported to ``Lifecycle.gone`` once it has finished."""
-
-    def lose(self, row: int, ready: int, leaving: int, at_s: int) -> None:
-        """So many are gone at once, with what they were doing."""
+from replay.plant.measured import Measured
+from replay.plant.node_orders import NodeOrders
+from replay.plant.nodes import Cohort, Pool
+from replay.plant.servers import Servers
+from replay.plant.times import Times
 
 
 class Lifecycle:
     """n services, each with a pool of its own or sharing one. Arrays (n,), to be read only; `changes` counts their changes.
 
-    current: the count asked for. ready, starting, draining. lead_time_s, node_lead_time_s: measured (90 % quantile of the last 64 starts),
-    until then as configured.
+    current: the count asked for. ready, starting, draining. lead_time_s, node_lead_time_s: as of ``Measured``. Its nodes are ordered by
+    ``orders``, what is to happen stands in ``events``; happen, next_event_s, check_nodes and set_nodes are theirs.
     """
 
     def __init__(
         self, specs: Sequence[ScalingSpec], pools: Sequence[Pool], pool_of: Sequence[int], times: Times, faults: Faults
     ) -> None:
         n = len(specs)
-        self.pools = list(pools)
+        self.events = Events()
+        self.orders = NodeOrders(specs, pools, pool_of, times, faults, self.events, self._take_slots)
+        self.happen = self.events.happen
+        self.next_event_s = self.events.next_s
+        self.check_nodes = self.orders.check
+        self.set_nodes = self.orders.set_nodes
+        self.pools = self.orders.pools
         self.pool_of = list(pool_of)
         self.times = times
         self.faults = faults
@@ -72,9 +46,7 @@ class Lifecycle:
         self.ready: Floats = np.zeros(n)
         self.starting: Ints = np.zeros(n, dtype=np.int64)
         self.draining: Ints = np.zeros(n, dtype=np.int64)
-        self.lead_time_s: Floats = np.array([spec.lead_time_s for spec in specs])
-        self.node_lead_time_s: Floats = np.array([spec.node_lead_time_s for spec in specs])
-        self.changes = 0
+        self._changes = 0
         self.servers: Servers | None = None
         self._priorities = [spec.priority for spec in specs]
         self._slots_each = [spec.accelerators_per_replica for spec in specs]
@@ -82,13 +54,20 @@ class Lifecycle:
         self._headroom = [0] * n
         self._replica_s: list[float] = [0.0] * n
         self._touched_s = [0] * n
-        self._starts: list[deque[int]] = [deque(maxlen=_SAMPLES) for _ in specs]
-        self._node_starts: list[deque[int]] = [deque(maxlen=_SAMPLES) for _ in pools]
-        self._events: list[tuple[int, int, Callable[[int, Any], None], Any]] = []
-        self._serial = count()
-        self._to_check: set[int] = set(range(len(self.pools)))
-        self._scarce: set[int] = set()
+        self._measured = Measured((spec.lead_time_s for spec in specs), n)
         self._leaving: list[list[list[int]]] = [[] for _ in specs]  # groups that leave together, where no servers say when
+
+    @property
+    def changes(self) -> int:
+        return self._changes + self.orders.changes
+
+    @property
+    def lead_time_s(self) -> Floats:
+        return self._measured.lead_time_s
+
+    @property
+    def node_lead_time_s(self) -> Floats:
+        return self.orders.measured.lead_time_s
 
     # ------------------------------------------------------------ asked from outside
 
@@ -100,7 +79,7 @@ class Lifecycle:
         pool.held += replicas * self._slots_each[row]
         pool.used = pool.held
         pool.ready = max(pool.needed(), pool.ready)
-        self.changes += 1
+        self._changes += 1
         if self.servers is not None:
             self.servers.join(row, replicas, 0)
 
@@ -118,62 +97,23 @@ class Lifecycle:
     def set_headroom(self, row: int, replicas: int, at_s: int) -> None:
         """Replicas' worth of slots to hold beyond the replicas."""
         number = self.pool_of[row]
-        pool = self.pools[number]
-        pool.headroom += (replicas - self._headroom[row]) * self._slots_each[row]
+        self.pools[number].headroom += (replicas - self._headroom[row]) * self._slots_each[row]
         self._headroom[row] = replicas
-        self._follow(number, at_s)
-
-    def set_nodes(self, number: int, nodes: int, at_s: int) -> None:
-        """The plan's node count; from then on the rule doesn't apply to this pool. Nodes with replicas on them stay."""
-        pool = self.pools[number]
-        pool.fixed = nodes
-        self._follow(number, at_s)
-        # Replicas that wait for a node are no reason to keep one that the plan gives up.
-        surplus = pool.total - pool.wanted()
-        if surplus > 0:
-            pool.release(surplus, at_s)
-            self.changes += 1
+        self.orders.follow(number, at_s)
 
     def lose_nodes(self, fault: Fault) -> None:
         """Plans a loss of ready nodes (a share of them, one at least) at the fault's beginning, of the service's pool or of all."""
         for number in range(len(self.pools)) if fault.row is None else (self.pool_of[fault.row],):
-            self._at(int(fault.from_s), self._lost, (number, fault.share))
+            self.events.plan(int(fault.from_s), self._lost, (number, fault.share))
 
     def gone(self, row: int, replicas: int, at_s: int) -> None:
         """So many leaving replicas have finished and give back their slots."""
         self._touch(row, at_s)
         self.draining[row] -= replicas
         self.pools[self.pool_of[row]].leave(replicas * self._slots_each[row])
-        self._follow(self.pool_of[row], at_s)
+        self.orders.follow(self.pool_of[row], at_s)
 
     # ------------------------------------------------------------ time
-
-    def next_event_s(self, before_s: int) -> int:
-        """The next event's time if it is earlier, else before_s."""
-        events = self._events
-        return events[0][0] if events and events[0][0] < before_s else before_s
-
-    def happen(self, at_s: int) -> None:
-        """Everything that is due until at_s."""
-        events = self._events
-        while events and events[0][0] <= at_s:
-            due_s, _, act, about = heapq.heappop(events)
-            act(due_s, about)
-
-    def check_nodes(self, at_s: int) -> None:
-        """The rule for spare nodes; nodes that were not to be had are asked for again."""
-        for number in tuple(self._scarce):
-            self._follow(number, at_s)
-        if not self._to_check:
-            return
-        for number in tuple(self._to_check):
-            pool = self.pools[number]
-            spare = pool.spare_to_release(at_s, self.times.spare_s)
-            if spare:
-                pool.release(spare, at_s)
-                self.changes += 1
-            if pool.spare_since_s is None:
-                self._to_check.discard(number)
 
     def replica_s(self, row: int, at_s: int) -> float:
         """Replica-seconds until at_s, from creation to the end of draining."""
@@ -192,11 +132,8 @@ class Lifecycle:
         """Before the number of replicas changes."""
         self._replica_s[row] += self._alive(row) * (at_s - self._touched_s[row])
         self._touched_s[row] = at_s
-        self.changes += 1
-        self._to_check.add(self.pool_of[row])
-
-    def _at(self, at_s: int, act: Callable[[int, Any], None], about: Any) -> None:
-        heapq.heappush(self._events, (at_s, next(self._serial), act, about))
+        self._changes += 1
+        self.orders.touched(self.pool_of[row])
 
     def _create(self, row: int, replicas: int, at_s: int) -> None:
         number = self.pool_of[row]
@@ -205,16 +142,8 @@ class Lifecycle:
         self._cohorts[row].append(cohort)
         pool = self.pools[number]
         pool.held += replicas * self._slots_each[row]
-        self._queue(pool, cohort)
-        self._follow(number, at_s)
-
-    def _queue(self, pool: Pool, cohort: Cohort) -> None:
-        """Higher priorities before lower ones, else in the order of their creation."""
-        waiting, mine = pool.waiting, self._priorities[cohort.row]
-        place = len(waiting)
-        while place and self._priorities[waiting[place - 1].row] < mine:
-            place -= 1
-        waiting.insert(place, cohort)
+        pool.queue(cohort, self._priorities)
+        self.orders.follow(number, at_s)
 
     def _remove(self, row: int, replicas: int, at_s: int) -> None:
         """The newest that are not ready are cancelled first, then ready ones leave at once and drain."""
@@ -241,8 +170,8 @@ class Lifecycle:
             else:
                 group = [replicas]
                 self._leaving[row].append(group)
-                self._at(at_s + self.times.drain_s, self._drained, (row, group))
-        self._follow(self.pool_of[row], at_s)
+                self.events.plan(at_s + self.times.drain_s, self._drained, (row, group))
+        self.orders.follow(self.pool_of[row], at_s)
 
     def _drained(self, at_s: int, about: tuple[int, list[int]]) -> None:
         row, group = about
@@ -263,7 +192,7 @@ class Lifecycle:
         each = [self._slots_each[row] for row in rows]
         lost = lost_by_service(kinds, each, pool.free, nodes * pool.slots, self.faults.rng)
         pool.lose(nodes, at_s)
-        self.changes += 1
+        self._changes += 1
         for row, slots, (ready, starting, leaving) in zip(rows, each, lost, strict=True):
             if not ready + starting + leaving:
                 continue
@@ -283,7 +212,7 @@ class Lifecycle:
                     leaving -= cut
             if ready + starting:
                 self._create(row, ready + starting, at_s)
-        self._follow(number, at_s)
+        self.orders.follow(number, at_s)
 
     def _cut(self, cohorts: list[Cohort], row: int, replicas: int) -> None:
         """Replicas that were starting are gone: of the latest cohorts that had begun."""
@@ -293,38 +222,6 @@ class Lifecycle:
             cohort.count -= cut
             replicas -= cut
         cohorts[:] = [one for one in cohorts if one.count]
-
-    def _follow(self, number: int, at_s: int) -> None:
-        """Whoever waits takes the free slots; nodes are requested where slots are short."""
-        pool = self.pools[number]
-        self._to_check.add(number)
-        if pool.waiting:
-            self._take_slots(pool, at_s)
-        short = pool.wanted() - pool.total
-        self._scarce.discard(number)
-        if short <= 0:
-            return
-        if self.faults.known and self.faults.holds("ScarceNodes", at_s):
-            self._scarce.add(number)
-            return
-        self.changes += 1
-        varied = self.times.node
-        for nodes in (short,) if varied is None else (1,) * short:
-            takes_s = self.times.node_s if varied is None else varied.draw(self.faults.rng)
-            self._at(at_s + takes_s, self._node_ready, (number, pool.request(nodes, at_s)))
-
-    def _node_ready(self, at_s: int, about: tuple[int, Request]) -> None:
-        number, request = about
-        pool = self.pools[number]
-        if not pool.arrive(request, at_s):
-            return
-        self.changes += 1
-        took = self._node_starts[number]
-        took.append(at_s - request.asked_s)
-        for row, own in enumerate(self.pool_of):
-            if own == number:
-                self.node_lead_time_s = _measured(self.node_lead_time_s, row, took)
-        self._take_slots(pool, at_s)
 
     def _take_slots(self, pool: Pool, at_s: int) -> None:
         waiting = pool.waiting
@@ -375,7 +272,7 @@ class Lifecycle:
 
     def _begin(self, cohort: Cohort, at_s: int, takes_s: int) -> None:
         cohort.begun, cohort.begun_s = True, at_s
-        self._at(at_s + self.faults.start_s(takes_s, at_s, cohort.row), self._started, cohort)
+        self.events.plan(at_s + self.faults.start_s(takes_s, at_s, cohort.row), self._started, cohort)
 
     def _started(self, at_s: int, cohort: Cohort) -> None:
         if cohort.count == 0:
@@ -397,15 +294,4 @@ class Lifecycle:
             self.ready[row] += started
             if self.servers is not None:
                 self.servers.join(row, started, at_s)
-            self._starts[row].append(at_s - cohort.begun_s)
-            self.lead_time_s = _measured(self.lead_time_s, row, self._starts[row])
-
-
-def _measured(column: Floats, row: int, samples: deque[int]) -> Floats:
-    """The column with the samples' 90 % quantile in its row; the same array where that is no news."""
-    value = float(sorted(samples)[int(_LEAD_QUANTILE * (len(samples) - 1))])
-    if column[row] == value:
-        return column
-    column = column.copy()
-    column[row] = value
-    return column
+            self._measured.add(row, at_s - cohort.begun_s, (row,))

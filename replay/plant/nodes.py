@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -91,6 +92,13 @@ class Pool:
     def free(self) -> int:
         """Slots on ready nodes that nobody holds."""
         return self.ready * self.slots - self.used
+
+    def queue(self, cohort: Cohort, priorities: Sequence[int]) -> None:
+        """Higher priorities (by service) wait before lower ones, else in the order of their creation."""
+        mine, place = priorities[cohort.row], len(self.waiting)
+        while place and priorities[self.waiting[place - 1].row] < mine:
+            place -= 1
+        self.waiting.insert(place, cohort)
 
     def leave(self, slots: int) -> None:
         """Slots on ready nodes are given back."""

@@ -18,8 +18,9 @@ import numpy as np
 from autoscaler.core.model import Floats, Ints, ScalingSpec, States
 from autoscaler.errors import UsageError
 from replay.plant.faults import Fault, Faults
-from replay.plant.lifecycle import Lifecycle, Times
+from replay.plant.lifecycle import Lifecycle
 from replay.plant.nodes import Pool
+from replay.plant.times import Times
 
 QUANTILES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 """Of waits and latencies in a score."""

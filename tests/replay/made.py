@@ -11,8 +11,9 @@ from autoscaler.core.model import Floats, PolicyRef, ScalingSpec
 from autoscaler.manifests import load_manifests
 from autoscaler.spec import Manifest
 from replay.plant.faults import Faults
-from replay.plant.lifecycle import Lifecycle, Times
+from replay.plant.lifecycle import Lifecycle
 from replay.plant.nodes import Pool
+from replay.plant.times import Times
 from replay.scenario import Scenario, load_scenario
 from replay.traces.series import CountSeries
 from replay.world import services

@@ -31,7 +31,7 @@ def station(
 def outcome(made: Station) -> tuple[Floats, Floats, Floats]:
     """When requests started, had their first token, and ended."""
     all_of = slice(0, made.known)
-    return made.picked(made.started, all_of), made.picked(made.first, all_of), made.picked(made.ended, all_of)
+    return made.picked(places.STARTED, all_of), made.picked(places.FIRST, all_of), made.picked(places.ENDED, all_of)
 
 
 def poisson(rate_per_s: float, count: int, seed: int) -> tuple[Floats, Floats, Floats]:

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replay.plant.faults import Fault, Faults
-from replay.plant.lifecycle import Lifecycle, Times
+from replay.plant.lifecycle import Lifecycle
 from replay.plant.nodes import Pool
+from replay.plant.times import Times
 from tests.replay.made import TIMES, lifecycle, specs
 
 

@@ -46,7 +46,7 @@ def _later(made: Station, seed: int) -> int:
         made.run(at_s, until_s, mark=bool(rng.integers(2)))
         at_s = until_s
         made.counts[places.SHOWN] = 0
-        serving = sum(1 for mode in made._mode if mode == places.SERVING)
+        serving = sum(1 for mode in made.whole[places.MODE] if mode == places.SERVING)
         match int(rng.integers(6)):
             case 0:
                 made.join(int(rng.integers(1, 5)), at_s)
@@ -73,21 +73,9 @@ def test_the_forms_give_the_same_bits(replicas: int, slots: int, load: float, se
     plain, fast = (station(replicas, token_s(slots), *requests, fast=fast) for fast in FAST)
     for made in (plain, fast):
         _later(made, seed)
-    for name in (
-        "counts",
-        "sums",
-        "done",
-        "batch",
-        "_clock",
-        "_last",
-        "_due",
-        "_pending",
-        "_soonest",
-        "_tree",
-        "_heads",
-        "_mode",
-    ):
+    for name in ("counts", "sums", "retry", "whole", "moments", "_slot_jobs", "_slot_clocks", "_tree", "_rings"):
         assert np.array(getattr(plain, name)).tobytes() == np.array(getattr(fast, name)).tobytes(), name
+    assert plain.ended().tolist() == fast.ended().tolist()
     for ours, theirs in zip(outcome(plain), outcome(fast), strict=True):
         assert ours.tobytes() == theirs.tobytes()
 
@@ -101,7 +89,7 @@ def test_no_request_is_lost_or_served_twice_and_the_queue_is_first_come_first_se
     came, prompt, output = poisson(load, count, seed)
     made = station(replicas, token_s(slots), came, prompt, output, fast=False)
     at_s = _later(made, seed)
-    ended = made.done[: completed(made)]
+    ended = made.ended()
     running, waiting = made.running_requests(), made.waiting_requests()
     arrived = int(made.counts[places.ARRIVED])
     assert sorted([*ended, *running, *waiting]) == list(range(arrived))
@@ -112,10 +100,17 @@ def test_no_request_is_lost_or_served_twice_and_the_queue_is_first_come_first_se
     # A request never takes less than it would alone.
     alone_s = (0.1 * prompt + output) * token_s(slots)[1]
     assert (end[ended] - started[ended] >= alone_s[ended] - 1e-9).all()
-    for load_now, mode in zip(made.batch, made._mode, strict=True):
+    for load_now, mode in zip(made.whole[places.BATCH], made.whole[places.MODE], strict=True):
         assert 0 <= load_now <= slots
         assert mode != places.ABSENT or load_now == 0
-    low = min((load_now for load_now, mode in zip(made.batch, made._mode, strict=True) if mode == places.SERVING), default=slots)
+    low = min(
+        (
+            load_now
+            for load_now, mode in zip(made.whole[places.BATCH], made.whole[places.MODE], strict=True)
+            if mode == places.SERVING
+        ),
+        default=slots,
+    )
     assert made.counts[places.LOW] == low
 
 
@@ -192,9 +187,8 @@ def test_forgetting_what_has_ended_changes_nothing() -> None:
     ends: list[float] = []
     for at_s in range(0, 2000, 10):
         often.run(at_s, at_s + 10)
-        ends += often.picked(often.ended, often.done[: completed(often)]).tolist()
+        ends += often.picked(places.ENDED, often.ended()).tolist()
         often.settle(0)
     once.run(0.0, 2000.0)
-    done = once.done[: completed(once)]
-    assert ends == once.picked(once.ended, done).tolist()
+    assert ends == once.picked(places.ENDED, once.ended()).tolist()
     assert len(ends) == 600

@@ -10,6 +10,7 @@ from autoscaler.core.model import Bools, Fleet, Floats, Objective, Readings, Sca
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.errors import UsageError
 from replay.plant.faults import Fault
+from replay.plant.requests import kernel as places
 from replay.plant.requests.kernel import compiled
 from replay.plant.requests.plant import RequestsPlant
 from replay.plugins import policy_ref
@@ -56,7 +57,7 @@ async def test_every_signal_is_what_the_requests_themselves_say() -> None:
     station = plant_of(here).stations[0]
     here_all = slice(0, station.known)
     came, started, first, ended = (
-        station.picked(column, here_all) for column in (station.came, station.started, station.first, station.ended)
+        station.picked(row, here_all) for row in (places.CAME, places.STARTED, places.FIRST, places.ENDED)
     )
     from_s, at_s = 135.0, 150.0
 
@@ -78,7 +79,7 @@ async def test_every_signal_is_what_the_requests_themselves_say() -> None:
     assert values["latency_s"] == pytest.approx(quantile((ended - came)[within(ended)]))
     read = within(first)
     assert values["prompt_tokens"] == pytest.approx(made.prompt_tokens[: len(first)][read].sum() / 15)
-    token_s = station._token_s
+    token_s = station._rates[0]
     mean = 0.1 * made.prompt_tokens.mean() + made.output_tokens.mean()
     assert 32 / token_s[32] == pytest.approx(1.6 * mean)  # a full batch does the manifest's capacity
     assert 0.8 < values["utilization"] <= 1.0 + 1e-9
@@ -189,14 +190,14 @@ def test_a_leaving_replica_holds_its_slot_until_its_last_request_has_ended() -> 
     here.plant.advance_to(10)
     here.plant.life.set_replicas(0, 1, 10)
     station = plant_of(here).stations[0]
-    own = station.batch[next(iter(station.leaving))]
+    own = station.whole[places.BATCH][next(iter(station.leaving))]
     assert own == 5
     drained = None
     for at_s in range(11, 400):
         here.plant.advance_to(at_s)
         if drained is None and not here.plant.life.draining[0]:
             drained = at_s
-    ended = np.sort(station.picked(station.ended, slice(0, 40)))
+    ended = np.sort(station.picked(places.ENDED, slice(0, 40)))
     assert drained is not None
     assert 30 < drained < 120
     assert here.plant.replica_s()[0] == 399 + drained  # one replica until 399 s, the other until it had finished
@@ -251,8 +252,8 @@ def test_prefill_and_decode_in_pools_of_their_own() -> None:
     assert second.requests == len(made) - running_there
     # The whole way is longer than its first part, and each service's capacity counts its own part of the work.
     assert second.further()["latency_s"]["p50"] > first.further()["latency_s"]["p50"]
-    assert 32 / prefill._token_s[32] == pytest.approx(1.6 * 0.1 * made.prompt_tokens.mean())
-    assert 32 / decode._token_s[32] == pytest.approx(1.6 * made.output_tokens.mean())
+    assert 32 / prefill._rates[0][32] == pytest.approx(1.6 * 0.1 * made.prompt_tokens.mean())
+    assert 32 / decode._rates[0][32] == pytest.approx(1.6 * made.output_tokens.mean())
     assert first.further()["ttft_s"] == first.further()["latency_s"]
     backwards = f"[{{prefill: {pair[1].key}, decode: {pair[0].key}}}]"
     other = world(made, scenario(plant="requests", requests__twoPools=backwards, replicas__initial="9"), n=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +11,13 @@ import numpy as np
 
 from autoscaler.core.model import Floats, Ints, Objective
 from replay.plant.plant import QUANTILES
+from replay.plant.requests import kernel as places
 from replay.plant.requests.spread import Spread
+from replay.plant.requests.station import BORN, Station
 
 USUAL_WAIT_S = 5.0
+_NEEDED = (BORN, places.CAME, places.STARTED, places.FIRST, places.ENDED)
+_Took = tuple[Floats, Floats, Floats]
 _SIGNALS = ("queue_wait_s", "ttft_s", "latency_s")
 
 
@@ -73,26 +79,38 @@ class Fates:
         self.late_by_tick: Floats = np.zeros(ticks)
         self.longest_by_tick: Ints = np.zeros(ticks, dtype=np.int64)
 
+    def account(self, station: Station, ended: Ints) -> None:
+        """Requests of a station that have ended."""
+        gathered = compiled() if station.columns.arrays else None
+        if gathered is not None:
+            took = np.empty((4, len(ended)))
+            gathered(station.requests, ended, took)
+            self.add(*took)
+            return
+        born, came, started, first, end = (station.picked(row, ended) for row in _NEEDED)
+        self.add(born, started - came, first - born, end - born)
+
     def add(self, born: Floats, waits: Floats, firsts: Floats, ends: Floats) -> None:
         """Requests that have ended, columns (r,): arrival; seconds in the queue, to the first token, and to the end."""
-        _count_into(self._ended, self._promise, born >= self._from_s, (waits, firsts, ends))
-        self._counts = _whole_seconds(self._counts, waits[born >= self._from_s])
+        took = _scored((waits, firsts, ends), born, self._from_s)
+        _count_into(self._ended, self._promise, took)
+        self._counts = _whole_seconds(self._counts, took[0])
         if len(self.late_by_tick):
             self._by_tick(born, (waits, firsts, ends)[self._promise.judged])
 
     def _by_tick(self, born: Floats, judged: Floats) -> None:
         ticks = np.minimum((born / self._tick_s).astype(np.int64), len(self.late_by_tick) - 1)
-        took = judged > 0
+        if not judged.any():
+            return
+        np.maximum.at(self.longest_by_tick, ticks, np.ceil(judged).astype(np.int64))
         late = judged > self.allowed_s
-        if took.any():
-            np.maximum.at(self.longest_by_tick, ticks[took], np.ceil(judged[took]).astype(np.int64))
         if late.any():
             np.add.at(self.late_by_tick, ticks[late], 1.0)
 
     def with_unfinished(self, born: Floats, waits: Floats, firsts: Floats, ends: Floats) -> Tally:
         """All so far: what is not decided comes with its age."""
         rest = Tally()
-        _count_into(rest, self._promise, born >= self._from_s, (waits, firsts, ends))
+        _count_into(rest, self._promise, _scored((waits, firsts, ends), born, self._from_s))
         return self._ended.plus(rest)
 
     def counts_with(self, born: Floats, waits: Floats) -> Floats:
@@ -100,17 +118,44 @@ class Fates:
         return np.trim_zeros(_whole_seconds(self._counts.copy(), waits[born >= self._from_s]), "b")
 
 
-def _count_into(tally: Tally, kept_by: Promise, scored: Any, took: tuple[Floats, Floats, Floats]) -> None:
-    some = took if scored.all() else (took[0][scored], took[1][scored], took[2][scored])
-    judged = some[kept_by.judged]
+@functools.cache
+def compiled() -> Callable[[Floats, Ints, Floats], None] | None:
+    """numba's form of gathering what ``Fates.add`` wants, or None where it isn't installed."""
+    try:
+        import numba
+    except ImportError:
+        return None
+    made: Callable[[Floats, Ints, Floats], None] = numba.njit(cache=True)(_gathered)
+    return made
+
+
+def _gathered(requests: Any, ended: Any, took: Any) -> None:
+    for number in range(len(ended)):
+        job = ended[number]
+        born = requests[BORN, job]
+        took[0, number] = born
+        took[1, number] = requests[places.STARTED, job] - requests[places.CAME, job]
+        took[2, number] = requests[places.FIRST, job] - born
+        took[3, number] = requests[places.ENDED, job] - born
+
+
+def _scored(took: _Took, born: Floats, from_s: int) -> _Took:
+    """What took how long, of the requests that came since the warm-up."""
+    scored = born >= from_s
+    return took if scored.all() else (took[0][scored], took[1][scored], took[2][scored])
+
+
+def _count_into(tally: Tally, kept_by: Promise, took: _Took) -> None:
+    judged = took[kept_by.judged]
     tally.total += len(judged)
     tally.kept += int(np.count_nonzero(judged <= kept_by.allowed_s))
-    for spread, values in zip(tally.spreads, some, strict=True):
+    for spread, values in zip(tally.spreads, took, strict=True):
         spread.add(values)
 
 
 def _whole_seconds(counts: Floats, waits: Floats) -> Floats:
-    if not len(waits):
+    if not waits.any():
+        counts[0] += len(waits)
         return counts
     found = np.bincount(np.ceil(waits).astype(np.int64))
     if len(found) > len(counts):

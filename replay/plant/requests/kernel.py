@@ -2,12 +2,12 @@
 
 A replica with batch b moves each of its requests on by 1 ÷ (t0 + t1 × b) tokens a second. So every replica has a *clock* that counts the
 tokens each of its requests has got since the replica was last empty, and a request that joins at clock C with work w ends at clock C + w,
-however the batch changes in between: per replica one heap of those ends suffices, and an event touches one replica. Moments in between
-(a first token) follow exactly, since the clock is linear between events.
+however the batch changes in between: per replica one list of those ends, kept sorted, suffices, and an event touches one replica. Moments
+in between (a first token) follow exactly, since the clock is linear between events.
 
 Requests wait in one queue, first come first served, and go to the replica with the fewest requests that has a free slot (among equals to
-the one that changed last). Those lists by load, and a winner tree over the replicas' next ends, make an event cost the same for any number
-of replicas, but for the tree's height.
+the one that changed last). Rings of the replicas by load, and a winner tree over their next ends, make an event cost the same for any
+number of replicas, but for the tree's height.
 
 ``plain`` runs the body over lists and is the reference; ``compiled`` is numba's (the extra ``fast``) over arrays. Same operations on the
 same doubles in the same order: bit by bit the same.
@@ -24,13 +24,28 @@ SERVING: Final = 1
 LEAVING: Final = 2
 """What a replica is: not there, taking requests, or finishing those it has."""
 
-ARRIVED, HEAD, RETRIED, RETRY, DONE, SHOWN, LOW, PEAK = range(8)
+ARRIVED, HEAD, RETRIED, RETRY, DONE, SHOWN, LOW, PEAK, RUNNING = range(9)
 """Places in `counts`: requests that have come; the first of them that still waits; the next of `retry` to start; how many `retry` holds;
-entries of `done` and `shown`; the smallest load of a serving replica (slots where none has room); the longest queue seen."""
+entries of `done` and `shown`; the smallest load of a serving replica (slots where none has room); the longest queue seen; requests in
+batches."""
 
 WORKED, TAKEN, BUSY, OUTPUT, PREFILLED, HELD = range(6)
 """Places in `sums`, over the serving replicas since they were last zeroed: token-equivalents done, request-seconds, replica-seconds with at
-least one request; over all replicas: output tokens, prefill work finished. HELD: tokens in the caches of the serving ones, at the mark."""
+least one request; over all replicas: output tokens, prefill work finished. HELD: tokens in the caches of the serving ones, at the last mark."""
+
+CAME, PROMPT, PREFILL, WORK, STARTED, FIRST, ENDED = range(7)
+"""Rows of `requests`: arrival (rising, one more than there are, infinite); prompt tokens, prefill and whole work in token-equivalents; what
+the loop finds out: when they started, had their first token, ended."""
+BY_END, BY_FIRST = range(2)
+"""Rows of `noted`: requests in the order of their end and of the discovery of their first token."""
+MODE, BATCH, BEGIN, PENDING, NEXT = range(5)
+"""Rows of `whole`, by replica: see above; requests in its batch; where its ends begin in its part of the slots; requests whose first token is
+to come; where those begin."""
+CLOCK, LAST, DUE = range(3)
+"""Rows of `moments`, by replica: its clock, when that was set, and its next end (infinite without one)."""
+
+_PLACE: Final = (1 << 31) - 1
+"""``& _PLACE`` changes nothing. It tells the compiler that a place isn't negative, so that it need not count from the end: a seventh of the time."""
 
 Advance = Callable[..., None]
 
@@ -57,44 +72,53 @@ def advance(
     mark: Any,
     counts: Any,
     sums: Any,
-    came: Any,
-    prompt: Any,
-    prefill: Any,
-    work: Any,
-    started: Any,
-    first: Any,
-    ended: Any,
-    done: Any,
-    shown: Any,
+    requests: Any,
+    noted: Any,
     retry: Any,
-    mode: Any,
-    batch: Any,
-    clock: Any,
-    last: Any,
-    due: Any,
-    ends: Any,
-    jobs: Any,
-    pending: Any,
-    soonest: Any,
-    targets: Any,
-    target_jobs: Any,
+    whole: Any,
+    moments: Any,
+    slot_jobs: Any,
+    slot_clocks: Any,
     tree: Any,
-    heads: Any,
-    after: Any,
-    before: Any,
-    token_s: Any,
-    speed: Any,
+    rings: Any,
+    rates: Any,
 ) -> None:
     """Plays every event before until_s; with mark, brings all replicas to until_s and takes their measure.
 
-    Requests (r + 1,): came (rising, ends with infinity), prompt tokens, prefill and whole work in token-equivalents; out: started, first
-    (token), ended; done and shown: requests in the order of their end and of the discovery of their first token. retry: requests that
-    start again. Replicas (p,), p a power of two: mode, batch, clock, last (when the clock was set), due (next end, infinite without one),
-    pending (requests whose first token is to come) and soonest (the clock at the next one). Slots (p × K,): ends (a heap by replica) and
-    jobs, targets and target_jobs (first tokens to come). tree (2p,): winners by due. heads (K + 1,), after, before: serving replicas by
-    load, linked. token_s, speed (K + 1,): seconds a token takes each request at a batch, and its inverse (0 for an empty one).
+    counts, sums, requests (7, r + 1), noted (2, r), whole (5, p), moments (3, p): as above; p is a power of two. retry: requests that start
+    again. slot_clocks, slot_jobs (2, p × 2K): of each replica's requests the clocks at which they end, and of those whose first token is to
+    come the clock of that, rising; and whose they are. tree (2p,): winners by due. rings (2, K + 1 + p): the serving replicas by load,
+    linked forwards and backwards, each ring from its own head at 0 … K on. rates (2, K + 1): seconds a token takes each request at a batch,
+    and its inverse (0 for an empty one).
     """
+    came = requests[0]
+    prompt = requests[1]
+    prefill = requests[2]
+    work = requests[3]
+    started = requests[4]
+    first = requests[5]
+    ended = requests[6]
+    done = noted[0]
+    shown = noted[1]
+    mode = whole[0]
+    batch = whole[1]
+    begin = whole[2]
+    pending = whole[3]
+    begin_first = whole[4]
+    clock = moments[0]
+    last = moments[1]
+    due = moments[2]
+    jobs = slot_jobs[0]
+    first_jobs = slot_jobs[1]
+    ends = slot_clocks[0]
+    firsts = slot_clocks[1]
+    after = rings[0]
+    before = rings[1]
+    token_s = rates[0]
+    speed = rates[1]
     slots = len(token_s) - 1
+    heads = slots + 1
+    window = 2 * slots
     leaves = len(tree) // 2
     arrived = counts[0]
     head = counts[1]
@@ -104,13 +128,16 @@ def advance(
     shown_count = counts[5]
     low = counts[6]
     peak = counts[7]
+    running = counts[8]
     worked = sums[0]
     taken = sums[1]
     busy = sums[2]
     output = sums[3]
     prefilled = sums[4]
-    held = sums[5]
+    held = 0.0 if mark else sums[5]
     never = came[len(came) - 1]
+    top = int(tree[1])
+    top_due = due[top]
     marked = 0
     while True:
         finishing = False
@@ -118,12 +145,12 @@ def advance(
         if low < slots and (head < arrived or retried < retries):
             # Somebody waits beside a free slot: replicas have just joined.
             now = from_s
-            r = heads[low]
+            r = after[low] - heads
         else:
             now = came[arrived]
-            r = tree[1]
-            if due[r] <= now:
-                now = due[r]
+            r = top
+            if top_due <= now:
+                now = top_due
                 finishing = True
             if now >= until_s:
                 if not mark or marked == leaves:
@@ -140,85 +167,70 @@ def advance(
                     if waiting > peak:
                         peak = waiting
                     continue
-                r = heads[low]
+                r = after[low] - heads
 
         # The replica's clock moves on to now.
-        was = batch[r]
-        b = was
-        base = r * slots
+        r &= _PLACE
+        b = batch[r] & _PLACE
+        was = b
+        serving = mode[r] == 1
+        base = (r * window) & _PLACE
+        place = (base + begin[r]) & _PLACE
         to = 0.0
-        waiting_first = pending[r]
         if b > 0:
-            begin = clock[r]
+            clock_was = clock[r]
             elapsed_s = now - last[r]
             # An end is met exactly: no rounding may leave a crumb of work.
-            to = ends[base] if finishing else begin + elapsed_s * speed[b]
-            moved = to - begin
-            if mode[r] == 1:
+            to = ends[place] if finishing else clock_was + elapsed_s * speed[b]
+            moved = to - clock_was
+            if serving:
                 worked += b * moved
                 taken += b * elapsed_s
                 busy += elapsed_s
-            output += (b - waiting_first) * moved
-            if waiting_first > 0 and soonest[r] <= to:
-                kept = base
-                least = never
-                for place in range(base, base + waiting_first):
-                    target = targets[place]
-                    j = target_jobs[place]
-                    if target <= to:
-                        first[j] = now - (to - target) * token_s[b]
-                        output += to - target
+            left = pending[r]
+            output += (b - left) * moved
+            if left > 0:
+                at = (base + begin_first[r]) & _PLACE
+                if firsts[at] <= to:
+                    while left > 0 and firsts[at] <= to:
+                        beyond = to - firsts[at]
+                        j = first_jobs[at] & _PLACE
+                        first[j] = now - beyond * token_s[b]
+                        output += beyond
                         prefilled += prefill[j]
                         shown[shown_count] = j
                         shown_count += 1
-                    else:
-                        targets[kept] = target
-                        target_jobs[kept] = j
-                        kept += 1
-                        if target < least:
-                            least = target
-                waiting_first = kept - base
-                pending[r] = waiting_first
-                soonest[r] = least
+                        at = (at + 1) & _PLACE
+                        left -= 1
+                    pending[r] = left
+                    begin_first[r] = at - base
         clock[r] = to
         last[r] = now
 
         if marking:
-            if mode[r] == 1:
-                for place in range(base, base + b):
-                    j = jobs[place]
-                    made = to - (ends[place] - work[j]) - prefill[j]
+            if serving:
+                for slot in range(place, place + b):
+                    j = jobs[slot]
+                    made = to - (ends[slot] - work[j]) - prefill[j]
                     held += prompt[j] + (made if made > 0.0 else 0.0)
             continue
 
         if finishing:
-            j = jobs[base]
+            j = jobs[place] & _PLACE
             ended[j] = now
             done[ended_count] = j
             ended_count += 1
-            b -= 1
-            # The last of the heap takes the root's place and sinks.
-            end = ends[base + b]
-            j = jobs[base + b]
-            hole = base
-            child = base + 1
-            bottom = base + b
-            while child < bottom:
-                if child + 1 < bottom and ends[child + 1] < ends[child]:
-                    child += 1
-                if ends[child] >= end:
-                    break
-                ends[hole] = ends[child]
-                jobs[hole] = jobs[child]
-                hole = child
-                child = 2 * (child - base) + 1 + base
-            ends[hole] = end
-            jobs[hole] = j
+            running -= 1
+            b = (b - 1) & _PLACE
+            place = (place + 1) & _PLACE
             if b == 0:
                 to = 0.0
                 clock[r] = 0.0
+                place = base
+                begin_first[r] = 0
+            begin[r] = place - base
 
-        if mode[r] == 1 and (head < arrived or retried < retries):
+        if serving and (head < arrived or retried < retries):
             # The first in the queue starts here; what was lost with its replica goes before all others.
             if retried < retries:
                 j = retry[retried]
@@ -226,59 +238,76 @@ def advance(
             else:
                 j = head
                 head += 1
+            j &= _PLACE
             started[j] = now
+            running += 1
+            if place + b == base + window:
+                for slot in range(b):
+                    ends[base + slot] = ends[place + slot]
+                    jobs[base + slot] = jobs[place + slot]
+                place = base
+                begin[r] = 0
             end = to + work[j]
-            hole = b
-            while hole > 0:
-                parent = (hole - 1) >> 1
-                if ends[base + parent] <= end:
-                    break
-                ends[base + hole] = ends[base + parent]
-                jobs[base + hole] = jobs[base + parent]
-                hole = parent
-            ends[base + hole] = end
-            jobs[base + hole] = j
-            target = to + prefill[j]
-            targets[base + waiting_first] = target
-            target_jobs[base + waiting_first] = j
-            if waiting_first == 0 or target < soonest[r]:
-                soonest[r] = target
-            pending[r] = waiting_first + 1
+            slot = (place + b) & _PLACE
+            while slot > place and ends[slot - 1] > end:
+                ends[slot] = ends[slot - 1]
+                jobs[slot] = jobs[slot - 1]
+                slot = (slot - 1) & _PLACE
+            ends[slot] = end
+            jobs[slot] = j
+            left = pending[r]
+            begins = base + begin_first[r]
+            if begins + left == base + window:
+                for slot in range(left):
+                    firsts[base + slot] = firsts[begins + slot]
+                    first_jobs[base + slot] = first_jobs[begins + slot]
+                begins = base
+                begin_first[r] = 0
+            end = to + prefill[j]
+            slot = (begins + left) & _PLACE
+            while slot > begins and firsts[slot - 1] > end:
+                firsts[slot] = firsts[slot - 1]
+                first_jobs[slot] = first_jobs[slot - 1]
+                slot = (slot - 1) & _PLACE
+            firsts[slot] = end
+            first_jobs[slot] = j
+            pending[r] = left + 1
             b += 1
 
         if b != was:
             batch[r] = b
-            if mode[r] == 1:
-                follower = after[r]
-                leader = before[r]
-                if leader >= 0:
-                    after[leader] = follower
-                else:
-                    heads[was] = follower
-                if follower >= 0:
-                    before[follower] = leader
-                follower = heads[b]
-                after[r] = follower
-                before[r] = -1
-                if follower >= 0:
-                    before[follower] = r
-                heads[b] = r
+            if serving:
+                node = (heads + r) & _PLACE
+                follower = after[node] & _PLACE
+                leader = before[node] & _PLACE
+                after[leader] = follower
+                before[follower] = leader
+                follower = after[b] & _PLACE
+                after[node] = follower
+                before[node] = b
+                before[follower] = node
+                after[b] = node
                 if b < low:
                     low = b
                 else:
-                    while low < slots and heads[low] < 0:
+                    while low < slots and after[low] == low:
                         low += 1
 
-        due[r] = now + (ends[base] - to) * token_s[b] if b > 0 else never
-        node = (leaves + r) >> 1
-        while node >= 1:
-            left = tree[2 * node]
-            right = tree[2 * node + 1]
-            winner = left if due[left] <= due[right] else right
-            if winner == tree[node] and winner != r:
-                break
-            tree[node] = winner
+        best = now + (ends[place] - to) * token_s[b] if b > 0 else never
+        due[r] = best
+        # Replicas are doubles here, since of those a compiler selects without a jump, which half of the time would be the wrong one.
+        winner = float(r)
+        node = (leaves + r) & _PLACE
+        while node > 1:
+            other = tree[node ^ 1]
+            its = due[int(other) & _PLACE]
+            wins = its < best
+            winner = other if wins else winner
+            best = its if wins else best
             node >>= 1
+            tree[node] = winner
+        top = int(winner)
+        top_due = best
 
     counts[0] = arrived
     counts[1] = head
@@ -288,6 +317,7 @@ def advance(
     counts[5] = shown_count
     counts[6] = low
     counts[7] = peak
+    counts[8] = running
     sums[0] = worked
     sums[1] = taken
     sums[2] = busy

@@ -24,7 +24,12 @@ def drawn(lengths: TokenLengths, count: int, rng: np.random.Generator) -> Floats
             return np.rint(rng.exponential(mean, count))
         case "Lognormal" if mean > 0 and lengths.spread > 0:
             variance = math.log1p(lengths.spread**2)
-            return np.rint(rng.lognormal(math.log(mean) - variance / 2, math.sqrt(variance), count))
+            # Half the time of rng.lognormal, which takes its exponentials one by one.
+            numbers = rng.standard_normal(count)
+            numbers *= math.sqrt(variance)
+            numbers += math.log(mean) - variance / 2
+            np.exp(numbers, out=numbers)
+            return np.rint(numbers, out=numbers)
     return np.full(count, np.rint(mean))
 
 

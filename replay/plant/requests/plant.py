@@ -21,8 +21,8 @@ from replay.plant.plant import Plant, PlantSettings
 from replay.plant.requests import kernel as places
 from replay.plant.requests.fates import Fates, Tally, promise
 from replay.plant.requests.sources import Source
-from replay.plant.requests.station import Station
-from replay.plant.requests.window import Machine, Period, Window, signal
+from replay.plant.requests.station import BORN, OUTPUT, Station, waiting
+from replay.plant.requests.window import Machine, Period, Stretch, Window, signal
 
 _FOREVER_S: Final = 1 << 60
 _CRUMB: Final = 1e-9
@@ -82,7 +82,8 @@ class RequestsPlant(Plant):
             quantile=np.array([spec.objective.promised_ratio for spec in specs]),
         )
         self._periods: deque[Period] = deque(maxlen=settings.window_s // settings.scrape_s)
-        self._times: list[list[list[Floats]]] = [[[], [], []] for _ in specs]
+        self._told: list[list[Stretch]] = [[] for _ in specs]
+        self._marked: list[tuple[int, int]] = [(-1, -1) for _ in specs]
         self._seen = [_Place() for _ in specs]
         self._came_at_scrape = [0] * n
         self._came_before = [0] * n
@@ -103,13 +104,15 @@ class RequestsPlant(Plant):
 
     def lose(self, row: int, ready: int, leaving: int, at_s: int) -> None:
         self._measure(row, at_s)
+        self._settle(row)
         self.stations[row].lose(ready, leaving)
 
     # ------------------------------------------------------------ time
 
     def _at_most_s(self, from_s: int) -> int:
-        if any(station.leaving for station in self.stations):
-            return from_s + 1  # a slot is given back at the second in which its replica has finished
+        for station in self.stations:
+            if station.leaving:
+                return from_s + 1  # a slot is given back at the second in which its replica has finished
         limit_s: int = self.end_s
         if self.settings.keep_series:
             limit_s = min(limit_s, (from_s // self.settings.tick_s + 1) * self.settings.tick_s)
@@ -146,12 +149,15 @@ class RequestsPlant(Plant):
                 self._known_s[one] = self.now_s
 
     def _flow(self, from_s: int, to_s: int) -> None:
+        mark = to_s >= self._next_scrape_s
         for row in self._order:
             station = self.stations[row]
             if self._known_s[row] < to_s:
                 self._receive(row, self._known_s[row])
-            before = station.waiting
-            station.run(from_s, to_s)
+            before = station.waiting if self.settings.keep_series else 0
+            station.run(from_s, to_s, mark)
+            if mark:
+                self._marked[row] = (to_s, self.life.changes)
             if row in self._decodes:
                 self._hand_over(row)
             if self.settings.keep_series:
@@ -164,6 +170,7 @@ class RequestsPlant(Plant):
             if station.leaving:
                 if min(station.leaving.values()) <= to_s:
                     self._measure(row, to_s)
+                    self._settle(row)
                 gone = station.finished(to_s)
                 if gone:
                     self.life.gone(row, gone, to_s)
@@ -171,68 +178,61 @@ class RequestsPlant(Plant):
     def _hand_over(self, row: int) -> None:
         """Requests whose prompt is read go to the service that writes their output."""
         station, to = self.stations[row], self._decodes[row]
-        ended = int(station.counts[places.DONE])
-        jobs = station.listed(station.done, self._handed[row], ended)
-        self._handed[row] = ended
-        if not len(jobs):
-            return
-        columns = (station.born, station.ended, station.prompt, station.output)
-        self._append(to, *(station.picked(column, jobs) for column in columns))
+        jobs = station.ended(self._handed[row])
+        self._handed[row] += len(jobs)
+        if len(jobs):
+            rows = (BORN, places.ENDED, places.PROMPT, OUTPUT)
+            self._append(to, *(station.picked(one, jobs) for one in rows))
 
     # ------------------------------------------------------------ looking
 
     def _measure(self, row: int, at_s: int) -> None:
-        """Brings the replicas to this moment, and reads what became known since the last time."""
-        self.stations[row].run(at_s, at_s, mark=True)
-        self._read(row)
+        """Brings the replicas to this moment, unless they are there and nothing has changed since."""
+        mark = (at_s, self.life.changes)
+        if self._marked[row] != mark:
+            self.stations[row].run(at_s, at_s, mark=True)
+            self._marked[row] = mark
 
-    def _read(self, row: int) -> None:
-        station, seen, times = self.stations[row], self._seen[row], self._times[row]
-        counts = station.counts
-        head, shown, ended = int(counts[places.HEAD]), int(counts[places.SHOWN]), int(counts[places.DONE])
-        if head > seen.head:
-            part = slice(seen.head, head)
-            times[0].append(station.picked(station.started, part) - station.picked(station.came, part))
-            seen.head = head
-        if shown:
-            jobs = station.listed(station.shown, 0, shown)
-            times[1].append(station.picked(station.first, jobs) - station.picked(station.born, jobs))
-            counts[places.SHOWN] = 0
-        if ended > seen.ended:
-            jobs = station.listed(station.done, seen.ended, ended)
-            times[2].append(station.picked(station.ended, jobs) - station.picked(station.born, jobs))
-            seen.ended = ended
-        if station.sums[places.HELD]:
-            seen.held = float(station.sums[places.HELD])
-            station.sums[places.HELD] = 0.0
+    def _read(self, row: int, counts: Sequence[int]) -> None:
+        """Notes what became known since the last time."""
+        station, seen = self.stations[row], self._seen[row]
+        head, shown, ended = counts[places.HEAD], counts[places.SHOWN], counts[places.DONE]
+        if head > seen.head or shown > seen.shown or ended > seen.ended:
+            self._told[row].append(
+                Stretch(
+                    columns=station.columns,
+                    requests=station.requests,
+                    noted=station.noted,
+                    began=(seen.head, head),
+                    first=(seen.shown, shown),
+                    ended=(seen.ended, ended),
+                )
+            )
+            seen.head, seen.shown, seen.ended = head, shown, ended
 
     def _look(self, now_s: int, hidden: bool) -> Window | None:
-        n = len(self)
-        sums = np.zeros((n, 6))
-        came, queue, running, oldest = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
+        sums, now = [], []
         for row, station in enumerate(self.stations):
-            self._seen[row].held = 0.0
             self._measure(row, now_s)
-            sums[row] = station.sums
-            sums[row, places.HELD] = self._seen[row].held
-            station.sums[:] = np.zeros(6) if isinstance(station.sums, np.ndarray) else [0.0] * 6
-            total = self._came_before[row] + int(station.counts[places.ARRIVED])
-            came[row] = total - self._came_at_scrape[row]
+            counts = station.counted()
+            self._read(row, counts)
+            sums.append(station.take_sums())
+            total = self._came_before[row] + counts[places.ARRIVED]
+            queue = waiting(counts)
+            oldest_s = now_s - station.requests[places.CAME][int(station.waiting_requests()[0])] if queue else 0.0
+            now.append((total - self._came_at_scrape[row], queue, counts[places.RUNNING], oldest_s))
             self._came_at_scrape[row] = total
-            queue[row], running[row] = station.waiting, station.running
-            if queue[row]:
-                oldest[row] = now_s - station.came[int(station.waiting_requests()[0])]
-        times = [[np.concatenate(parts) if parts else _NOTHING for parts in row] for row in self._times]
-        self._times = [[[], [], []] for _ in range(n)]
-        self._periods.append(Period(came=came, ready_s=self._ready_s, sums=sums, times=times))
-        self._ready_s = np.zeros(n)
+        came, queues, running, oldest = np.array(now, dtype=np.float64).reshape(-1, 4).T
+        told, self._told = self._told, [[] for _ in sums]
+        self._periods.append(Period(came=came, ready_s=self._ready_s, sums=sums, told=told))
+        self._ready_s = np.zeros(len(sums))
         if hidden:
             return None
         periods = tuple(self._periods)
         return Window(
             at_s=now_s,
             window_s=self.settings.window_s,
-            queue=queue,
+            queue=queues,
             running=running,
             ready=self.life.ready.copy(),
             oldest_s=oldest,
@@ -247,22 +247,16 @@ class RequestsPlant(Plant):
 
     def _settle(self, row: int, room: int = 0) -> None:
         """Counts the requests that have ended, and forgets them."""
-        self._read(row)
         station = self.stations[row]
-        ended = station.listed(station.done, 0, int(station.counts[places.DONE]))
+        self._read(row, station.counted())
+        ended = station.ended()
         if len(ended):
-            born = station.picked(station.born, ended)
-            self.waits[row].add(
-                born,
-                station.picked(station.started, ended) - station.picked(station.came, ended),
-                station.picked(station.first, ended) - born,
-                station.picked(station.ended, ended) - born,
-            )
+            self.waits[row].account(station, ended)
         before = int(station.counts[places.ARRIVED])
         station.settle(room)
         self._came_before[row] += before - int(station.counts[places.ARRIVED])
-        self._seen[row].head = int(station.counts[places.HEAD])
-        self._seen[row].ended = self._handed[row] = 0
+        self._seen[row] = _Place(head=int(station.counts[places.HEAD]))
+        self._handed[row] = 0
 
     def _unfinished(self, row: int) -> tuple[Floats, Floats, Floats, Floats]:
         """What runs or waits now, with its age where it isn't known."""
@@ -272,14 +266,14 @@ class RequestsPlant(Plant):
         self._settle(row)
         station, now = self.stations[row], float(self.now_s)
 
-        def aged(column: object, jobs: Ints, since: Floats) -> Floats:
-            return np.minimum(station.picked(column, jobs), now) - since
+        def aged(row: int, jobs: Ints, since: Floats) -> Floats:
+            return np.minimum(station.picked(row, jobs), now) - since
 
         running, waiting = np.sort(station.running_requests()), station.waiting_requests()
         jobs = np.concatenate([running, waiting])
-        born, came = station.picked(station.born, jobs), station.picked(station.came, jobs)
-        waits = aged(station.started, running, came[: len(running)])
-        first = aged(station.first, running, born[: len(running)])
+        born, came = station.picked(BORN, jobs), station.picked(places.CAME, jobs)
+        waits = aged(places.STARTED, running, came[: len(running)])
+        first = aged(places.FIRST, running, born[: len(running)])
         age = now - born
         return born, np.concatenate([waits, now - came[len(running) :]]), np.concatenate([first, age[len(running) :]]), age
 
@@ -295,11 +289,8 @@ class RequestsPlant(Plant):
 
 @dataclass(slots=True)
 class _Place:
-    """Up to where a station's columns have been read; tokens held at the last mark."""
+    """Up to where a station's columns have been read."""
 
     head: int = 0
+    shown: int = 0
     ended: int = 0
-    held: float = 0.0
-
-
-_NOTHING: Final = np.empty(0)

@@ -93,6 +93,9 @@ class Logged:
         log = self._log
         first, last = np.searchsorted(log.times_s, (from_s, until_s)).tolist()
         times = log.times_s[first:last]
+        if np.array_equal(demand[from_s:until_s], self._recorded[from_s:until_s]):
+            tokens = (column[first:last].astype(np.float64) for column in (log.prompt_tokens, log.output_tokens))
+            return Arrivals(until_s, times, *tokens)
         seconds = times.astype(np.int64)
         factor = demand[seconds] / self._recorded[seconds]
         copies = np.floor(factor).astype(np.int64)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+import functools
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,6 +25,10 @@ def _bucket(values: Floats) -> Ints:
 
 _FIRST: Final = int(_bucket(np.array([_LEAST_S]))[0])
 _BUCKETS: Final = int(_bucket(np.array([_MOST_S]))[0]) - _FIRST + 1
+
+
+_LEAST_BITS: Final = int(np.array([_LEAST_S]).view(np.int64)[0])
+_MOST_BITS: Final = int(np.array([_MOST_S]).view(np.int64)[0])
 
 
 class Spread:
@@ -77,5 +83,27 @@ class Spread:
 
     @staticmethod
     def _fill(buckets: Ints, values: Floats) -> None:
-        found = np.bincount(_bucket(np.ascontiguousarray(values)) - _FIRST)
+        values = np.ascontiguousarray(values)
+        if (count := compiled()) is not None:
+            count(values.view(np.int64), buckets)
+            return
+        found = np.bincount(_bucket(values) - _FIRST)
         buckets[: len(found)] += found
+
+
+@functools.cache
+def compiled() -> Callable[[Ints, Ints], None] | None:
+    """numba's form of the counting, or None where it isn't installed."""
+    try:
+        import numba
+    except ImportError:
+        return None
+    made: Callable[[Ints, Ints], None] = numba.njit(cache=True)(_count)
+    return made
+
+
+def _count(bits: Any, buckets: Any) -> None:
+    """The bits of doubles are in the doubles' order, and negative where those are."""
+    for one in bits:
+        within = min(max(one, _LEAST_BITS), _MOST_BITS)
+        buckets[(within >> _DROPPED_BITS) - _FIRST] += 1

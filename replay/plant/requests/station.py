@@ -1,91 +1,92 @@
-"""One service's requests and replicas, as the kernel plays them: columns that grow, replicas that join, leave and are lost.
-
-The columns are numpy arrays for the compiled kernel, lists for the plain one (which is fastest over lists).
-"""
+"""One service's requests and replicas, as the kernel plays them: columns that grow, replicas that join, leave and are lost."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from autoscaler.core.model import Floats, Ints
 from replay.plant.requests import kernel as places
+from replay.plant.requests.columns import Columns
 from replay.plant.requests.kernel import ABSENT, LEAVING, SERVING, compiled, plain
 
 _NEVER: Final = float("inf")
 _FIRST_CAPACITY: Final = 8192
 _FIRST_TABLE: Final = 8
+BORN: Final = 7
+OUTPUT: Final = 8
+"""Further rows of `requests`, of which the kernel knows nothing: arrival at the first of the services that a request passes; output tokens."""
+_ROWS: Final = 9
+_WHAT_CAME: Final = (BORN, places.CAME, places.PROMPT, OUTPUT, places.PREFILL, places.WORK)
+_WHAT_BECAME: Final = (places.STARTED, places.FIRST, places.ENDED)
+
+
+def waiting(counts: Sequence[int]) -> int:
+    """Requests in the queue, by the kernel's `counts`."""
+    return counts[places.ARRIVED] - counts[places.HEAD] + counts[places.RETRY] - counts[places.RETRIED]
 
 
 class Station:
     """token_s (K + 1,): seconds that a token takes each request of a batch (the first entry isn't used).
 
-    What the kernel knows of requests is forgotten by ``settle`` once they have ended.
+    requests (9, capacity + 1), noted (2, capacity), counts, sums: as the kernel says. ``settle`` replaces the first two by new ones without
+    the requests that have ended; whoever kept the old ones finds them as they were.
     """
 
     def __init__(self, token_s: Floats, *, fast: bool) -> None:
         run = compiled() if fast else None
         self._run = run or plain()
-        self._fast = run is not None
+        self.columns = Columns(arrays=run is not None)
         self.slots = len(token_s) - 1
-        self._token_s = self._column(token_s)
-        self._speed = self._column(np.concatenate([[0.0], 1.0 / token_s[1:]]))
-        self.counts = self._ints(8)
+        self._rates = self.columns.of(np.stack([token_s, [0.0, *(1.0 / token_s[1:])]]))
+        self.counts = self.columns.ints(9)
         self.counts[places.LOW] = self.slots
-        self.sums = self._floats(6, 0.0)
-        self.retry = self._ints(1)
-        self._held_requests(_FIRST_CAPACITY)
+        self.sums = self.columns.of(np.zeros(6))
+        self.retry = self.columns.ints(1)
         self.known = 0
+        self._make_room(_FIRST_CAPACITY)
         self.leaving: dict[int, int] = {}
         """Replicas that finish what they have, and the second until which they may (a large number where there is none)."""
+        self._free: list[int] = []
         self._table(_FIRST_TABLE)
 
-    # ------------------------------------------------------------ columns
+    # ------------------------------------------------------------ requests
 
-    def _column(self, values: Any) -> Any:
-        return np.ascontiguousarray(values) if self._fast else np.asarray(values).tolist()
-
-    def _floats(self, length: int, value: float = _NEVER) -> Any:
-        return np.full(length, value) if self._fast else [value] * length
-
-    def _ints(self, length: int, value: int = 0) -> Any:
-        return np.full(length, value, dtype=np.int64) if self._fast else [value] * length
-
-    def _held_requests(self, capacity: int) -> None:
-        """Empty columns for so many requests; the last arrival never comes."""
+    def _make_room(self, capacity: int) -> None:
+        """Columns for so many requests; the last arrival never comes."""
         self.capacity = capacity
-        self.born, self.came = self._floats(capacity + 1), self._floats(capacity + 1)
-        self.prompt, self.output, self.prefill, self.work = (self._floats(capacity + 1, 0.0) for _ in range(4))
-        self.started, self.first, self.ended = (self._floats(capacity + 1) for _ in range(3))
-        self.done, self.shown = self._ints(capacity), self._ints(capacity)
+        self.requests = self.columns.floats(_ROWS, capacity + 1)
+        self.noted = self.columns.notes(2, capacity)
+        came = self.requests[places.CAME]
+        came[0] = came[capacity] = _NEVER
 
     def append(self, born: Floats, came: Floats, prompt: Floats, output: Floats, prefill: Floats, work: Floats) -> None:
         """Further requests, in the order in which they come to this service (born: to the first service of those they pass)."""
         count = len(came)
         if self.known + count > self.capacity:
             raise OverflowError("settle makes room first")
-        part = slice(self.known, self.known + count)
-        for name, values in zip(_BY_REQUEST, (born, came, prompt, output, prefill, work), strict=True):
-            getattr(self, name)[part] = self._column(values)
-        self.known += count
+        end = self.known + count
+        for row, values in zip(_WHAT_CAME, (born, came, prompt, output, prefill, work), strict=True):
+            self.requests[row][self.known : end] = values if self.columns.arrays else values.tolist()
+        for row in _WHAT_BECAME:
+            self.requests[row][self.known : end] = np.inf if self.columns.arrays else [_NEVER] * count
+        self.requests[places.CAME][end] = _NEVER
+        self.known = end
 
     def forget_unseen(self) -> None:
         """Requests that have not come yet never will."""
-        arrived = int(self.counts[places.ARRIVED])
-        self.came[arrived : self.known] = self._floats(self.known - arrived)
-        self.known = arrived
+        self.known = int(self.counts[places.ARRIVED])
+        self.requests[places.CAME][self.known] = _NEVER
 
-    def picked(self, column: Any, which: Any) -> Floats:
-        """Entries of a column, as an array."""
-        if self._fast:
-            chosen: Floats = np.asarray(column[which], dtype=np.float64)
-            return chosen
-        indices = range(*which.indices(len(column))) if isinstance(which, slice) else np.asarray(which).tolist()
-        return np.array([column[one] for one in indices], dtype=np.float64)
+    def picked(self, row: int, which: Any) -> Floats:
+        """Entries of a row of `requests`, as an array."""
+        return self.columns.picked(self.requests[row], which)
 
-    def listed(self, column: Any, start: int, end: int) -> Ints:
-        return np.array(column[start:end], dtype=np.int64)
+    def ended(self, start: int = 0) -> Ints:
+        """Requests in the order of their end, from the start-th on since the last settlement."""
+        return self.columns.listed(self.noted[places.BY_END], start, int(self.counts[places.DONE]))
 
     # ------------------------------------------------------------ time
 
@@ -97,203 +98,175 @@ class Station:
             mark,
             self.counts,
             self.sums,
-            self.came,
-            self.prompt,
-            self.prefill,
-            self.work,
-            self.started,
-            self.first,
-            self.ended,
-            self.done,
-            self.shown,
+            self.requests,
+            self.noted,
             self.retry,
-            self._mode,
-            self.batch,
-            self._clock,
-            self._last,
-            self._due,
-            self._ends,
-            self._jobs,
-            self._pending,
-            self._soonest,
-            self._targets,
-            self._target_jobs,
+            self.whole,
+            self.moments,
+            self._slot_jobs,
+            self._slot_clocks,
             self._tree,
-            self._heads,
-            self._after,
-            self._before,
-            self._token_s,
-            self._speed,
+            self._rings,
+            self._rates,
         )
+
+    def counted(self) -> list[int]:
+        """The kernel's `counts`, a copy."""
+        counts: list[int] = self.counts.tolist() if self.columns.arrays else list(self.counts)
+        return counts
+
+    def take_sums(self) -> Sequence[float]:
+        """The kernel's `sums`, which begin anew."""
+        sums: Sequence[float] = self.sums
+        self.sums = np.zeros(6) if self.columns.arrays else [0.0] * 6
+        return sums
 
     @property
     def waiting(self) -> int:
-        counts = self.counts
-        return int(counts[places.ARRIVED] - counts[places.HEAD] + counts[places.RETRY] - counts[places.RETRIED])
+        return waiting(self.counted())
 
     @property
     def running(self) -> int:
-        return int(self.batch.sum() if self._fast else sum(self.batch))
+        return int(self.counts[places.RUNNING])
 
     def waiting_requests(self) -> Ints:
         """In the order in which they will start."""
         counts = self.counts
-        again = self.listed(self.retry, int(counts[places.RETRIED]), int(counts[places.RETRY]))
+        again = self.columns.listed(self.retry, int(counts[places.RETRIED]), int(counts[places.RETRY]))
         return np.concatenate([again, np.arange(int(counts[places.HEAD]), int(counts[places.ARRIVED]), dtype=np.int64)])
 
+    def _batch_of(self, r: int) -> Ints:
+        start = r * 2 * self.slots + int(self.whole[places.BEGIN][r])
+        return self.columns.listed(self._slot_jobs[0], start, start + int(self.whole[places.BATCH][r]))
+
     def running_requests(self) -> Ints:
-        slots = self.slots
-        parts = [self.listed(self._jobs, r * slots, r * slots + int(b)) for r, b in enumerate(self.batch) if b]
-        return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+        batch = self.whole[places.BATCH]
+        return np.concatenate([np.empty(0, dtype=np.int64), *(self._batch_of(r) for r in range(len(batch)) if batch[r])])
 
     def settle(self, room: int) -> None:
         """Forgets the requests that have ended, and makes room for so many new ones. Whoever wants to know of them asks before."""
         counts = self.counts
-        running = self.running_requests()
-        again = self.listed(self.retry, int(counts[places.RETRIED]), int(counts[places.RETRY]))
+        again = self.columns.listed(self.retry, int(counts[places.RETRIED]), int(counts[places.RETRY]))
         head, known = int(counts[places.HEAD]), self.known
-        stay = np.concatenate([np.sort(np.concatenate([running, again])), np.arange(head, known, dtype=np.int64)])
-        new = np.empty(known, dtype=np.int64)
-        new[stay] = np.arange(len(stay))
-        kept = {name: self.picked(getattr(self, name), stay) for name in (*_BY_REQUEST, "started", "first")}
-        capacity = self.capacity
-        while capacity < 2 * (len(stay) + room):
-            capacity *= 2
-        self._held_requests(capacity)
-        for name, values in kept.items():
-            getattr(self, name)[: len(stay)] = self._column(values)
-        gone = head - (len(stay) - (known - head))
+        early = np.sort(np.concatenate([self.running_requests(), again]))
+        stay = np.concatenate([early, np.arange(head, known, dtype=np.int64)])
+        old, kept = self.requests, len(stay)
+        self._make_room(max(kept + room, _FIRST_CAPACITY))
+        for row in range(_ROWS):
+            self.requests[row][:kept] = self.columns.of(self.columns.picked(old[row], stay))
+        self.requests[places.CAME][kept] = _NEVER
+        gone = head - len(early)
         counts[places.ARRIVED] -= gone
         counts[places.HEAD] -= gone
         counts[places.DONE] = counts[places.SHOWN] = 0
-        self.known = len(stay)
+        self.known = kept
+        new = np.zeros(max(known, 1), dtype=np.int64)
+        new[stay] = np.arange(kept)
         self._retry_with(new[again])
-        slots = self.slots
-        for r, b in enumerate(self.batch):
-            for jobs, many in ((self._jobs, int(b)), (self._target_jobs, int(self._pending[r]))):
-                part = slice(r * slots, r * slots + many)
-                jobs[part] = self._column(new[np.asarray(jobs[part], dtype=np.int64)])
+        whole = self.whole
+        for r, many in enumerate(whole[places.BATCH]):
+            if not many:
+                continue
+            for row, begin, count in ((0, whole[places.BEGIN][r], many), (1, whole[places.NEXT][r], whole[places.PENDING][r])):
+                start = r * 2 * self.slots + int(begin)
+                jobs, part = self._slot_jobs[row], slice(start, start + int(count))
+                jobs[part] = self.columns.of(new[np.asarray(jobs[part], dtype=np.int64)])
 
     def _retry_with(self, jobs: Ints) -> None:
-        self.retry = self._column(np.concatenate([jobs, [0]]).astype(np.int64))
+        self.retry = self.columns.of(np.concatenate([jobs, [0]]).astype(np.int64))
         self.counts[places.RETRIED], self.counts[places.RETRY] = 0, len(jobs)
 
     # ------------------------------------------------------------ replicas
 
     def _table(self, size: int) -> None:
         """Room for so many replicas, a power of two; those that are there stay."""
-        slots = self.slots
-        old = {name: getattr(self, name) for name in _BY_REPLICA if hasattr(self, name)}
-        self._mode: Any
-        self._mode, self.batch, self._pending = (self._ints(size) for _ in range(3))
-        self._clock, self._last = self._floats(size, 0.0), self._floats(size, 0.0)
-        self._due, self._soonest = self._floats(size), self._floats(size)
-        self._ends, self._targets = self._floats(size * slots, 0.0), self._floats(size * slots, 0.0)
-        self._jobs, self._target_jobs = self._ints(size * slots), self._ints(size * slots)
-        self._after, self._before = self._ints(size, -1), self._ints(size, -1)
-        if not old:
-            self._heads: Any = self._ints(slots + 1, -1)
-        for name, column in old.items():
-            getattr(self, name)[: len(column)] = column
-        self._free = [r for r in range(size - 1, -1, -1) if self._mode[r] == ABSENT]
-        self._tree = self._ints(2 * size)
-        for r in range(size):
-            self._tree[size + r] = r
+        heads, window = self.slots + 1, 2 * self.slots
+        old = (self.whole, self.moments, self._slot_jobs, self._slot_clocks, self._rings) if hasattr(self, "whole") else ()
+        self.whole: Any = self.columns.ints(5, size)
+        self.moments: Any = self.columns.of(np.repeat([[0.0], [0.0], [_NEVER]], size, axis=1))
+        self._slot_jobs: Any = self.columns.ints(2, size * window)
+        self._slot_clocks: Any = self.columns.of(np.zeros((2, size * window)))
+        # Each ring is its own head alone.
+        self._rings: Any = self.columns.of(np.repeat(np.arange(heads + size)[None, :], 2, axis=0))
+        made = (self.whole, self.moments, self._slot_jobs, self._slot_clocks, self._rings)
+        for was, now in zip(old, made, strict=True) if old else ():
+            for row, column in enumerate(was):
+                now[row][: len(column)] = column
+        self._free = [r for r in range(size - 1, -1, -1) if self.whole[places.MODE][r] == ABSENT]
+        self._tree: Any = self.columns.of(np.arange(-size, size, dtype=np.float64))
         for node in range(size - 1, 0, -1):
             self._play(node)
 
     def _play(self, node: int) -> None:
+        due = self.moments[places.DUE]
         left, right = self._tree[2 * node], self._tree[2 * node + 1]
-        self._tree[node] = left if self._due[left] <= self._due[right] else right
+        self._tree[node] = left if due[int(left)] <= due[int(right)] else right
 
     def join(self, replicas: int, at_s: int) -> None:
         """So many empty ones more."""
         for _ in range(replicas):
             if not self._free:
-                self._table(2 * len(self._mode))
+                self._table(2 * len(self.whole[places.MODE]))
             r = self._free.pop()
-            self._mode[r] = SERVING
-            self._clock[r], self._last[r] = 0.0, float(at_s)
-            self._link(r, 0)
+            self.whole[places.MODE][r] = SERVING
+            self.moments[places.CLOCK][r], self.moments[places.LAST][r] = 0.0, float(at_s)
+            after, before = self._rings
+            node = self.slots + 1 + r
+            follower = after[0]
+            after[node], before[node] = follower, 0
+            before[follower] = after[0] = node
             self.counts[places.LOW] = 0
 
     def leave(self, replicas: int, until_s: int) -> None:
         """The emptiest take no more requests, and have until then to finish those they have."""
         for _ in range(replicas):
-            low = int(self.counts[places.LOW])
-            r = int(self._heads[low])
+            r = int(self._rings[0][int(self.counts[places.LOW])]) - self.slots - 1
             self._unlink(r)
-            self._mode[r] = LEAVING
+            self.whole[places.MODE][r] = LEAVING
             self.leaving[r] = until_s
 
     def finished(self, at_s: int) -> int:
         """Leaving replicas that are empty or out of time now go; how many."""
-        gone = [r for r, until_s in self.leaving.items() if not self.batch[r] or until_s <= at_s]
+        batch = self.whole[places.BATCH]
+        gone = [r for r, until_s in self.leaving.items() if not batch[r] or until_s <= at_s]
         self._drop(gone)
         return len(gone)
 
     def lose(self, serving: int, leaving: int) -> None:
-        """So many are gone at once; what they were doing begins anew, before all that waits. `shown` must have been read and reset: else it
-        might hold a request twice and overflow."""
-        some = [r for r, mode in enumerate(self._mode) if mode == SERVING][:serving]
+        """So many are gone at once; what they were doing begins anew, before all that waits. The station must have been settled: else it might
+        note a request twice."""
+        some = [r for r, mode in enumerate(self.whole[places.MODE]) if mode == SERVING][:serving]
         for r in some:
             self._unlink(r)
         self._drop(some + list(self.leaving)[:leaving])
 
     def _drop(self, replicas: list[int]) -> None:
-        slots = self.slots
-        lost = [self.listed(self._jobs, r * slots, r * slots + int(self.batch[r])) for r in replicas]
+        lost = [self._batch_of(r) for r in replicas]
         if any(map(len, lost)):
             counts = self.counts
-            again = self.listed(self.retry, int(counts[places.RETRIED]), int(counts[places.RETRY]))
+            again = self.columns.listed(self.retry, int(counts[places.RETRIED]), int(counts[places.RETRY]))
+            first = self.requests[places.FIRST]
             for job in np.concatenate(lost).tolist():
-                self.first[job] = _NEVER
+                first[job] = _NEVER
+            counts[places.RUNNING] -= sum(map(len, lost))
             self._retry_with(np.sort(np.concatenate([again, *lost])))
         for r in replicas:
             self.leaving.pop(r, None)
-            self._mode[r] = ABSENT
-            self.batch[r] = self._pending[r] = 0
-            self._due[r] = self._soonest[r] = _NEVER
+            for row in (places.MODE, places.BATCH, places.BEGIN, places.PENDING, places.NEXT):
+                self.whole[row][r] = 0
+            self.moments[places.DUE][r] = _NEVER
             self._free.append(r)
-            node = (len(self._mode) + r) >> 1
+            node = (len(self._tree) // 2 + r) >> 1
             while node:
                 self._play(node)
                 node >>= 1
 
-    def _link(self, r: int, load: int) -> None:
-        follower = self._heads[load]
-        self._after[r], self._before[r] = follower, -1
-        if follower >= 0:
-            self._before[follower] = r
-        self._heads[load] = r
-
     def _unlink(self, r: int) -> None:
-        follower, leader = self._after[r], self._before[r]
-        if leader >= 0:
-            self._after[leader] = follower
-        else:
-            self._heads[self.batch[r]] = follower
-        if follower >= 0:
-            self._before[follower] = leader
+        after, before = self._rings
+        node = self.slots + 1 + r
+        follower, leader = after[node], before[node]
+        after[leader], before[follower] = follower, leader
         low = int(self.counts[places.LOW])
-        while low < self.slots and self._heads[low] < 0:
+        while low < self.slots and after[low] == low:
             low += 1
         self.counts[places.LOW] = low
-
-
-_BY_REQUEST: Final = ("born", "came", "prompt", "output", "prefill", "work")
-_BY_REPLICA: Final = (
-    "_mode",
-    "batch",
-    "_pending",
-    "_clock",
-    "_last",
-    "_due",
-    "_soonest",
-    "_ends",
-    "_targets",
-    "_jobs",
-    "_target_jobs",
-    "_after",
-    "_before",
-)

@@ -24,15 +24,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from autoscaler.core.model import Floats, States
 from autoscaler.core.signals import IDLE, UNKNOWN
-from replay.plant.requests.kernel import BUSY, HELD, OUTPUT, PREFILLED, TAKEN, WORKED
+from replay.plant.requests.columns import Columns
+from replay.plant.requests.kernel import (
+    BUSY,
+    BY_END,
+    BY_FIRST,
+    CAME,
+    ENDED,
+    FIRST,
+    HELD,
+    OUTPUT,
+    PREFILLED,
+    STARTED,
+    TAKEN,
+    WORKED,
+)
+from replay.plant.requests.station import BORN
 from replay.plant.signals import RESERVED_MEMORY_RATIO
 
+_NOTHING: Final = np.empty(0)
 TIMED: Final = ("queue_wait_s", "ttft_s", "latency_s")
 _OF_WORK: Final = frozenset({"demand", "queue", "running", "concurrency", "prompt_tokens", "output_tokens"})
 
@@ -48,15 +64,40 @@ class Machine:
     quantile: Floats
 
 
+@dataclass(slots=True, kw_only=True)  # not frozen: that would double its price
+class Stretch:
+    """A part of a station's `requests` and `noted`, as of the kernel, in which something became known: from…to of those that started, of
+    `noted`'s first tokens, of its ends. Nothing is worked out before somebody asks."""
+
+    columns: Columns
+    requests: Any
+    noted: Any
+    began: tuple[int, int]
+    first: tuple[int, int]
+    ended: tuple[int, int]
+
+    def durations(self, kind: int) -> Floats:
+        """Of one of TIMED, (r,)."""
+        pick, rows = self.columns.picked, self.requests
+        if kind == 0:
+            part = slice(*self.began)
+            return pick(rows[STARTED], part) - pick(rows[CAME], part)
+        jobs = (
+            self.columns.listed(self.noted[BY_FIRST], *self.first)
+            if kind == 1
+            else self.columns.listed(self.noted[BY_END], *self.ended)
+        )
+        return pick(rows[FIRST if kind == 1 else ENDED], jobs) - pick(rows[BORN], jobs)
+
+
 @dataclass(slots=True, kw_only=True)
 class Period:
-    """From one scrape to the next. came, ready_s: (n,) requests, replica-seconds. sums (n, 6): as of the kernel. times: by service and
-    TIMED the durations that became known."""
+    """From one scrape to the next. came, ready_s: (n,) requests, replica-seconds. sums (n, 6): as of the kernel. told: by service."""
 
     came: Floats
     ready_s: Floats
-    sums: Floats
-    times: Sequence[Sequence[Floats]]
+    sums: Sequence[Sequence[float]]
+    told: Sequence[Sequence[Stretch]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,10 +149,10 @@ def _values(name: str, seen: Window, machine: Machine) -> Floats:
         case "gpu_memory_utilization":
             return np.full_like(seen.queue, RESERVED_MEMORY_RATIO)
         case "kv_cache_utilization":
-            return np.minimum(_ratio(seen.periods[-1].sums[:, HELD], machine.cache_tokens * seen.ready), 1.0)
+            return np.minimum(_ratio(np.asarray(seen.periods[-1].sums)[:, HELD], machine.cache_tokens * seen.ready), 1.0)
         case "queue_wait_s" | "ttft_s" | "latency_s":
             return _quantiles(name, seen, machine)
-    sums: Floats = np.sum([one.sums for one in seen.periods], axis=0)
+    sums: Floats = np.sum([np.asarray(one.sums) for one in seen.periods], axis=0)
     ready_s: Floats = np.sum([one.ready_s for one in seen.periods], axis=0)
     match name:
         case "utilization":
@@ -135,7 +176,7 @@ def _quantiles(name: str, seen: Window, machine: Machine) -> Floats:
     kind = TIMED.index(name)
     found = np.full(len(seen.queue), np.nan)
     for row, quantile in enumerate(machine.quantile.tolist()):
-        times = np.concatenate([one.times[row][kind] for one in seen.periods])
+        times = np.concatenate([_NOTHING, *(some.durations(kind) for one in seen.periods for some in one.told[row])])
         if len(times):
             place = max(int(np.ceil(quantile * len(times))), 1) - 1
             found[row] = np.partition(times, place)[place]
