@@ -14,7 +14,8 @@ from autoscaler.core.model import Floats, Ints, PoolSpec, ScalingSpec
 from autoscaler.spec import duration_s
 from replay.optimum.orders import held_in_warmup, ordered
 from replay.optimum.problem import Problem, settings_of
-from replay.optimum.search import Found, Progress, search
+from replay.optimum.prices import Progress
+from replay.optimum.search import Found, search
 from replay.plant.plant import Plant
 from replay.plant.waits import attained_ratio
 from replay.scenario import Scenario, whole_s
@@ -50,7 +51,7 @@ class Optimum:
     @property
     def kept(self) -> bool:
         """Whether the promise can be kept at all (with the manifest's largest count, and from the scenario's first one)."""
-        return self.attained_ratio >= self.promised_ratio
+        return self.attained_ratio >= self.promised_ratio - 1e-9
 
 
 def optimum(
@@ -69,8 +70,8 @@ def optimum(
     (allowed_s,) = allowed_waits_s([spec]).tolist()
     settings = settings_of(spec, scenario, allowed_s)
     problem = Problem(arrivals, settings)
-    # A hair less than promised: the plant adds the same numbers up in another order.
-    allowed_late = (1.0 - spec.objective.promised_ratio) * problem.requests * (1.0 - 1e-9)
+    # A hair less than promised: the plant adds the same numbers up in another order. With all promised, a hair of them.
+    allowed_late = max((1.0 - spec.objective.promised_ratio) * (1.0 - 1e-9), 1e-10) * problem.requests
     held = held_in_warmup(problem)
     found = search(problem, allowed_late, held, progress)
     if np.count_nonzero(found.ready >= problem.counts[-1]) > _OFTEN * len(found.ready) and problem.most < spec.max_replicas:
@@ -78,9 +79,6 @@ def optimum(
         problem = Problem(arrivals, settings, min(_WIDER * problem.most, spec.max_replicas))
         held = held_in_warmup(problem)
         found = search(problem, allowed_late, held, progress)
-    if found.late > allowed_late:
-        # The promise can't be kept. What as much as can be kept costs, and at least costs, is worth knowing all the same.
-        found = search(problem, found.late * (1.0 + 1e-9), held, progress)
     return _as_run(spec, pools, scenario, problem, found, ordered(problem, found.ready, held), allowed_s)
 
 

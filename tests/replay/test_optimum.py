@@ -111,14 +111,18 @@ def test_a_dip_shorter_than_a_start_is_ordered_through() -> None:
 
 def test_values_of_a_block_are_those_of_one_pass_over_all() -> None:
     problem = Problem(20 * noise(3, 15 * 600), settings())
-    grid, prices = Grid(cells=4, nodes=60), Prices(per_late_s=np.array([2.0]), interpolated=np.ones(1))
+    grid, prices = Grid(cells=4, nodes=60), Prices(per_late_s=np.array([2.0]), interpolated=np.ones(1), left=np.zeros(1))
     passed = Backward(problem, grid, prices, "numpy")
     assert len(passed.edges) > 1, "one block holds all: nothing is compared"
     values = np.concatenate([passed.block(number) for number in range(len(passed.edges))])
     assert len(values) == problem.ticks
+    in_groups = Backward(problem, grid, prices, "numpy", kept_bytes=1)
+    assert len(in_groups._after_group) < len(passed.edges), "all edges are kept: nothing is compared"
+    again = [in_groups.block(number) for number in range(len(in_groups.edges))]
+    assert np.array_equal(np.concatenate(again), values)
     whole = Backward(problem, grid, prices, "numpy")
     whole.edges, whole.block_ticks = [0], problem.ticks
-    whole._after = [np.zeros_like(whole.opening)]
+    whole._after = {0: np.zeros_like(whole.opening)}
     assert np.array_equal(whole.block(0), values)
 
 
