@@ -152,6 +152,10 @@ class Hpa:
         self._behavior.rearrange(rows, rules_of(params))
         self._answer = None
 
+    def shift(self, by_s: float) -> None:
+        self._behavior.shift(by_s)
+        self._answer = None
+
     def save(self) -> Saved:
         return {"version": 1, **self._behavior.save()}
 
@@ -226,6 +230,8 @@ def _side(side: str, window_s: float, policies: str) -> tuple[Parameter, ...]:
             minimum=0,
             maximum=3600,
             tunable=True,
+            search=(0, 120) if side == "up" else (0, 900),
+            step=15,
         ),
         Parameter(
             name=f"scale_{side}",
@@ -263,6 +269,7 @@ TOLERANCES: Final = tuple(
         minimum=0,
         maximum=10 if side == "up" else 1,
         tunable=True,
+        search=(0, 0.3),
     )
     for side in ("up", "down")
 )
@@ -281,6 +288,8 @@ SIGNAL: Final = (
         maximum=1e9,
         tunable=True,
         log_scale=True,
+        search=(0.3, 1.1),
+        search_of="held",
     ),
 )
 

@@ -108,6 +108,15 @@ def test_a_trace_drives_the_first_service(tmp_path: Path) -> None:
     assert "longer than the trace tiny" in result.stderr
 
 
+def test_a_service_without_requests_kept_nothing(tmp_path: Path) -> None:
+    trace = tmp_path / "quiet.csv"
+    trace.write_text("offset_s,requests\n" + "".join(f"{60 * minute},0\n" for minute in range(6)))
+    result = demo("--no-page", "--trace", str(trace), "--for", "5m")
+    assert result.returncode == 0, result.stderr
+    (row,) = (line.split() for line in result.stdout.splitlines() if "assistants/chat-70b" in line)
+    assert row[1:6] == ["none", "–", "99.5", "%", "–"]
+
+
 def test_own_manifests(tmp_path: Path) -> None:
     text = (ROOT / "replay" / "standard" / "manifest.yaml").read_text()
     (tmp_path / "mine.yaml").write_text(text)

@@ -174,6 +174,7 @@ def _make(
         reporters=[ledger, *session.reporters],
         interval_s=float(INTERVAL_S),
         seed=seed,
+        waits_for_past=True,
     )
     return world, ledger, session
 

@@ -85,7 +85,7 @@ def command(
     gate = None if gate_file is None else load_gate(gate_file)
     below_scenario = below(overrides, "scenario")
     tried = [
-        TraceSetting(path=use.path, label=label, scenario=load_scenario(scenario, {**below_scenario, **use.settings}))
+        TraceSetting(path=use.path, label=label, scenario=load_scenario(scenario, below_scenario, use))
         for use, label in zip(uses, labels(uses), strict=True)
     ]
     count = len(tried) * len(refs) * min(len(services(loaded)), MOST_SERVICES)

@@ -65,7 +65,7 @@ def command(
         overrides["objective.promised"] = promised
     use = trace_use(trace)
     loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
-    setting = load_scenario(scenario, {**below(overrides, "scenario"), **use.settings})
+    setting = load_scenario(scenario, below(overrides, "scenario"), use)
     series = read_trace(use.path)
     began_s = time.perf_counter()
     with progress(f"{series.name}, the optimum") as told:

@@ -21,7 +21,8 @@ class Waits:
 
     def __init__(self, *, scored_from_s: int, allowed_s: float, tick_s: int = 15, ticks: int = 0) -> None:
         self._from_s = scored_from_s
-        self._allowed_s = allowed_s
+        self.signal = "queue_wait_s"
+        self.allowed_s = allowed_s
         self._tick_s = tick_s
         self._born: Ints = np.empty(0, dtype=np.int64)
         self._left: Floats = np.empty(0)
@@ -78,7 +79,7 @@ class Waits:
         if len(self.late_by_tick):
             ticks = np.minimum(came // self._tick_s, len(self.late_by_tick) - 1)
             np.maximum.at(self.longest_by_tick, ticks, waits)
-            late = waits > self._allowed_s
+            late = waits > self.allowed_s
             np.add.at(self.late_by_tick, ticks[late], amounts[late])
 
     def with_waiting(self, end_s: int) -> Floats:

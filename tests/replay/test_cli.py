@@ -112,3 +112,15 @@ def test_the_example_of_each_help_works_in_a_clone(command: str) -> None:
         done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert not re.search(r"\x1b\[", done.stdout + done.stderr)
+
+
+def test_no_request_is_no_promise_kept(tmp_path: Path) -> None:
+    trace = tmp_path / "quiet.csv"
+    trace.write_text("offset_s,requests\n" + "".join(f"{60 * minute},0\n" for minute in range(8)))
+    result = replay("run", "-t", str(trace), "-p", "reactive", "-o", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    assert "99.50%, but no request came: there was nothing to keep" in result.stdout
+    assert "100" not in result.stdout
+    result = replay("compare", "-t", str(trace), "-p", "reactive")
+    assert "no requests" in result.stdout
+    assert "kept" not in result.stdout

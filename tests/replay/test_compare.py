@@ -189,7 +189,12 @@ def test_work_comes_back_in_order_and_errors_keep_words_and_code(jobs: int) -> N
 
 
 def score(
-    policy: str, hours: float, attained: float | None, cost: float | None = None, ratio: float | None = None
+    policy: str,
+    hours: float,
+    attained: float | None,
+    cost: float | None = None,
+    ratio: float | None = None,
+    requests: float = 100.0,
 ) -> dict[str, Any]:
     return {
         "trace": "t",
@@ -197,6 +202,7 @@ def score(
         "replica_hours": hours,
         "attained_ratio": attained,
         "promised_ratio": 0.995,
+        "requests": requests,
         "cost": cost,
         "cost_ratio": ratio,
         "optimum": None
@@ -218,3 +224,5 @@ def test_the_verdict_names_the_cheapest_that_keeps_its_promise() -> None:
     assert "Nobody keeps" in verdict([score("a", 10, 0.5), score("b", 20, 0.6)])["words"]
     assert "b comes closest" in verdict([score("a", 10, 0.5), score("b", 20, 0.6)])["words"]
     assert verdict([score("a", 10, None)])["best"] == ""
+    nothing = verdict([score("a", 10, 1.0, requests=0), score("b", 20, 1.0, requests=0)])
+    assert nothing == {"trace": "t", "best": "", "words": "No request came, so there was no promise to keep."}
