@@ -14,6 +14,7 @@ import numpy as np
 
 from autoscaler.core.model import Floats, Ints
 from replay.optimum.backward import FORBIDDEN_S, Backward
+from replay.optimum.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
