@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from autoscaler import spec
+from autoscaler.core.model import ScalingSpec
 from replay.optimum.solve import Optimum, optimum
 from replay.run import demand_of
 from replay.scenario import Scenario
@@ -20,19 +22,45 @@ def optima(
     scenario: Scenario,
     trace: CountSeries,
     progress: Callable[[float], None] | None = None,
+    rows: Sequence[int] | None = None,
 ) -> list[Optimum]:
-    """The optimum of each service, one after the other. Raises UsageError where manifests, scenario and trace don't fit."""
+    """The optimum of each service, or of those at `rows`, in the manifest's order. Services that are alike but for name and policies
+    have the same one, and it is worked out once. Raises UsageError where manifests, scenario and trace don't fit."""
     specs = services(manifests)
     demand = demand_of(specs, scenario, trace)
-    found = []
-    for row, one in enumerate(specs):
+    wanted = range(len(specs)) if rows is None else rows
+    alike = [group for group in alike_rows(manifests, scenario) if set(group) & set(wanted)]
+    found: dict[int, Optimum] = {}
+    for number, group in enumerate(alike):
 
-        def told(share: float, row: int = row) -> None:
+        def told(share: float, number: int = number) -> None:
             if progress is not None:
-                progress((row + share) / len(specs))
+                progress((number + share) / len(alike))
 
-        found.append(optimum(one, node_pools(manifests), scenario, demand[row], told))
-    return found
+        one = optimum(specs[group[0]], node_pools(manifests), scenario, demand[group[0]], told)
+        found |= {row: replace(one, key=specs[row].key) for row in group}
+    return [found[row] for row in wanted]
+
+
+def alike_rows(manifests: Sequence[spec.Manifest], scenario: Scenario) -> list[list[int]]:
+    """The services' places, those together whose optimum is the same."""
+
+    def question(one: ScalingSpec) -> str:
+        faults = [fault for fault in scenario.faults if fault.service == one.key]
+        counts = (one.min_replicas, one.max_replicas, one.replica_multiple, one.accelerators_per_replica, one.pool)
+        # As text, since what is not known is NaN, which equals nothing.
+        return repr((one.capacity, one.objective, counts, faults))
+
+    asked: list[str] = []
+    groups: list[list[int]] = []
+    for row, one in enumerate(services(manifests)):
+        of = question(one)
+        if of in asked:
+            groups[asked.index(of)].append(row)
+        else:
+            asked.append(of)
+            groups.append([row])
+    return groups
 
 
 def figures(found: Sequence[Optimum]) -> dict[str, Any]:
@@ -46,7 +74,14 @@ def figures(found: Sequence[Optimum]) -> dict[str, Any]:
     }
 
 
-def optimum_of(manifests: Sequence[spec.Manifest], scenario: Scenario, trace: CountSeries) -> dict[str, Any]:
-    """``services`` by key and ``fleet``: replica_hours, lower_bound_replica_hours, attained_ratio of each. Raises UsageError."""
-    found = optima(manifests, scenario, trace)
-    return {"services": {one.key: figures([one]) for one in found}, "fleet": figures(found)}
+def notes(scenario: Scenario, *, single_requests: bool) -> list[str]:
+    """What the optimum leaves out of a scenario, in words. single_requests: whether the trace holds them."""
+    found = []
+    if scenario.plant != "fluid":
+        found.append(f"the optimum is the fluid plant's; scenario.plant={scenario.plant} is for policies only")
+    if single_requests:
+        found.append("the trace's single requests are counted by the second; token lengths don't matter to the optimum")
+    kinds = sorted({fault.kind for fault in scenario.faults if fault.kind != "Surge"})
+    if kinds:
+        found.append(f"the optimum knows no faults but surges; without {', '.join(kinds)}")
+    return found

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from autoscaler import spec
 from autoscaler.core.model import PolicyRef
-from replay.clairvoyant import optimum_of
+from replay.clairvoyant import alike_rows, figures, optima
+from replay.optimum.solve import Optimum
 from replay.parallel import in_order
+from replay.report.beside import curve, put_beside
 from replay.report.pictures import pictures
 from replay.report.words import WorstWords
 from replay.run import run_replay
@@ -52,8 +54,8 @@ class Comparison:
 
     rows: Sequence[Row]
     traces: Sequence[str]
-    optima: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    """By trace and service: the clairvoyant schedule's figures, where they were asked for."""
+    optima: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
+    """By trace: the clairvoyant's replicas of each service, for the report, where they were asked for."""
 
     @property
     def scores(self) -> list[dict[str, Any]]:
@@ -62,13 +64,13 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """What one process does. optimum: the clairvoyant instead of a policy."""
+    """What one process does. optimum_rows: the clairvoyant of these services, which are alike, instead of a policy."""
 
     manifests: tuple[spec.Manifest, ...]
     trace: TraceSetting
     policy: PolicyRef | None
     buckets: int
-    optimum: bool = False
+    optimum_rows: tuple[int, ...] = ()
 
 
 def labels(uses: Sequence[TraceUse]) -> list[str]:
@@ -102,20 +104,32 @@ def compare(
     """
     given = tuple(manifests)
     work = [_Job(manifests=given, trace=trace, policy=policy, buckets=buckets) for trace in traces for policy in policies]
-    clairvoyant = [_Job(manifests=given, trace=trace, policy=None, buckets=0, optimum=True) for trace in traces if optimum]
+    # Each trace's optima once, whatever the number of policies.
+    clairvoyant = [
+        _Job(manifests=given, trace=trace, policy=None, buckets=0, optimum_rows=tuple(rows))
+        for trace in (traces if optimum else ())
+        for rows in alike_rows(given, trace.scenario)
+    ]
     # The optimum takes longest: first, so that it does not end alone.
     made = list(in_order(_work, [*clairvoyant, *work], jobs, done=progress))
-    optima = {job.trace.label: one for job, one in zip(clairvoyant, made[: len(clairvoyant)], strict=True)}
+    found: dict[str, dict[str, Optimum]] = {trace.label: {} for trace in traces}
+    for job, ones in zip(clairvoyant, made, strict=False):
+        found[job.trace.label] |= {one.key: one for one in ones}
     rows = [
-        Row(score=_with_optimum(one["score"], optima.get(job.trace.label)), start_s=one["start_s"], pictures=one["pictures"])
+        Row(score=_with_optimum(one["score"], found[job.trace.label]), start_s=one["start_s"], pictures=one["pictures"])
         for job, one in zip(work, made[len(clairvoyant) :], strict=True)
     ]
-    return Comparison(rows=rows, traces=[trace.label for trace in traces], optima=optima)
+    if not (optimum and buckets):
+        return Comparison(rows=rows, traces=[trace.label for trace in traces])
+    for row in rows:
+        put_beside(row.pictures, found[row.score["trace"]])
+    curves = {label: [curve(one, buckets) for one in of.values()] for label, of in found.items()}
+    return Comparison(rows=rows, traces=[trace.label for trace in traces], optima=curves)
 
 
-def _work(job: _Job) -> dict[str, Any]:
-    if job.optimum:
-        return optimum_of(job.manifests, job.trace.scenario, _trace(job.trace.path))
+def _work(job: _Job) -> Any:
+    if job.optimum_rows:
+        return optima(job.manifests, job.trace.scenario, _trace(job.trace.path), rows=job.optimum_rows)
     singly = job.trace.scenario.plant == "requests"
     trace = _requests(job.trace.path) if singly else _trace(job.trace.path)
     watcher: list[WorstWords] = []
@@ -143,14 +157,15 @@ def _requests(path: Path) -> CountSeries | RequestLog:
     return read_requests(path) if format_of(path).requests is not None else read_trace(path)
 
 
-def _with_optimum(score: dict[str, Any], optima: Mapping[str, Any] | None) -> dict[str, Any]:
+def _with_optimum(score: dict[str, Any], found: Mapping[str, Optimum]) -> dict[str, Any]:
     """The score with the optimum's figures, of all services and of each."""
-    if optima is None:
+    if not found:
         return score
-    services = {key: _one_with_optimum(one, optima["services"][key]) for key, one in score["services"].items()}
-    return {**_one_with_optimum(score, optima["fleet"]), "services": services}
+    each = {key: _one_with_optimum(one, [found[key]]) for key, one in score["services"].items()}
+    return {**_one_with_optimum(score, list(found.values())), "services": each}
 
 
-def _one_with_optimum(score: dict[str, Any], optimum: Mapping[str, Any]) -> dict[str, Any]:
+def _one_with_optimum(score: dict[str, Any], found: Sequence[Optimum]) -> dict[str, Any]:
+    optimum = figures(found)
     hours = optimum["replica_hours"]
-    return {**score, "optimum": dict(optimum), "cost_ratio": round(score["replica_hours"] / hours, 6) if hours else None}
+    return {**score, "optimum": optimum, "cost_ratio": round(score["replica_hours"] / hours, 6) if hours else None}

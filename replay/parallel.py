@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -58,7 +59,7 @@ def in_order(
     """function(item) of every item, in the items' order. jobs: processes; with 1 all happens in this one.
 
     function, items and results must be picklable where jobs > 1. done: told the share that is finished. Raises what function raised for
-    the first item that failed (AutoscalerError: as WorkerError), OutsideError where a process died.
+    the first item that failed (AutoscalerError: as WorkerError), OutsideError where a process died. Ctrl-C ends the processes at once.
     """
     work: Guarded[Item, Made] = Guarded(function)
     jobs = min(jobs, len(items))
@@ -66,9 +67,14 @@ def in_order(
         yield from _told(map(work, items), len(items), done)
         return
     # Spawned, not forked: a copy of a process with threads may hang.
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_end_silently) as pool:
         try:
-            yield from _told(pool.map(work, items), len(items), done)
+            yield from _as_they_end([pool.submit(work, item) for item in items], done)
+        except KeyboardInterrupt:
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
         except BrokenProcessPool:
             raise OutsideError("a process ended in the middle of its work (out of memory?); --jobs 1 needs the least") from None
         finally:
@@ -82,9 +88,25 @@ def unpacked(made: Made | Failure) -> Made:
     return made
 
 
+def _end_silently() -> None:
+    """A terminal's Ctrl-C reaches all processes; this one's caller is the one to speak of it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _told(made: Iterator[Made | Failure], count: int, done: Callable[[float], None] | None) -> Iterator[Made]:
     for number, one in enumerate(made, 1):
-        found = unpacked(one)
         if done is not None:
             done(number / count)
-        yield found
+        yield unpacked(one)
+
+
+def _as_they_end(futures: Sequence[Future[Made | Failure]], done: Callable[[float], None] | None) -> Iterator[Made]:
+    """In their order, but `done` is told of each as it ends: the first one may take longest."""
+    pending, given = set(futures), 0
+    while given < len(futures):
+        _, pending = wait(pending, return_when=FIRST_COMPLETED)
+        if done is not None:
+            done(1.0 - len(pending) / len(futures))
+        while given < len(futures) and futures[given].done():
+            yield unpacked(futures[given].result())
+            given += 1

@@ -48,6 +48,10 @@ class _Commands(click.Group):
         except AutoscalerError as error:
             click.echo(f"replay: {error}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("replay: stopped", err=True)
+            # As a shell tells it of a program that Ctrl-C ended: 1 would be "judged bad".
+            ctx.exit(130)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

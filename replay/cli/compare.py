@@ -66,6 +66,7 @@ def command(
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
     from autoscaler.overrides import pairs
+    from replay.clairvoyant import notes
     from replay.cli.progress import progress
     from replay.compare import SCHEMA, TraceSetting, compare, labels
     from replay.gate import load_gate, misses
@@ -88,6 +89,8 @@ def command(
         TraceSetting(path=use.path, label=label, scenario=load_scenario(scenario, of_scenario, use))
         for use, label in zip(uses, labels(uses), strict=True)
     ]
+    for note in sorted({note for one in tried for note in notes(one.scenario, single_requests=False)}) if optimum else ():
+        click.echo(f"replay: {note}", err=True)
     count = len(tried) * len(refs) * min(len(services(loaded)), MOST_SERVICES)
     with progress(f"{len(refs)} policies on {len(tried)} traces") as told:
         comparison = compare(

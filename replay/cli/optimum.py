@@ -52,13 +52,13 @@ def command(
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
     from autoscaler.overrides import pairs
-    from replay.clairvoyant import figures, optima
+    from replay.clairvoyant import figures, notes, optima
     from replay.cli.progress import progress
     from replay.optimum.orders import write_orders
     from replay.plugins import loadable
     from replay.scenario import load_scenario, whole_s
     from replay.settings import split
-    from replay.traces.registry import read_trace
+    from replay.traces.registry import format_of, read_trace
     from replay.traces.uses import trace_use
 
     of_manifest, of_scenario = split(pairs(settings))
@@ -80,6 +80,7 @@ def command(
         for one in found if len(found) > 1 else ():
             name = one.key.replace("/", "-")
             write_orders(output.with_name(f"{output.stem}-{name}{output.suffix}"), one.orders, one.tick_s)
+    said = notes(setting, single_requests=format_of(use.path).requests is not None)
     document = {
         "schema": 1,
         "trace": series.name,
@@ -87,6 +88,7 @@ def command(
         **_figures(found[0]),
         **figures(found),
         "wall_s": round(time.perf_counter() - began_s, 3),
+        "notes": said,
         "services": {one.key: _figures(one) for one in found},
     }
     if len(found) > 1:
@@ -96,6 +98,8 @@ def command(
         return
     for one in found:
         click.echo(words(one, series.name))
+    for note in said:
+        click.echo(f"  note       {note}")
     if output is not None:
         click.echo(f"\nschedule: {output}")
 
@@ -104,7 +108,7 @@ def _figures(one: Optimum) -> dict[str, Any]:
     from replay.clairvoyant import figures
 
     return {
-        "promised_ratio": one.promised_ratio,
+        "promised_ratio": round(one.promised_ratio, 9),
         "kept": one.kept,
         **figures([one]),
         "node_wait_hours": round(one.node_wait_hours, 6),
@@ -130,12 +134,13 @@ def words(one: Optimum, trace: str) -> str:
     """One service's optimum for people."""
     bound, hours = one.lower_bound_replica_hours, one.replica_hours
     above = f", {hours / bound - 1:.2%} above the bound" if bound > 0 else ""
+    few = "keeps the promise" if one.kept else "is late for as few"
     lines = [
         f"optimum of {one.key} on {trace}",
         f"  promised   {one.promised_ratio:.2%}, {'kept' if one.kept else 'can NOT be kept'}: {one.attained_ratio:.3%} of "
         f"{one.requests:.0f} requests",
         f"  replicas   {hours:.1f} hours{above}",
         f"  of these   {one.work_replica_hours:.1f} hours of pure work, {one.node_wait_hours:.1f} hours of waiting for nodes",
-        f"  bound      {bound:.1f} hours: no schedule that keeps the promise costs less",
+        f"  bound      {bound:.1f} hours: no schedule that {few} costs less",
     ]
     return "\n".join(lines)

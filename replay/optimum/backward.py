@@ -6,6 +6,7 @@ taken for the lower one, so that no schedule costs less (the bound); and *interp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -19,28 +20,43 @@ from replay.optimum.tables import Grid, Tables, origins, tables
 FORBIDDEN_S: Final = 1e15
 """Replica-seconds of what must not be: far beyond any trace, and finite, so that interpolation stays a number."""
 _BLOCK_BYTES: Final = 1 << 25
+_KEPT_BYTES: Final = 1 << 26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """per_late_s (p,): replica-seconds a late request. interpolated (p,): 1.0, or 0.0 where backlogs are rounded down."""
+    """per_late_s (p,): replica-seconds a late request. interpolated (p,): 1.0, or 0.0 where backlogs are rounded down. left (p,): 1.0 where
+    the work of what still waits at the trace's end costs what serving it takes, 0.0 where it costs nothing.
+
+    A schedule that stops serving before the end saves the work of those it leaves. A bound must know that; a plan must not live on it.
+    """
 
     per_late_s: Floats
     interpolated: Floats
+    left: Floats
 
     def __len__(self) -> int:
         return len(self.per_late_s)
 
 
 class Backward:
-    """The pass for a problem, a grid and prices. Values are kept at block edges only; ``block`` works out a block's again.
+    """The pass for a problem, a grid and prices. Values are kept at the edges of blocks of ticks (on long traces, of groups of blocks)
+    only; ``block`` works out a block's again. So memory grows with the trace's length by its root at most.
 
     opening (c, nodes, p): the rest's value as the first tick begins, that tick's count chosen.
     """
 
     def __init__(
-        self, problem: Problem, grid: Grid, prices: Prices, kernels: Kernels | Literal["numpy", "best"] = "best"
+        self,
+        problem: Problem,
+        grid: Grid,
+        prices: Prices,
+        kernels: Kernels | Literal["numpy", "best"] = "best",
+        *,
+        progress: Callable[[float], None] | None = None,
+        kept_bytes: int = _KEPT_BYTES,
     ) -> None:
+        """progress: told the share that is done. kept_bytes: what values at edges may take."""
         size = (problem.ticks - problem.first_tick) * len(problem.counts) * grid.nodes * len(prices)
         if isinstance(kernels, str):
             self._kernels = compiled() if kernels == "best" and size >= WORTH_IT else None
@@ -54,19 +70,44 @@ class Backward:
         self.block_ticks = int(np.clip(_BLOCK_BYTES // bytes_a_tick, 8, 512))
         self.edges = list(range(problem.first_tick, problem.ticks, self.block_ticks))
         shape = (len(problem.counts), grid.nodes, len(prices))
-        self._after: list[Floats] = [np.zeros(0)] * len(self.edges)
-        values: Floats = np.zeros(shape)
-        for number in reversed(range(len(self.edges))):
-            self._after[number] = values
+        edges = len(self.edges)
+        few = -(-edges * 8 * int(np.prod(shape)) // kept_bytes)
+        self._group = int(np.clip(few, 1, int(np.ceil(np.sqrt(edges)))))
+        # Values after block i; those of one group of blocks, and those after the last block of each group.
+        self._after: dict[int, Floats] = {}
+        self._after_group: dict[int, Floats] = {}
+        values: Floats = np.empty(shape)
+        values[...] = self._at_the_end()
+        for number in reversed(range(edges)):
+            if number % self._group == self._group - 1 or number == edges - 1:
+                self._after_group[number // self._group] = values
             values = self._run(self._tables(number), values, None)
+            if progress is not None:
+                progress(1.0 - number / edges)
         self.opening: Floats = values
+
+    def _at_the_end(self) -> Floats:
+        """The value of each backlog after the last tick, (nodes, p)."""
+        backlogs = self.origins[-1] + self.grid.cell(self.problem) * (np.arange(self.grid.nodes) - 1.0)
+        backlogs[0] = 0.0
+        worth: Floats = np.outer(backlogs / self.problem.settings.capacity_per_s, self.prices.left)
+        return worth
 
     def block(self, number: int) -> Floats:
         """The values as each tick of a block begins, (ticks, c, nodes, p)."""
+        if number not in self._after:
+            self._work_out_group(number // self._group)
         found = self._tables(number)
         kept = np.empty((len(found), *self.opening.shape))
         self._run(found, self._after[number], kept)
         return kept
+
+    def _work_out_group(self, group: int) -> None:
+        first = group * self._group
+        last = min(first + self._group, len(self.edges)) - 1
+        self._after = {last: self._after_group[group]}
+        for number in range(last, first, -1):
+            self._after[number - 1] = self._run(self._tables(number), self._after[number], None)
 
     def _tables(self, number: int) -> Tables:
         from_tick, to_tick = self.edges[number], min(self.edges[number] + self.block_ticks, self.problem.ticks)
@@ -121,7 +162,7 @@ class Backward:
     def _choose(self, tick: int, values: Floats, best: Floats) -> None:
         """Into best (c, nodes, p): the value of the count c before `tick`, when the tick's own count is chosen at its best."""
         if tick >= self.problem.ticks:
-            best[...] = 0.0
+            best[...] = values
             return
         counts = self.problem.counts.astype(np.float64)[:, None, None]
         stop = counts * self.problem.stop_cost_s(tick)

@@ -62,7 +62,7 @@ def _run(
     for tick in range(ticks - 1, -1, -1):
         stop, start = stop_s[tick], start_s[tick]
         if stop < 0.0:
-            chosen[:, :width] = 0.0
+            chosen[:, :width] = flat
         else:
             lowest[:] = np.inf
             for c in range(n):

@@ -1,44 +1,41 @@
-"""The search for the price at which late requests are worth just so much that the promise is kept, and for the bound.
+"""The search for the cheapest schedule that keeps the promise, and for the bound that none goes below.
 
-For any price λ, ``least(λ) = min over schedules of cost + λ × late`` gives a bound: a schedule with at most L late requests costs at least
-least(λ) − λL. That is concave in λ; its peak is the best bound, and the plans of the prices next to it keep the promise at the least cost.
-The search begins with longer ticks and wide steps, which tell the price well enough and cost little.
+The price of a late request (``prices``) leaves plans that are late a little more and a little less often than allowed. Between two such
+prices lies the moment at which a plan goes over from the one to the other; it is looked for twice, wide and narrow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from autoscaler.core.model import Floats, Ints
 from replay.optimum.backward import Backward, Prices
-from replay.optimum.forward import Outcome, Plan, forward
+from replay.optimum.forward import Outcome, Plan, forward, late_of
+from replay.optimum.prices import HIGHEST, LOWEST, PARTS, REACH, Priced, Progress, grid, least, priced
 from replay.optimum.problem import Problem
-from replay.optimum.tables import Grid
 
-LOWEST, HIGHEST = 0.02, 2e5
-"""Prices looked at, in units of the work of one request. Below the lowest nobody would be served; beyond the highest none is late."""
-_COARSE: Final = 4
-_SWITCHES: Final = 40
+_SWITCHES: Final = 8
+_NARROW: Final = 16
 _TRIES: Final = 4
 _HIGHER: Final = 1.3
-_PARTS: Final = 4.0
-_REACH: Final = 12.0
+_FINER: Final = 2.0
+"""The plan's grid beside the one that finds the price, and the bound's beside the plan's."""
 _USUAL_SIZE: Final = 100_000
 _PLANNED: Final = 4
 """Prices that plans are made of."""
-
-Progress = Callable[[float], None]
+_NEARLY: Final = 0.97
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """ready (ticks from the first,): the cheapest schedule found that keeps the promise, or the one that is late least where none does.
 
-    replica_s: its cost by the programme's books. bound_replica_s: no schedule costs less. late: requests.
+    replica_s: its cost by the programme's books. bound_replica_s: no schedule that is late for as few (where the promise can be kept: for
+    as few as it allows) costs less. late: requests.
     """
 
     ready: Ints
@@ -47,107 +44,159 @@ class Found:
     late: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Best:
+    """A plan that was run. number: among its outcome's."""
+
+    outcome: Outcome
+    number: int
+
+    @property
+    def late(self) -> float:
+        return float(self.outcome.late[self.number])
+
+    @property
+    def price_s(self) -> float:
+        """What it costs, and what it would cost to serve those whom it leaves."""
+        return float(self.outcome.replica_s[self.number] + self.outcome.left_s[self.number])
+
+
 def search(problem: Problem, allowed_late: float, held: int, progress: Progress | None = None) -> Found:
     """allowed_late: requests that may be late. held: replicas of the warm-up. progress: told the share that is done."""
     tell = progress or (lambda _share: None)
+    most = most_ready(problem, held)
+    fewest = late_of(problem, most)
+    # Where the promise can't be kept, what keeps as much of it as can be.
+    allowed_late = max(allowed_late, fewest * (1.0 + 1e-9))
+    found = priced(problem, allowed_late, lambda share: tell(0.3 * share))
+    plan = _planned(problem, found, allowed_late, held, lambda share: tell(0.3 + 0.5 * share))
+    bound_s = _bound_s(problem, found.bound, allowed_late, lambda share: tell(0.8 + 0.2 * share))
+    outcome, number = plan.outcome, plan.number
+    ready, replica_s, late = outcome.ready[number], float(outcome.replica_s[number]), plan.late
+    if late > allowed_late:
+        # The grid's prices miss what only every replica there is can do.
+        ready, replica_s, late = most, _cost_s(problem, most, held), fewest
+    return Found(ready=ready, replica_s=replica_s, bound_replica_s=bound_s, late=late)
+
+
+def most_ready(problem: Problem, held: int) -> Ints:
+    """The schedule that is late for the fewest, (ticks from the first,): every replica there is, from when it can be ready."""
+    ready = np.full(problem.ticks - problem.first_tick, problem.counts[-1], dtype=np.int64)
+    ready[: max(problem.start_ticks - problem.first_tick, 0)] = held
+    return ready
+
+
+def _cost_s(problem: Problem, ready: Ints, held: int) -> float:
+    """What a schedule costs by the programme's books. ready: some of problem.counts."""
+    total, before = 0.0, held
+    for place, count in enumerate(ready.tolist()):
+        tick = problem.first_tick + place
+        here = int(np.searchsorted(problem.counts, count))
+        if place == 0:
+            total += float(problem.opening_cost_s(held, free=False)[here])
+        elif count > before:
+            total += (count - before) * problem.start_cost_s(tick)
+        else:
+            total += (before - count) * problem.stop_cost_s(tick)
+        total += float(problem.count_cost_s(tick)[here])
+        before = count
+    return total
+
+
+def _planned(problem: Problem, found: Priced, allowed_late: float, held: int, progress: Progress) -> _Best:
+    """The best plan; one that is late more often than allowed only where no price was high enough."""
     unit = 1.0 / problem.settings.capacity_per_s
-    finer = _finer(problem)
-    coarse = _with_longer_ticks(problem)
-    rough = _grid(coarse, _PARTS, _REACH / 2)
-    low, high = LOWEST * unit, HIGHEST * unit
-    for points in (12, 8):
-        low, _, high = _around(_bounds(coarse, rough, np.geomspace(low, high, points), allowed_late))
-    tell(0.15)
-    near = _grid(problem, _PARTS, _REACH / 2)
-    middle = float(np.sqrt(low * high))
-    prices = np.geomspace(max(middle / 2.2, LOWEST * unit), middle * 2.2, 7)
+    low, best, high, reach = found.low, found.best, found.high, REACH
+    kept: _Best | None = None
     for _ in range(_TRIES):
-        low, best, high = _around(_bounds(problem, near, prices, allowed_late))
-        if prices[0] < best < prices[-1] or best >= HIGHEST * unit or best <= LOWEST * unit:
-            break
-        prices = prices * (prices[-1] / prices[0]) ** (0.8 if best == prices[-1] else -0.8)
-    tell(0.3)
-    low, best, high = _around(_bounds(problem, near, np.geomspace(low, high, 6), allowed_late))
-    tell(0.45)
-    # Rounded down on a finer grid: no schedule costs less.
-    below = Prices(per_late_s=np.array([best]), interpolated=np.zeros(1))
-    bound = _least(Backward(problem, _grid(problem, 2 * finer * _PARTS, _REACH), below))[0] - best * allowed_late
-    tell(0.6)
-    plan = None
-    for _ in range(_TRIES):
+        on = grid(problem, _finer(problem) * _FINER * PARTS, reach)
         # A price's plan is late a little more often than its values say; a clearly higher one makes up for it.
-        tried = Prices(
-            per_late_s=np.array([min(low, best / _HIGHER), best, high, max(high, best) * _HIGHER]), interpolated=np.ones(_PLANNED)
+        tried = np.array([min(low, best / _HIGHER), best, high, max(high, best) * _HIGHER])
+        passed = Backward(
+            problem,
+            on,
+            Prices(per_late_s=tried, interpolated=np.ones(_PLANNED), left=np.ones(_PLANNED)),
+            progress=lambda share: progress(0.4 * share),
         )
-        passed = Backward(problem, _grid(problem, finer * _PARTS, _REACH), tried)
-        tell(0.8)
-        plan = _better(plan, forward(passed, _plans(problem), held), allowed_late)
-        if plan[2] <= allowed_late or best >= HIGHEST * unit:
+        plans = _plans(problem)
+        outcome = forward(passed, plans, held, lambda share: progress(0.4 + 0.3 * share))
+        kept = _better(kept, outcome, allowed_late)
+        if kept.late > allowed_late and best < HIGHEST * unit:
+            low, best, high = high, high * 2.0, high * 8.0
+            if outcome.queue[kept.number] > on.cell(problem) * on.nodes:
+                # Beyond the grid values promise too much.
+                reach *= 2.0
+        elif outcome.late[0] < _NEARLY * allowed_late and LOWEST * unit < tried[0] and kept.outcome is outcome:
+            low, best, high = tried[0] / _HIGHER**2, tried[0] / _HIGHER, tried[0]
+        else:
             break
-        low, best, high = high, high * 2.0, high * 8.0
-    assert plan is not None
-    ready, replica_s, late = plan
-    return Found(ready=ready, replica_s=replica_s, bound_replica_s=max(float(bound), 0.0), late=late)
+    assert kept is not None
+    if kept.outcome is outcome and kept.late < _NEARLY * allowed_late:
+        narrow = _narrow(problem, plans, kept.number)
+        if narrow:
+            kept = _better(kept, forward(passed, narrow, held, lambda share: progress(0.7 + 0.3 * share)), allowed_late)
+    progress(1.0)
+    return kept
 
 
 def _plans(problem: Problem) -> list[Plan]:
-    alone = [Plan(first=price, then=price, switch_tick=0) for price in range(_PLANNED)]
+    alone = [Plan(first=price, then=price, switch_tick=problem.first_tick) for price in range(_PLANNED)]
     # The lower price may be late for nearly everyone: a short while of it is looked at as closely as a long one.
-    spans = np.geomspace(5e-4, 0.95, _SWITCHES) * (problem.ticks - problem.first_tick)
-    moments = sorted({problem.first_tick + int(np.ceil(span)) for span in spans.tolist()})
-    return alone + [Plan(first=price, then=price + 1, switch_tick=tick) for price in range(_PLANNED - 1) for tick in moments]
+    spans = np.ceil(np.geomspace(5e-4, 0.95, _SWITCHES) * (problem.ticks - problem.first_tick)).astype(np.int64)
+    early = sorted({problem.first_tick + span for span in spans.tolist()})
+    late = sorted({problem.ticks - span for span in spans.tolist()})
+    pairs = range(_PLANNED - 1)
+    # A crowd may be late in one piece, which one of the two orders is left with and the other is not.
+    rising = [Plan(first=price, then=price + 1, switch_tick=tick) for price in pairs for tick in early]
+    falling = [Plan(first=price + 1, then=price, switch_tick=tick) for price in pairs for tick in late]
+    return alone + rising + falling
 
 
-def _better(known: tuple[Ints, float, float] | None, outcome: Outcome, allowed_late: float) -> tuple[Ints, float, float]:
+def _narrow(problem: Problem, plans: Sequence[Plan], number: int) -> list[Plan]:
+    """Plans that stay at the lower price for a little longer than the plan `number`, but not as long as the next one."""
+    plan = plans[number]
+    found: list[Plan] = []
+    low, high = min(plan.first, plan.then), max(plan.first, plan.then)
+    if low == high:
+        low -= 1
+    if low < 0:
+        return []
+    if plan.first <= plan.then:
+        at = plan.switch_tick
+        ticks = [one.switch_tick for one in plans if (one.first, one.then) == (low, high) and one.switch_tick > at]
+        found += _between(low, high, at, min(ticks, default=problem.ticks))
+    if plan.first >= plan.then:
+        at = plan.switch_tick if plan.first > plan.then else problem.ticks
+        ticks = [one.switch_tick for one in plans if (one.first, one.then) == (high, low) and one.switch_tick < at]
+        found += _between(high, low, at, max(ticks, default=problem.first_tick))
+    return found
+
+
+def _between(first: int, then: int, tick: int, other: int) -> list[Plan]:
+    """Switches from just beside `tick` to `other`."""
+    ticks = np.linspace(tick, other, _NARROW + 1)[1:]
+    return [Plan(first=first, then=then, switch_tick=at) for at in sorted({round(at) for at in ticks.tolist()})]
+
+
+def _better(known: _Best | None, outcome: Outcome, allowed_late: float) -> _Best:
     """The cheapest that keeps the promise; where none does, the one with the fewest late requests."""
-    keeps = outcome.late <= allowed_late
-    order = (
-        np.lexsort((outcome.late, outcome.replica_s, ~keeps)) if keeps.any() else np.lexsort((outcome.replica_s, outcome.late))
-    )
-    place = int(order[0])
-    fresh = (outcome.ready[place], float(outcome.replica_s[place]), float(outcome.late[place]))
-    return fresh if known is None or keeps.any() or fresh[2] < known[2] else known
+    keeps, prices_s = outcome.late <= allowed_late, outcome.replica_s + outcome.left_s
+    order = np.lexsort((outcome.late, prices_s, ~keeps)) if keeps.any() else np.lexsort((prices_s, outcome.late))
+    fresh = _Best(outcome=outcome, number=int(order[0]))
+    if known is None:
+        return fresh
+    if known.late <= allowed_late:
+        return fresh if keeps.any() and fresh.price_s < known.price_s else known
+    return fresh if keeps.any() or fresh.late < known.late else known
 
 
-def _least(passed: Backward) -> Floats:
-    """The value of the whole, by price: from an empty queue, as if the warm-up had ended on the very count."""
-    problem = passed.problem
-    opening = problem.opening_cost_s(problem.settings.initial, free=True)
-    least: Floats = np.min(passed.opening[:, 0, :] + np.where(np.isfinite(opening), opening, 1e18)[:, None], axis=0)
-    return least
-
-
-def _bounds(problem: Problem, grid: Grid, prices: Floats, allowed_late: float) -> tuple[Floats, Floats]:
-    passed = Backward(problem, grid, Prices(per_late_s=prices, interpolated=np.ones(len(prices))))
-    return prices, _least(passed) - prices * allowed_late
-
-
-def _around(priced: tuple[Floats, Floats]) -> tuple[float, float, float]:
-    """The price with the highest bound and its neighbours."""
-    prices, bounds = priced
-    best = int(np.argmax(bounds))
-    return float(prices[max(best - 1, 0)]), float(prices[best]), float(prices[min(best + 1, len(prices) - 1)])
-
-
-def _with_longer_ticks(problem: Problem) -> Problem:
-    settings = problem.settings
-    if problem.ticks - problem.first_tick < 1000:
-        return problem
-    return Problem(problem.arrivals[: problem.seconds], replace(settings, tick_s=settings.tick_s * _COARSE), problem.most)
-
-
-def _grid(problem: Problem, parts: float, reach: float) -> Grid:
-    """parts: cells of what arrives within the allowed wait. reach: the largest backlog, in peak arrivals within the allowed wait.
-
-    A low price lets backlogs grow until whole minutes of traffic wait; where they go beyond the grid, values promise too much.
-    """
-    settings = problem.settings
-    work = settings.capacity_per_s * settings.tick_s
-    wait_s = max(settings.allowed_s, 2)
-    usual = wait_s * problem.requests / max(problem.seconds - settings.warmup_s, 1)
-    cells = int(np.clip(np.ceil(work * parts / usual), 1, 64)) if usual > 0 else 1
-    most = reach * wait_s * settings.capacity_per_s * float(problem.counts[-1])
-    return Grid(cells=cells, nodes=int(np.clip(np.ceil(most / work * cells), 24, 2000)))
+def _bound_s(problem: Problem, prices: Floats, allowed_late: float, progress: Progress) -> float:
+    """What no schedule with so few late requests costs less than: backlogs rounded down, those who are left cost nothing."""
+    n = len(prices)
+    below = Prices(per_late_s=prices, interpolated=np.zeros(n), left=np.zeros(n))
+    on = grid(problem, _finer(problem) * _FINER**2 * PARTS, REACH)
+    passed = Backward(problem, on, below, progress=progress)
+    return max(float(np.max(least(passed) - prices * allowed_late)), 0.0)
 
 
 def _finer(problem: Problem) -> float:

@@ -11,9 +11,11 @@ import msgspec
 import numpy as np
 
 from autoscaler.core.model import Floats, Ints, PoolSpec, ScalingSpec
+from replay.optimum.forward import late_of
 from replay.optimum.orders import held_in_warmup, ordered
+from replay.optimum.prices import Progress
 from replay.optimum.problem import Problem, settings_of
-from replay.optimum.search import Found, Progress, search
+from replay.optimum.search import Found, most_ready, search
 from replay.plant.plant import Plant
 from replay.plant.waits import attained_ratio
 from replay.scenario import Scenario, whole_s
@@ -27,7 +29,8 @@ _ENDLESS: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimum:
-    """The clairvoyant schedule of one service. orders (ticks,): the count to ask for at each decision, from the trace's start on.
+    """The clairvoyant schedule of one service. orders (ticks,): the count to ask for at each decision, from the trace's start on; ready
+    (ticks,): the replicas that it needs to serve then.
 
     replica_hours: since the warm-up, node_wait_hours included (what replicas cost while they wait for a new node, each ordered so much
     earlier). lower_bound_replica_hours: no schedule that keeps the promise (or, where that can't be
@@ -44,12 +47,13 @@ class Optimum:
     work_replica_hours: float
     requests: float
     orders: Ints
+    ready: Ints
     tick_s: int
 
     @property
     def kept(self) -> bool:
         """Whether the promise can be kept at all (with the manifest's largest count, and from the scenario's first one)."""
-        return self.attained_ratio >= self.promised_ratio
+        return self.attained_ratio >= self.promised_ratio - 1e-9
 
 
 def optimum(
@@ -68,19 +72,24 @@ def optimum(
     (allowed_s,) = allowed_waits_s([spec]).tolist()
     settings = settings_of(spec, scenario, allowed_s)
     problem = Problem(arrivals, settings)
-    # A hair less than promised: the plant adds the same numbers up in another order.
-    allowed_late = (1.0 - spec.objective.promised_ratio) * problem.requests * (1.0 - 1e-9)
+    # A hair less than promised: the plant adds the same numbers up in another order. With all promised, a hair of them.
+    allowed_late = max((1.0 - spec.objective.promised_ratio) * (1.0 - 1e-9), 1e-10) * problem.requests
     held = held_in_warmup(problem)
+    fewest = _fewest_late(Problem(arrivals, settings, spec.max_replicas))
+    while problem.most < spec.max_replicas and _fewest_late(problem) > max(allowed_late, fewest):
+        problem = Problem(arrivals, settings, min(_WIDER * problem.most, spec.max_replicas))
+        held = held_in_warmup(problem)
     found = search(problem, allowed_late, held, progress)
     if np.count_nonzero(found.ready >= problem.counts[-1]) > _OFTEN * len(found.ready) and problem.most < spec.max_replicas:
         # The largest count that was looked at is in use for long: larger ones may be better.
         problem = Problem(arrivals, settings, min(_WIDER * problem.most, spec.max_replicas))
         held = held_in_warmup(problem)
         found = search(problem, allowed_late, held, progress)
-    if found.late > allowed_late:
-        # The promise can't be kept. What as much as can be kept costs, and at least costs, is worth knowing all the same.
-        found = search(problem, found.late * (1.0 + 1e-9), held, progress)
-    return _as_run(spec, pools, scenario, problem, found, ordered(problem, found.ready, held), allowed_s)
+    return _as_run(spec, pools, scenario, problem, found, held, allowed_s)
+
+
+def _fewest_late(problem: Problem) -> float:
+    return late_of(problem, most_ready(problem, held_in_warmup(problem)))
 
 
 def _as_run(
@@ -89,9 +98,10 @@ def _as_run(
     scenario: Scenario,
     problem: Problem,
     found: Found,
-    orders: Ints,
+    held: int,
     allowed_s: float,
 ) -> Optimum:
+    orders = ordered(problem, found.ready, held)
     plain = msgspec.structs.replace(scenario, faults=[])
     plant = _at_hand(spec, pools, plain, problem.arrivals[: problem.seconds])
     waited = follow(plant, orders, problem.settings.tick_s)
@@ -106,6 +116,7 @@ def _as_run(
         work_replica_hours=problem.work_replica_s / _HOUR_S,
         requests=problem.requests,
         orders=orders,
+        ready=np.concatenate([np.full(problem.first_tick, held, dtype=np.int64), found.ready]),
         tick_s=problem.settings.tick_s,
     )
 

@@ -140,6 +140,7 @@ function worst() {
       const line = (a, b) => list.append(element("dt", a), element("dd", b));
       line("Demand", "up to " + number(w.demand, 2) + " requests/s" + (w.needed === null ? "" : ", for which " + w.needed + " replicas are needed"));
       line("Replicas", range(w.ready) + " ready, " + range(w.desired) + " desired");
+      if (w.optimum) line("Optimum", range(w.optimum) + " ready then");
       line("Queue", "up to " + number(w.queue, 0) + " requests; " + JUDGED[picture.judged][0].toLowerCase() + " " + number(w.wait) + " s");
       for (const [when, words] of w.said) line("Said " + when, words);
       const look = element("button", "Show in the plots"); look.type = "button";
@@ -152,7 +153,7 @@ function worst() {
 }
 function close(into, w, picture) {
   const figure = element("figure"), d = w.detail; into.append(figure);
-  figure.append(element("figcaption", "Replicas needed (area), ready (line), desired (dashed); queue on the right (dotted)"));
+  figure.append(element("figcaption", "Replicas needed (area), ready (line), desired (dashed)" + (d.optimum ? ", the optimum's (thin line)" : "") + "; queue on the right (dotted)"));
   figure.firstChild.style = "font-weight:400;font-size:.82rem;padding:0";
   const need = picture.capacity_per_s ? d.demand.map(v => v === null ? null : v / picture.capacity_per_s) : d.demand;
   const u = new uPlot({
@@ -160,8 +161,9 @@ function close(into, w, picture) {
     axes: [xAxis(), { ...yAxis(), size: 40 }, { ...yAxis(), scale: "q", side: 1, size: 48, grid: { show: false } }],
     scales: { y: { range: upTo }, q: { range: upTo } },
     series: [{}, { stroke: css("--edge"), width: 1, fill: css("--area"), points: { show: false } }, { stroke: css("--p2"), width: 2, paths: stepped, points: { show: false } },
-      { stroke: css("--p1"), width: 1.5, dash: [6, 3], paths: stepped, points: { show: false } }, { scale: "q", stroke: css("--p3"), width: 1.5, dash: [2, 3], points: { show: false } }],
-  }, [d.times_s.map(t => start + t), need, d.ready, d.desired, d.queue], figure);
+      { stroke: css("--p1"), width: 1.5, dash: [6, 3], paths: stepped, points: { show: false } }, { scale: "q", stroke: css("--p3"), width: 1.5, dash: [2, 3], points: { show: false } },
+      ...(d.optimum ? [{ stroke: css("--ink"), width: 1, paths: stepped, points: { show: false } }] : [])],
+  }, [d.times_s.map(t => start + t), need, d.ready, d.desired, d.queue, ...(d.optimum ? [d.optimum] : [])], figure);
   small.push(u);
 }
 
@@ -209,7 +211,9 @@ function draw() {
   whole = [x[0], x[x.length - 1]];
   const of = (key, extra) => visible.map(({ row, picture }) => ({ label: name(row), x: times(picture), values: picture.curves[key], colour: colour(row), dash: dash(row), ...extra }));
   const need = first.capacity_per_s ? [{ label: "needed", x, values: demand.map(v => v === null ? null : v / first.capacity_per_s), colour: css("--edge"), fill: css("--area"), width: 1 }] : [];
-  plot("Ready replicas", need.length ? "and what the demand needs (area)" : "", [...need, ...of("ready", { step: true })]);
+  const optimum = (data.optima[trace] || []).find(o => o.service === service);
+  const best = optimum ? [{ label: "optimum", x: data.grids[optimum.grid].map(t => start + t), values: optimum.ready, colour: css("--ink"), width: 1, step: true }] : [];
+  plot("Ready replicas", [need.length ? "and what the demand needs (area)" : "", best.length ? "thin line: the optimum, which knows the traffic beforehand" : ""].filter(Boolean).join("; "), [...need, ...best, ...of("ready", { step: true })]);
   plot("Demand", "requests/s", [{ label: "demand", x, values: demand, colour: css("--edge"), fill: css("--area"), width: 1 }]);
   plot("Queue", "requests that wait", of("queue"));
   plot(JUDGED[first.judged][0], "seconds, by time of arrival", [{ label: "promise", x, values: x.map(() => first.allowed_s), colour: css("--dim"), dash: [6, 4], width: 1 }, ...of("wait")]);

@@ -62,6 +62,7 @@ def comparison_page(
         "gate": {"missed": list(missed)} if gated else None,
         "traces": list(comparison.traces),
         "rows": [_row(row, curves) for row in comparison.rows],
+        "optima": {trace: [_optimum_curve(one, curves) for one in of] for trace, of in comparison.optima.items()},
         "grids": curves.grids,
         "demands": curves.demands,
     }
@@ -173,6 +174,10 @@ def _row(row: Row, curves: _Curves) -> dict[str, Any]:
             for picture in row.pictures
         ],
     }
+
+
+def _optimum_curve(one: Mapping[str, Any], curves: _Curves) -> dict[str, Any]:
+    return {"service": one["service"], "grid": curves.grid(one["times_s"]), "ready": one["ready"]}
 
 
 def _dated(span: Mapping[str, Any], start_s: float) -> dict[str, Any]:

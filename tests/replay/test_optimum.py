@@ -9,18 +9,19 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from replay.clairvoyant import figures, optima
+from autoscaler.manifests import load_manifests
+from replay.clairvoyant import alike_rows, figures, optima
 from replay.cli import main
 from replay.optimum.backward import Backward, Prices
 from replay.optimum.kernels import compiled
-from replay.optimum.orders import ordered
+from replay.optimum.orders import ordered, write_orders
 from replay.optimum.problem import Problem, Settings
 from replay.optimum.solve import Optimum
 from replay.optimum.tables import Grid
 from replay.plugins import policy_ref
 from replay.run import run_replay
 from replay.traces.registry import read_trace
-from tests.replay.made import STANDARD, manifests, noise, scenario, series, wavy
+from tests.replay.made import STANDARD, manifests, noise, scenario, series, wavy, write
 
 AT_HAND = {"nodes__start": "0s"}
 SURGE = STANDARD / "traces" / "surge.csv"
@@ -111,14 +112,18 @@ def test_a_dip_shorter_than_a_start_is_ordered_through() -> None:
 
 def test_values_of_a_block_are_those_of_one_pass_over_all() -> None:
     problem = Problem(20 * noise(3, 15 * 600), settings())
-    grid, prices = Grid(cells=4, nodes=60), Prices(per_late_s=np.array([2.0]), interpolated=np.ones(1))
+    grid, prices = Grid(cells=4, nodes=60), Prices(per_late_s=np.array([2.0]), interpolated=np.ones(1), left=np.zeros(1))
     passed = Backward(problem, grid, prices, "numpy")
     assert len(passed.edges) > 1, "one block holds all: nothing is compared"
     values = np.concatenate([passed.block(number) for number in range(len(passed.edges))])
     assert len(values) == problem.ticks
+    in_groups = Backward(problem, grid, prices, "numpy", kept_bytes=1)
+    assert len(in_groups._after_group) < len(passed.edges), "all edges are kept: nothing is compared"
+    again = [in_groups.block(number) for number in range(len(in_groups.edges))]
+    assert np.array_equal(np.concatenate(again), values)
     whole = Backward(problem, grid, prices, "numpy")
     whole.edges, whole.block_ticks = [0], problem.ticks
-    whole._after = [np.zeros_like(whole.opening)]
+    whole._after = {0: np.zeros_like(whole.opening)}
     assert np.array_equal(whole.block(0), values)
 
 
@@ -134,6 +139,7 @@ def test_figures_of_several_services_are_sums_and_means() -> None:
             work_replica_hours=hours / 4,
             requests=requests,
             orders=np.zeros(1, dtype=np.int64),
+            ready=np.zeros(1, dtype=np.int64),
             tick_s=15,
         )
 
@@ -151,13 +157,81 @@ def test_for_people_and_with_what_is_wrong() -> None:
     assert "promised" in wrong.stderr
 
 
+TWO = """
+apiVersion: inference-autoscaler.io/v1alpha1
+kind: InferenceAutoscaler
+metadata: {{name: {name}, namespace: default}}
+spec:
+  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}
+  minReplicas: {least}
+  maxReplicas: 60
+  capacity: {{requestsPerSecond: 1.6, concurrency: 32}}
+  objective: {{signal: queue_wait_s, target: 5s, promised: {promised}}}
+  policies: [{{name: reactive}}]
+"""
+
+
+def test_several_services_have_each_their_own(tmp_path: Path) -> None:
+    names = (("large", "90%", 40), ("strict", "99.9%", 1), ("likewise", "99.9%", 1))
+    path = write(
+        tmp_path / "several.yaml", "---".join(TWO.format(name=name, promised=share, least=least) for name, share, least in names)
+    )
+    loaded = load_manifests([path])
+    assert alike_rows(loaded, scenario()) == [[0], [1, 2]]
+    surge = "[{kind: Surge, at: 60m, lasts: 10m, factor: 2, service: default/likewise}]"
+    assert alike_rows(loaded, scenario(faults=surge)) == [[0], [1], [2]]
+    day = f"{STANDARD / 'traces' / 'day.csv.gz'}:length=1h,warmup=10m"
+    result = CliRunner().invoke(main, ["optimum", "-f", str(path), "-t", day, "-o", str(tmp_path / "best.csv"), "--json"])
+    assert result.exit_code == 0, result.output
+    document = orjson.loads(result.stdout)
+    large, strict, likewise = (document["services"][f"default/{name}"] for name, *_ in names)
+    assert (large["promised_ratio"], strict["promised_ratio"]) == (0.9, 0.999)
+    assert large["attained_ratio"] >= 0.9
+    assert strict["attained_ratio"] >= 0.999
+    assert large["replica_hours"] > 33 > strict["replica_hours"]
+    assert likewise == strict
+    total = sum(one["replica_hours"] for one in (large, strict, likewise))
+    assert document["replica_hours"] == pytest.approx(total, abs=1e-5)
+    written = [tmp_path / f"best-default-{name}.csv" for name, *_ in names]
+    assert written[1].read_bytes() == written[2].read_bytes() != written[0].read_bytes()
+
+
+def test_what_it_leaves_out_is_said() -> None:
+    chat = f"{STANDARD / 'traces' / 'chat.csv.gz'}:length=20m,warmup=5m"
+    wanted = ["optimum", "-t", chat, "--promised", "90%", "--set", "scenario.plant=requests"]
+    result = CliRunner().invoke(main, [*wanted, "--set", "scenario.faults=[{kind: ScrapeGap, at: 6m}]"])
+    assert result.exit_code == 0, result.output
+    for words in ("scenario.plant=requests is for policies only", "token lengths don't matter", "without ScrapeGap"):
+        assert words in result.stdout
+    plain = orjson.loads(CliRunner().invoke(main, ["optimum", "-t", f"{SURGE}:length=20m", "--json"]).stdout)
+    assert plain["notes"] == []
+
+
+def test_all_promised_is_all_kept_where_that_is_possible() -> None:
+    flat = series([900.0] * 60)
+    (found,) = optima(manifests(objective__promised="100%"), scenario(scale__mode="Factor", warmup="10m"), flat)
+    assert found.kept
+    assert found.attained_ratio == pytest.approx(1.0, abs=1e-9)
+    assert found.lower_bound_replica_hours <= found.replica_hours - found.node_wait_hours
+
+
+def test_the_bound_of_a_surge_that_none_can_serve_stays_near_what_it_costs() -> None:
+    (found,) = optima(manifests(), scenario(), read_trace(SURGE))
+    assert not found.kept
+    hours = found.replica_hours - found.node_wait_hours
+    assert 0.9 * hours < found.lower_bound_replica_hours <= hours
+    # Every replica that the manifest allows, held all the time, is late for as many.
+    most = run_replay(manifests(), scenario(**AT_HAND), read_trace(SURGE), policy=policy_ref("fixed:replicas=120")).score
+    assert most["attained_ratio"] == pytest.approx(found.attained_ratio, abs=1e-9)
+
+
 # Clairvoyant hours and bounds by another programme (docs/replay.md says why its bounds may lie above ours: its hours have node waits).
 @pytest.mark.traces
 @pytest.mark.parametrize(
     ("name", "promised", "known"),
     [("llm-large-week1", "99.5%", 1955.0), ("llm-small-week1", "99.5%", 2717.3)],
 )
-def test_known_values(shared_traces: Path, name: str, promised: str, known: float) -> None:
+def test_known_values(shared_traces: Path, tmp_path: Path, name: str, promised: str, known: float) -> None:
     if compiled() is None:
         pytest.skip("a week takes minutes without numba (the extra 'fast')")
     trace = read_trace(shared_traces / f"{name}.csv.gz")
@@ -166,3 +240,8 @@ def test_known_values(shared_traces: Path, name: str, promised: str, known: floa
     assert found.replica_hours <= 1.005 * known
     assert found.lower_bound_replica_hours <= known
     assert found.replica_hours - found.node_wait_hours <= 1.01 * found.lower_bound_replica_hours
+    write_orders(tmp_path / "best.csv", found.orders, found.tick_s)
+    policy = policy_ref(f"schedule:file={tmp_path / 'best.csv'}")
+    score = run_replay(manifests(), scenario(warmup="2d", **AT_HAND), trace, policy=policy).score
+    assert score["attained_ratio"] == pytest.approx(found.attained_ratio, abs=0.0005)
+    assert score["replica_hours"] == pytest.approx(found.replica_hours, rel=0.005)
