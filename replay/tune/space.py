@@ -62,7 +62,12 @@ class Knob:
         return self.tidy(drawn if step is None else self.low + round((drawn - self.low) / step) * step)
 
     def at_an_end(self, value: ParamValue) -> bool:
-        return not self.choices and float(value) in (self.low, self.high)
+        """Whether a wider range could be asked for, and might hold a better value."""
+        if self.choices:
+            return False
+        least, most = self.parameter.minimum, self.parameter.maximum
+        number = float(value)
+        return (number == self.low and self.low != least) or (number == self.high and self.high != most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
