@@ -77,6 +77,13 @@ class MetricCounts:
         whole: Floats = np.maximum(np.rint(target * (100.0 if use.kind == "Resource" else 1000.0)), 1.0)
         return np.where(np.isnan(target), np.nan, whole)
 
+    def target(self, observation: Observation) -> Floats:
+        """Each row's target in its signal's unit, (n,)."""
+        column = np.full(self._n, np.nan)
+        for use, target in zip(self._uses, self.targets(observation), strict=True):
+            column[slice(None) if use.rows is None else use.rows] = target / (100.0 if use.kind == "Resource" else 1000.0)
+        return column
+
     def wishes(self, observation: Observation) -> Floats:
         targets = self.targets(observation)
         if len(self._uses) == 1:
@@ -150,6 +157,10 @@ class Hpa:
     def rearrange(self, rows: Ints, params: Params) -> None:
         self._counts = MetricCounts(params)
         self._behavior.rearrange(rows, rules_of(params))
+        self._answer = None
+
+    def shift(self, by_s: float) -> None:
+        self._behavior.shift(by_s)
         self._answer = None
 
     def save(self) -> Saved:

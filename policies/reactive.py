@@ -207,6 +207,15 @@ class Reactive:
         self._hold.rearrange(rows, params["hold_s"])
         self._take(params)
 
+    def adopt(self, other: Reactive, rows: Ints) -> None:
+        self._dispersion.adopt(other._dispersion, rows)
+        self._hold.adopt(other._hold, rows)
+        self._answered = self._need = None
+
+    def shift(self, by_s: float) -> None:
+        self._dispersion.shift(by_s)
+        self._hold.shift(by_s)
+
     def save(self) -> Saved:
         return {"version": 1, "services": len(self._lift), "dispersion": self._dispersion.save(), "hold": self._hold.save()}
 

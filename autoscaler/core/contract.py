@@ -45,7 +45,7 @@ def check_policy(policy_type: PolicyType, params: Mapping[str, ParamValue] | Non
         return shaped
     findings: list[Finding] = []
     for rule in RULES:
-        if rule.unless not in {finding.rule for finding in findings}:
+        if not any(finding.rule in rule.unless for finding in findings):
             findings += _first(rule, case)
     return list(dict.fromkeys(findings))
 

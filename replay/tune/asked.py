@@ -14,11 +14,11 @@ from autoscaler import spec
 from autoscaler.core.model import PolicyRef, ScalingSpec
 from autoscaler.errors import UsageError
 from autoscaler.manifests import load_manifests
-from autoscaler.overrides import apart_from, below
 from autoscaler.spec import share_ratio
 from replay.compare import labels
 from replay.plugins import loadable
 from replay.scenario import Scenario, load_scenario
+from replay.settings import split
 from replay.traces.registry import format_of, read_requests, read_trace
 from replay.traces.requests import RequestLog
 from replay.traces.series import CountSeries
@@ -92,10 +92,10 @@ class Asked:
 
     def loaded(self) -> Loaded:
         """Reads all files. Raises InvalidManifest, UsageError, OutsideError, TraceError."""
-        manifests = load_manifests(list(self.manifests), apart_from(self.settings, "scenario"), policies=loadable())
+        of_manifest, of_scenario = split(self.settings)
+        manifests = load_manifests(list(self.manifests), of_manifest, policies=loadable())
         uses = [trace_use(text) for text in self.traces]
-        overrides = below(self.settings, "scenario")
-        scenarios = [load_scenario(self.scenario, {**overrides, **use.settings}) for use in uses]
+        scenarios = [load_scenario(self.scenario, of_scenario, use) for use in uses]
         return Loaded(
             asked=self,
             manifests=manifests,
