@@ -81,7 +81,7 @@ def _searched(parameter: Parameter) -> str:
         return "any of them" if parameter.tunable else ""
     if found["of"] == "bounds":
         return "minReplicas to maxReplicas"
-    share = "× what a replica holds" if found["of"] == "held" else ""
+    share = "× held by a replica" if found["of"] == "held" else ""
     steps = f"by {found['step']:g}" if found["step"] else ""
     return " ".join(filter(None, (f"{found['low']:g} to {found['high']:g}", share, steps)))
 

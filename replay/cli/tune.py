@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     "tune",
     epilog="""\b
 Example:
-  replay tune -t replay/standard/traces/office-week.csv.gz --set scenario.interval=60s --trials 32 -o build/tuned.yaml""",
+  replay tune -t replay/standard/traces/day.csv.gz --trials 32 -o build/tuned.yaml""",
 )
 @manifest_option
 @scenario_option
@@ -34,6 +34,13 @@ Example:
 @click.option("--trials", type=click.IntRange(min=1), default=128, show_default=True, help="Candidates to try, for each service.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the search. The same seed, the same result."
+)
+@click.option(
+    "--generation",
+    type=click.IntRange(min=2),
+    default=16,
+    show_default=True,
+    help="Candidates that are tried before the next ones are thought of; more of them keep more processes busy, in batches of 8.",
 )
 @click.option(
     "--held-out",
@@ -73,6 +80,7 @@ def command(
     policy: str | None,
     trials: int,
     seed: int,
+    generation: int,
     held_out: str,
     margin: str,
     ranges: tuple[str, ...],
@@ -107,6 +115,7 @@ def command(
         policy=None if policy is None else policy_ref(policy),
         trials=trials,
         seed=seed,
+        generation=generation,
         held_out_ratio=share_of("--held-out", held_out),
         margin_ratio=share_of("--margin", margin),
         ranges=ranges_of(ranges),

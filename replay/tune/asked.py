@@ -84,6 +84,7 @@ class Asked:
     policy: PolicyRef | None
     trials: int
     seed: int
+    generation: int
     held_out_ratio: float
     margin_ratio: float
     ranges: Mapping[str, tuple[float, float]]

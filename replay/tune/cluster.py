@@ -32,8 +32,17 @@ class Cluster:
             self._client: Any = distributed.Client(address, timeout=_ANSWERS_WITHIN_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as fault:
             raise OutsideError(f"--scheduler {address}: no Dask scheduler answers: {fault}") from None
+        self.wait_for(1)
         # Made by a task, not scattered: then the scheduler can have it made again when the worker that holds it dies.
         self._setting: Any = self._client.submit(pickle.loads, pickle.dumps(setting), pure=False)
+
+    def wait_for(self, workers: int) -> None:
+        """Until so many workers are there. Raises OutsideError where they don't come."""
+        try:
+            self._client.wait_for_workers(workers, timeout=_ANSWERS_WITHIN_S)
+        except TimeoutError:
+            self._client.close()
+            raise OutsideError(f"the Dask scheduler has no {workers} workers within {_ANSWERS_WITHIN_S} s") from None
 
     def play(self, work: Sequence[Batch]) -> Iterator[Scores]:
         futures = [self._client.submit(_scores, self._setting, batch, pure=False) for batch in work]

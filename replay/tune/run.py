@@ -96,7 +96,15 @@ def tune(
         with _workers(one.setting, jobs or usual_jobs(), scheduler) as workers:
             player = Player(service=own.key, workers=workers, study=study, parts=one.parts)
             needed = needed_ratio(own.objective.promised_ratio, asked.margin_ratio)
-            trials = search(player, one.space, trials=asked.trials, seed=asked.seed, needed_ratio=needed, progress=told)
+            trials = search(
+                player,
+                one.space,
+                trials=asked.trials,
+                seed=asked.seed,
+                needed_ratio=needed,
+                generation=asked.generation,
+                progress=told,
+            )
             results.append(judge(player, one.space, own.policies, trials, margin_ratio=asked.margin_ratio, traces=loaded.labels))
     write(output, tuned_text(list(asked.manifests), results, loadable(), _came_from(loaded, services[0].parts)))
     return Outcome(results=tuple(results), output=output)
@@ -115,7 +123,8 @@ def _came_from(loaded: Loaded, parts: Sequence[Parts]) -> list[str]:
     asked = loaded.asked
     prints = loaded.fingerprints()
     found = [
-        f"inference-autoscaler {prints['version']}, seed {asked.seed}, {asked.held_out_ratio:.1%} held out, margin {asked.margin_ratio:.1%}"
+        f"inference-autoscaler {prints['version']}, seed {asked.seed}, generations of {asked.generation}, {asked.held_out_ratio:.1%} held out, "
+        f"margin {asked.margin_ratio:.1%}"
     ]
     for label, digest, part in zip(loaded.labels, prints["traffic"].split(), parts, strict=True):
         hours = [seconds / 3600 for seconds in (part.training.from_s, part.training.until_s, part.held_out.until_s)]

@@ -17,7 +17,7 @@ from replay.tune.study import Study
 from replay.tune.trial import Standing, Trial, standing
 from replay.tune.workers import Workers
 
-BATCH: Final = 16
+BATCH: Final = 8
 """Candidates in one replay. Part of the result where start times or faults are drawn, so it never depends on how many processes there are."""
 _KEPT: Final = 0.5
 
@@ -67,15 +67,16 @@ def search(
     trials: int,
     seed: int,
     needed_ratio: float,
+    generation: int = GENERATION,
     progress: Callable[[float], None] | None = None,
 ) -> list[Trial]:
     """Tries so many candidates, in their order. Raises AutoscalerError."""
-    sampler = Sampler(space, seed, needed_ratio)
+    sampler = Sampler(space, seed=seed, needed_ratio=needed_ratio, generation=generation)
     found: list[Trial] = []
     if player.study is not None:
         player.study.begin(player.service)
     while len(found) < trials:
-        asked = sampler.ask(min(GENERATION, trials - len(found)))
+        asked = sampler.ask(min(generation, trials - len(found)))
         faults = {number: tuple(space.faults(values)) for number, values in asked}
         able = [(number, space.policies(values)) for number, values in asked if not faults[number]]
         standings, pruned = _tried(player, [refs for _, refs in able], needed_ratio)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Final, TypeAlias
+
+import numpy as np
 
 from autoscaler.core.model import ParamValue, PolicyRef, ScalingSpec
 from autoscaler.core.policy import Parameter, PolicyType, complete_params
@@ -48,8 +50,24 @@ class Knob:
         # The range's ends stay reachable, whatever their digits.
         return number if number in (self.low, self.high) else min(max(float(f"{number:.{_DIGITS}g}"), self.low), self.high)
 
+    def near(self, value: ParamValue, spread: float, rng: np.random.Generator) -> ParamValue:
+        """A value drawn around this one; spread: the standard deviation as a share of the range."""
+        if self.choices:
+            return self.choices[int(rng.integers(len(self.choices)))]
+        low, high, at = (math.log(x) if self.log_scale else float(x) for x in (self.low, self.high, float(self.tidy(value))))
+        drawn = float(np.clip(at + spread * (high - low) * rng.standard_normal(), low, high))
+        if self.log_scale:
+            drawn = math.exp(drawn)
+        step = self.step or (1.0 if self.parameter.kind == "int" else None)
+        return self.tidy(drawn if step is None else self.low + round((drawn - self.low) / step) * step)
+
     def at_an_end(self, value: ParamValue) -> bool:
-        return not self.choices and float(value) in (self.low, self.high)
+        """Whether a wider range could be asked for, and might hold a better value."""
+        if self.choices:
+            return False
+        least, most = self.parameter.minimum, self.parameter.maximum
+        number = float(value)
+        return (number == self.low and self.low != least) or (number == self.high and self.high != most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +181,7 @@ def held(spec: ScalingSpec, params: Mapping[str, ParamValue]) -> float | None:
     if signal.unit == "ratio":
         return 1.0
     found = {"requests": float(spec.capacity.slots), "requests/s": float(spec.capacity.per_s)}.get(signal.unit)
-    return found if found is not None and isfinite(found) else None
+    return found if found is not None and math.isfinite(found) else None
 
 
 def _knob(

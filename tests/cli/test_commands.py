@@ -120,10 +120,14 @@ async def test_policies() -> None:
     (replicas,) = by_name["fixed"]["parameters"]
     assert (replicas["name"], replicas["kind"], replicas["required"], replicas["minimum"]) == ("replicas", "int", True, 0)
     assert by_name["fixed"]["package"] == "inference-autoscaler"
+    assert replicas["search"]["of"] == "bounds"
+    target = by_name["target"]["parameters"][1]
+    assert target["search"] == {"low": 0.3, "high": 1.1, "of": "held", "log_scale": True, "step": None}
     assert document["broken"] == {}
     words = (await autoscaler("policies", "fixed", "target")).out
     assert "needed" in words
     assert "tolerance" in words
+    assert "minReplicas to maxReplicas" in words
     assert "seasonal" not in words
     ran = await autoscaler("policies", "fixd")
     assert (ran.code, ran.err) == (2, "no policy 'fixd' is installed; did you mean 'fixed'?\n")

@@ -299,6 +299,10 @@ def test_a_row_that_looks_at_the_others_is_found() -> None:
     [
         ({"parameters": (TARGET, TARGET)}, "declared twice"),
         ({"parameters": (replace(TARGET, maximum=None),)}, "no range to search"),
+        ({"parameters": (replace(TARGET, search=(5, 5)),)}, "which is no range"),
+        ({"parameters": (replace(TARGET, search=(0.4, 5)),)}, "beyond what is allowed"),
+        ({"parameters": (replace(TARGET, search=(0, 1), search_of="held", log_scale=True),)}, "can't begin at 0"),
+        ({"parameters": (replace(TARGET, search=(1, 5), step=1, log_scale=True),)}, "none of them together with log_scale"),
         ({"parameters": (replace(TARGET, default=1000.0),)}, "0.5 to 100"),
         ({"parameters": (replace(TARGET, minimum=200.0),)}, "lies above"),
         ({"parameters": (replace(TARGET, description=""),)}, "no description"),

@@ -74,6 +74,9 @@ async def test_the_worked_example_works(prometheus: PrometheusServer, tmp_path: 
     assert np.isnan(trace.counts).mean() < 0.01
     score = orjson.loads((tmp_path / "build" / "week" / "score.json").read_bytes())
     assert score["attained_ratio"] > 0.99
+    tuned = (tmp_path / "build" / "week-tuned.yaml").read_text("utf-8")
+    assert tuned.startswith("# Tuned by replay tune")
+    assert "trace week (sha256 " in tuned
     # The gate bites: half the allowed hours, and the line that is missed is named.
     strict = gate[1].replace("max: 4000", "max: 100")
     (tmp_path / "build" / "week-gate.yaml").write_text(strict)
