@@ -104,9 +104,19 @@ class Past:
     ) -> None:
         self.fleet = fleet
         self.rows = np.arange(len(fleet)) if asked is None else np.flatnonzero(asked)
-        self.place = np.full(len(fleet), -1, dtype=np.int64)
-        """(n,): where a row stands in `rows`."""
-        self.place[self.rows] = np.arange(len(self.rows))
+        self.index = {row: place for place, row in enumerate(self.rows.tolist())}
+        """Where a row stands in `rows`."""
+        first: dict[tuple[str, str], int] = {}
+        self.twins: list[tuple[int, int]] = []
+        """(place, place of the first row with the same target): pods count for both."""
+        for row, place in self.index.items():
+            target = fleet.specs[row].namespace, fleet.specs[row].target
+            if first.setdefault(target, place) != place:
+                self.twins.append((place, first[target]))
+        self.place: npt.NDArray[np.int64] = np.array(
+            [first.get((s.namespace, s.target), -1) for s in fleet.specs], dtype=np.int64
+        )
+        """(n,): where a row's pods are added up, -1 where nobody asked."""
         self.times_s = np.array(times_s)
         self.step_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else 15.0
         self.names = PodNames(fleet, rows_by_pod)
@@ -161,7 +171,7 @@ class Past:
                 continue
             steps, values = self.points(series[0], stretch)
             for signal, row in takers:
-                self.column(signal)[steps, self.place[row]] = np.where(values >= 0, values, np.nan)
+                self.column(signal)[steps, self.index[row]] = np.where(values >= 0, values, np.nan)
 
     def points(self, series: Row, stretch: tuple[int, int]) -> tuple[npt.NDArray[np.int64], Floats]:
         """(steps, values) of a series; what is not finite or outside the stretch is left out. Raises Unparsable."""
@@ -211,6 +221,8 @@ def _sums(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], 
     cell = np.concatenate(cells)
     total = np.bincount(cell, weights=np.concatenate(found), minlength=length * services)
     count = np.bincount(cell, minlength=length * services)
+    for place, twin in past.twins:
+        total[place::services], count[place::services] = total[twin::services], count[twin::services]
     with np.errstate(divide="ignore", invalid="ignore"):
         merged = total if SIGNALS[signal].merge == "sum" else total / count
     return np.where(count > 0, merged, np.nan).reshape(length, services)
@@ -232,6 +244,9 @@ def _quantiles(past: Past, reader: PresetReader, signal: str, series: Sequence[R
         steps, values = past.points(one, stretch)
         counts = by_bound.setdefault(bound, np.zeros((length, services)))
         np.add.at(counts[:, row], steps - stretch[0], values)
+    for counts in by_bound.values():
+        for place, twin in past.twins:
+            counts[:, place] = counts[:, twin]
     bounds = np.array(sorted(by_bound))
     if not len(bounds):
         return np.full((length, services), np.nan)

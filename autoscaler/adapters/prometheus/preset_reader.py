@@ -33,12 +33,14 @@ class PresetReader:
         self._texts: dict[str, str] = {}
         self._placed: object = None
 
-    def place(self, rows_by_pod: Mapping[tuple[str, str], int], version: object, at_s: float) -> None:
-        """Takes over which pods are ready, where `version` is another one than last time."""
+    def place(
+        self, rows_by_pod: Mapping[tuple[str, str], int], sharing: Mapping[int, Sequence[int]], version: object, at_s: float
+    ) -> None:
+        """Takes over which pods are ready, and which rows share them, where `version` is another one than last time."""
         if version == self._placed:
             return
         self._placed = version
-        if self.table.place(rows_by_pod, at_s):
+        if self.table.place(rows_by_pod, at_s, sharing):
             for column in (self._alive, *self._columns.values()):
                 column.forget()
 

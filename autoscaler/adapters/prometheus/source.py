@@ -75,7 +75,7 @@ class PrometheusSource:
             reader = self._reader(use)
             signals = [signal for signal, rows in use.rows.items() if signal in asked and (rows & asked[signal]).any()]
             if signals:
-                reader.place(rows_by_pod, version, at_s)
+                reader.place(rows_by_pod, self._pods.sharing_rows(), version, at_s)
                 work += reader.reads(self._clients[use.server][1], signals, at_s, query_s)
                 uses.append((use, reader, signals))
         own: dict[int, OwnValue] = {}

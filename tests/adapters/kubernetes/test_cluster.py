@@ -400,3 +400,21 @@ async def test_secrets(team: Team) -> None:
     for name, key in (("prom", "nothing"), ("nobody", "token")):
         with pytest.raises(OutsideError):
             await secrets.read_secret("team", name, key, timeout_s=2)
+
+
+async def test_all_services_of_a_target_see_its_pods(team: Team) -> None:
+    """Comparing in Shadow mode beside an Active one is the point of a Shadow."""
+    team.deployment()
+    team.service("a-shadow", mode="Shadow", target="llama", created="2025-01-01T00:00:00Z")
+    team.service("b-active", target="llama", created="2026-01-01T00:00:00Z")
+    team.service("c-recommend", mode="Recommend", target="llama", created="2025-01-01T00:00:00Z")
+    team.pod("p", ready=True, app="llama")
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster, lambda fleet: fleet.ready.tolist() == [1, 1, 1])
+        assert not fleet.hands_off.any()
+        assert dict(cluster.rows_by_pod()) == {("team", "p"): 1}
+        assert {row: list(others) for row, others in cluster.sharing_rows().items()} == {1: [0, 2]}
+        team.fake.delete("inferenceautoscalers", "b-active")
+        await observed(cluster, lambda fleet: len(fleet) == 2)
+        assert dict(cluster.rows_by_pod()) == {("team", "p"): 0}
+        assert {row: list(others) for row, others in cluster.sharing_rows().items()} == {0: [1]}

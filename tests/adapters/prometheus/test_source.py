@@ -246,3 +246,20 @@ async def test_a_signal_that_nothing_offers_keeps_nobody_from_being_idle() -> No
         assert value(readings, "queue")[1] == "UNKNOWN"
         assert readings.why("queue", 0).startswith("nothing gives this signal")
         await source.close()
+
+
+async def test_services_that_share_a_target_share_its_pods() -> None:
+    async with FakePrometheus() as fake:
+        for pod, queue in (("a", 2), ("b", 3), ("x", 9)):
+            await fake.write(vllm(pod, queue=queue))
+            await fake.write(histogram("vllm:time_to_first_token_seconds", {"1.0": 2.0, "2.0": 4.0, "+Inf": 4.0}, pod=pod))
+        pods = PodsInMemory({("team", "a"): 2, ("team", "b"): 2, ("team", "x"): 1}, sharing={2: [0, 3]})
+        source = a_source(fake.url, pods)
+        fleet = a_fleet(
+            [a_service("shadow"), a_service("other"), a_service("active"), a_service("strict", stale_after_s=1.0)], [2, 1, 2, 2]
+        )
+        readings = await source.read(fleet, wanted(fleet, "queue", "ttft_s"), NOW_S, 5.0)
+        await source.close()
+    assert [value(readings, "queue", row) for row in (0, 1, 2)] == [(5.0, "KNOWN"), (9.0, "KNOWN"), (5.0, "KNOWN")]
+    assert value(readings, "ttft_s", 0) == value(readings, "ttft_s", 2) == (pytest.approx(1.99), "KNOWN")
+    assert value(readings, "queue", 3)[1] == "UNKNOWN", "each by its own rules"
