@@ -68,6 +68,7 @@ class Group:
             "promised_ratio": table.promised_ratio[self._take],
         }
         self._observation: Observation | None = None
+        self._spans: dict[str, tuple[Floats, Floats]] = {}
         self._failure = ""
         stacked = stack_params(policy_type, params)
         if before is None:
@@ -130,7 +131,7 @@ class Group:
         self._observation = observation = Observation(
             at_s=readings.at_s,
             interval_s=step_s,
-            signals={name: self._signal(readings.signals.get(name), histories[name]) for name in self.signals},
+            signals={name: self._signal(name, readings.signals.get(name), histories[name]) for name in self.signals},
             current=current,
             ready=ready,
             starting=starting,
@@ -146,7 +147,7 @@ class Group:
         except Exception as error:  # a stranger's plug-in: its fault must not reach other services
             self._failure = f"policy '{self.name}' failed to observe: {type(error).__name__}: {error}"
 
-    def _signal(self, column: SignalColumn | None, history: History) -> Signal:
+    def _signal(self, name: str, column: SignalColumn | None, history: History) -> Signal:
         rows: History | HistoryRows = history if self._all_rows else history.select(self.rows)
         if column is None:
             m = len(self.rows)
@@ -157,9 +158,16 @@ class Group:
                 history=rows,
             )
         if self._all_rows:
-            return Signal(values=column.values, age_s=column.age_s, state=column.state, history=rows)
+            return Signal(values=column.values, age_s=column.age_s, state=column.state, history=rows, span_s=column.span_s)
         take = self.rows
-        return Signal(values=column.values[take], age_s=column.age_s[take], state=column.state[take], history=rows)
+        span_s = None
+        if column.span_s is not None:
+            # Picked once, so that a policy sees by its identity that nothing has changed.
+            known = self._spans.get(name)
+            if known is None or known[0] is not column.span_s:
+                known = self._spans[name] = column.span_s, column.span_s[take]
+            span_s = known[1]
+        return Signal(values=column.values[take], age_s=column.age_s[take], state=column.state[take], history=rows, span_s=span_s)
 
     def recommend(self) -> Recommendation:
         """The policy's wish; NaN for all rows where it broke its contract, with the failure as the reason."""

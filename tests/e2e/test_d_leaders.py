@@ -89,9 +89,9 @@ async def test_d_as_shipped_with_an_interval_of_15_s_too(world: World) -> None:
         )
         await leader.process.kill()
         killed_s = time.time()
-        wrote = len(world.counts_written("llama"))
+        before = await world.replicas("llama")
         demand = 20.0
-        await world.control_plane.audited(lambda _: len(world.counts_written("llama")) > wrote, timeout_s=25)
+        await world.until_replicas("llama", lambda count: count > before, timeout_s=25)
         judge(world, "llama", leader, standby, killed_s)
 
 

@@ -181,13 +181,13 @@ class Past:
         inside = (steps >= stretch[0]) & (steps <= stretch[1]) & np.isfinite(values)
         return steps[inside], values[inside]
 
-    def readings(self, derived: Mapping[str, Bools]) -> Sequence[Readings]:
+    def readings(self, derived: Mapping[str, Bools], spans: Mapping[str, Floats]) -> Sequence[Readings]:
         """One for each time, made when looked at."""
         # Of the derived signals, utilization has no past: how many replicas were ready then is not known.
         rows = derived["concurrency"][self.rows]
         if rows.any() and "queue" in self.values and "running" in self.values:
             self.column("concurrency")[:, rows] = (self.values["queue"] + self.values["running"])[:, rows]
-        return _PastReadings(self)
+        return _PastReadings(self, spans)
 
 
 async def read_past(past: Past, client: RangeClient, reader: PresetReader, signal: str, rows: Bools) -> None:
@@ -264,7 +264,8 @@ def _row_of(past: Past, reader: PresetReader, series: Row) -> tuple[int, str]:
 
 
 class _PastReadings(Sequence[Readings]):
-    def __init__(self, past: Past) -> None:
+    def __init__(self, past: Past, spans: Mapping[str, Floats]) -> None:
+        self._spans = spans
         self._times_s = past.times_s
         self._values = past.values
         self._rows, self._services = past.rows, len(past.fleet)
@@ -283,10 +284,10 @@ class _PastReadings(Sequence[Readings]):
             raise IndexError(index)
         return Readings(
             at_s=float(self._times_s[index]),
-            signals={signal: self._column(values[index]) for signal, values in self._values.items()},
+            signals={signal: self._column(signal, values[index]) for signal, values in self._values.items()},
         )
 
-    def _column(self, values: npt.NDArray[np.float32]) -> SignalColumn:
+    def _column(self, signal: str, values: npt.NDArray[np.float32]) -> SignalColumn:
         exact = np.full(self._services, np.nan)
         exact[self._rows] = values
         unknown = np.isnan(exact)
@@ -294,6 +295,7 @@ class _PastReadings(Sequence[Readings]):
             values=exact,
             age_s=np.where(unknown, np.inf, 0.0),
             state=np.where(unknown, UNKNOWN, KNOWN).astype(np.int8),
+            span_s=self._spans.get(signal),
         )
 
 

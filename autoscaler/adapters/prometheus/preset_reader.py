@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 
@@ -64,6 +65,10 @@ class PresetReader:
             term = self.preset.signals[signal].term if signal else self.preset.alive
             text = self._texts[signal] = term.promql(self.scope)
         return text
+
+    def span_s(self, signal: str) -> float:
+        """Over how many seconds a value of the signal is a mean; NaN where it is of a moment."""
+        return self.scope.window_s if f"[{self.scope.window}]" in self.promql(signal) else math.nan
 
     def merged(self, signal: str, rows: int, now_s: float, stale_s: Floats, quantile: Floats) -> Merged:
         """A signal of all rows (n = rows), as far as it is known now. stale_s, quantile (n,)."""
