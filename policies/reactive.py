@@ -271,6 +271,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=6,
             tunable=True,
+            search=(0, 4),
         ),
         Parameter(
             name="headroom",
@@ -281,6 +282,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=3,
             tunable=True,
+            search=(0, 0.6),
         ),
         Parameter(
             name="floor",
@@ -291,6 +293,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=2,
             tunable=True,
+            search=(0, 1.2),
         ),
         Parameter(
             name="window_s",
@@ -301,6 +304,7 @@ POLICY = PolicyType(
             minimum=1,
             maximum=LONGEST_WINDOW_S,
             tunable=True,
+            search=(15, LONGEST_WINDOW_S),
             log_scale=True,
         ),
         Parameter(
@@ -312,6 +316,7 @@ POLICY = PolicyType(
             minimum=1,
             maximum=3600,
             tunable=True,
+            search=(5, 300),
             log_scale=True,
         ),
         Parameter(
@@ -325,6 +330,8 @@ POLICY = PolicyType(
             minimum=0,
             maximum=3600,
             tunable=True,
+            search=(0, 900),
+            step=15,
         ),
         Parameter(
             name="wait_s",
@@ -352,7 +359,6 @@ POLICY = PolicyType(
             unit="ratio",
             minimum=0.05,
             maximum=1,
-            tunable=True,
         ),
         Parameter(
             name="basis",

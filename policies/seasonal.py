@@ -222,6 +222,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=2,
             tunable=True,
+            search=(0, 1.2),
         ),
         Parameter(
             name="learning",
@@ -232,6 +233,7 @@ POLICY = PolicyType(
             minimum=0.01,
             maximum=1,
             tunable=True,
+            search=(0.05, 1),
         ),
         Parameter(
             name="profile",

@@ -127,7 +127,8 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     metrics, board = Metrics(lambda: _counted(api, source)), Board()
     reporters: list[Reporter] = [
         DecisionLog(),
-        PoolReporter(api, may_act),
+        # Who sees some namespaces only knows a part of what a pool needs: two such would write over each other.
+        *(() if settings.namespaces else (PoolReporter(api, may_act),)),
         StatusReporter(api, cluster, clock, instance=who),
         metrics,
         board,

@@ -30,7 +30,9 @@ class Parameter:
     """A declared parameter. Numbers lie within minimum…maximum (inclusive); texts in choices where those are given.
 
     kind "signal" is a text that names a signal. required: a parameter without a sensible default.
-    log_scale and tunable: how a tuner should search it.
+    tunable: a tuner may change it. search: the range that is worth trying, where minimum…maximum is too wide for that; in which measure,
+    says search_of: "value" (the parameter's own), "held" (shares of what one replica holds of the policy's `signal`), "bounds" (the
+    service's minReplicas to maxReplicas). log_scale, step: tried by ratio, or in such steps from the range's low end.
     """
 
     name: str
@@ -43,6 +45,9 @@ class Parameter:
     choices: tuple[str, ...] = ()
     tunable: bool = False
     log_scale: bool = False
+    search: tuple[float, float] | None = None
+    search_of: Literal["value", "held", "bounds"] = "value"
+    step: float | None = None
 
     @property
     def required(self) -> bool:

@@ -62,12 +62,10 @@ class PlantMetrics:
         """Values become means of the samples since the last decision; what the newest one says of a state stands."""
         samples = self._plant.samples(at_s - self._start_s)
         for name, column in columns.items():
-            values = np.mean([self._plant.signal(name, sample)[0] for sample in samples], axis=0)
+            total = sum((self._plant.signal(name, sample)[0] for sample in samples), np.zeros(len(column.values)))
+            span_s = None if column.span_s is None else self._all_samples_s
             columns[name] = SignalColumn(
-                values=values,
-                age_s=column.age_s,
-                state=column.state,
-                span_s=None if column.span_s is None else self._all_samples_s,
+                values=total / max(len(samples), 1), age_s=column.age_s, state=column.state, span_s=span_s
             )
 
     def _stale(self, seen: Seen, wanted: Mapping[str, Sequence[int]], at_s: float, age_s: float) -> Readings:
