@@ -167,6 +167,10 @@ class Keda:
         self._behavior.rearrange(rows, rules_of(params))
         self._operator.rearrange(rows, params)
 
+    def shift(self, by_s: float) -> None:
+        self._behavior.shift(by_s)
+        self._operator.shift(by_s)  # cron triggers mean the wall clock
+
     def save(self) -> Saved:
         return {
             "version": 1,
