@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -418,3 +419,14 @@ async def test_all_services_of_a_target_see_its_pods(team: Team) -> None:
         await observed(cluster, lambda fleet: len(fleet) == 2)
         assert dict(cluster.rows_by_pod()) == {("team", "p"): 0}
         assert {row: list(others) for row, others in cluster.sharing_rows().items()} == {0: [1]}
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_it_stops_also_when_a_kind_is_asked_for_at_that_very_moment(team: Team, steps: int) -> None:
+    team.service("w", scaleTargetRef={"apiVersion": "a.missing/v1", "kind": "Widget", "name": "w"})
+    async with asyncio.timeout(5):
+        async with team.cluster() as cluster:
+            await observed(cluster)  # it waits for a while before it looks for the missing kind again
+            cluster.picture.targets.want([("apps/v1", "StatefulSet")])
+            for _ in range(steps):
+                await asyncio.sleep(0)
