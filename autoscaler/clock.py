@@ -102,7 +102,8 @@ class PacedClock:
         while left_s > 0:
             speed, changed, began_s = self._speed, self._changed, time.monotonic()
             try:
-                await asyncio.wait_for(changed.wait(), left_s / speed if speed > 0 else None)
+                async with asyncio.timeout(left_s / speed if speed > 0 else None):
+                    await changed.wait()
             except TimeoutError:
                 break
             left_s -= (time.monotonic() - began_s) * speed

@@ -66,12 +66,14 @@ class Learner:
         self._compare()
         if not self._lacking and self._round is None:
             return False
-        changed = self._take() if self._round is not None and self._round.done() else False
+        changed = self._take(self._ended()) if self._round is not None and self._round.done() else False
         if self._round is None and (keys := self._due()):
+            if self._wait_s is None:
+                return self._take(await self._read(fleet, keys, at_s)) or changed
             self._round = asyncio.create_task(self._read(fleet, keys, at_s), name="the past")
             await asyncio.wait({self._round}, timeout=self._wait_s)
             if self._round.done():
-                changed = self._take() or changed
+                changed = self._take(self._ended()) or changed
         return changed
 
     def unlearnt(self) -> Mapping[int, str]:
@@ -119,9 +121,8 @@ class Learner:
         far = [newest_far_s - FAR_STEP_S * k for k in range(count, -1, -1)] if count > 0 else []
         try:
             # Both at once, of the fleet as it is now: it may have changed before the first one is there.
-            distant, recent = await asyncio.gather(
-                self._past(fleet, taught, far, far=True), self._past(fleet, taught, near, far=False)
-            )
+            pasts = self._past(fleet, taught, far, far=True), self._past(fleet, taught, near, far=False)
+            distant, recent = [await past for past in pasts] if self._wait_s is None else await asyncio.gather(*pasts)
             await self._show(taught, distant, FAR_STEP_S, far=True)
             await self._show(taught, recent, step_s, far=False)
         except Exception as fault:  # of ours; it must not end the ticks
@@ -144,13 +145,17 @@ class Learner:
         taught.moments += len(past)
         for readings in past:
             taught.nursery.learn(readings, step_s, far=far)
-            await asyncio.sleep(0)  # ticks go first
+            if self._wait_s is not None:
+                await asyncio.sleep(0)  # ticks go first
 
-    def _take(self) -> bool:
-        """Lets the engine take over what a round has learnt. What could be read in part only is better than nothing once; later it would
-        replace what was learnt since."""
+    def _ended(self) -> _Round:
         assert self._round is not None
         taught, self._round = self._round.result(), None
+        return taught
+
+    def _take(self, taught: _Round) -> bool:
+        """Lets the engine take over what a round has learnt. What could be read in part only is better than nothing once; later it would
+        replace what was learnt since."""
         self.told.set()
         wanted = self._engine.past_of
         asked = {key for key, past in taught.keys.items() if wanted.get(key) == past}

@@ -37,6 +37,10 @@ class ReadyPods(Protocol):
     def rows_by_pod(self) -> Mapping[tuple[str, str], int]:
         """(namespace, pod) → row of the fleet, only for pods that are ready and not being deleted."""
 
+    def sharing_rows(self) -> Mapping[int, Sequence[int]]:
+        """Row → further rows that scale the same target, so that its pods count for them as well (a Shadow beside an Active one). Nearly
+        always empty."""
+
 
 class SecretReader(Protocol):
     """Reads one key of a Secret; the version changes when the content does."""

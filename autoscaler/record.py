@@ -81,6 +81,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "paused": None if fleet.paused is None else msgspec.to_builtins(fleet.paused),
         "signals": {
             name: {"values": column.values, "age_s": column.age_s, "state": column.state, "why": _whys(tick, name, column)}
+            | ({} if column.span_s is None else {"span_s": column.span_s})
             for name, column in tick.readings.signals.items()
         },
         "recommended": decisions.recommended,
@@ -136,7 +137,10 @@ def decode_pause(data: Mapping[str, Any] | None) -> Pause | None:
 def decode_column(data: Mapping[str, Any]) -> SignalColumn:
     """A signal's column from a tick record; null is NaN (an unknown age is infinite)."""
     return SignalColumn(
-        values=_floats(data["values"], np.nan), age_s=_floats(data["age_s"], np.inf), state=np.array(data["state"], dtype=np.int8)
+        values=_floats(data["values"], np.nan),
+        age_s=_floats(data["age_s"], np.inf),
+        state=np.array(data["state"], dtype=np.int8),
+        span_s=_floats(data["span_s"], np.nan) if "span_s" in data else None,
     )
 
 

@@ -119,7 +119,7 @@ class Keda:
             wish = np.where(self._queries, self._metric.wishes(replace(hpa, signals=self._served(hpa, value))), np.nan)
         if not self._windows:
             return wish
-        pods = hpa.ready + hpa.starting
+        pods = (hpa.ready + hpa.starting).astype(np.float64)
         # Outside of its window a cron trigger's metric is 1.
         of_cron = average_value(np.maximum(cron, 1.0) * _PER_REPLICA, np.full(self._n, _PER_REPLICA), pods, self._tolerance)
         has_cron = np.zeros(self._n, dtype=np.bool_)
@@ -166,6 +166,10 @@ class Keda:
         self._take(params)
         self._behavior.rearrange(rows, rules_of(params))
         self._operator.rearrange(rows, params)
+
+    def shift(self, by_s: float) -> None:
+        self._behavior.shift(by_s)
+        self._operator.shift(by_s)  # cron triggers mean the wall clock
 
     def save(self) -> Saved:
         return {

@@ -99,6 +99,11 @@ class Operator:
             self._columns[name] = np.where(rows < 0, fresh, np.append(column, fresh)[rows])
         self._take(params)
 
+    def shift(self, by_s: float) -> None:
+        """The clock was set by `by_s`."""
+        for name in ("created_s", "polled_s", "active_s"):
+            self._columns[name] = self._columns[name] + by_s
+
     def save(self) -> Saved:
         return {name: [None if v != v else v for v in column.tolist()] for name, column in self._columns.items()}
 

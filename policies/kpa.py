@@ -188,6 +188,13 @@ class Kpa:
         if self._interval_s:
             self._arrange(rows)
 
+    def shift(self, by_s: float) -> None:
+        self._samples.shift(by_s)
+        if self._delayed is not None:
+            self._delayed.shift(by_s)
+        self._panic_since_s = self._panic_since_s + by_s
+        self._met_s = self._met_s + by_s
+
     def save(self) -> Saved:
         columns = {name: [None if v != v else v for v in getattr(self, f"_{name}").tolist()] for name in _STATE}
         delayed = None if self._delayed is None else self._delayed.save()

@@ -108,6 +108,14 @@ class Samples:
     def _arrange(self, rows: Ints) -> None:
         self._history = resized(self._history, rows, self._longest_s, self._interval_s)
 
+    def shift(self, by_s: float) -> None:
+        """The clock was set by `by_s`."""
+        if self._history is not None:
+            self._history.shift(by_s)
+        self._last_s = self._last_s + by_s
+        self._firsts_s = [first_s + by_s for first_s in self._firsts_s]
+        self._all_s += by_s
+
     def save(self) -> Saved:
         """Plain values; only once there was a sample."""
         assert self._history is not None

@@ -52,7 +52,10 @@ class Reactive:
         self._lift: Floats = 1.0 + params["headroom"]
         self._z_squared: Floats = params["z"] ** 2
         self._wait_s: Floats | None = params["wait_s"] if np.count_nonzero(params["wait_s"]) else None
-        self._sample_s: Floats | None = params["sample_s"] if np.count_nonzero(params["sample_s"]) else None
+        self._given_sample_s: Floats | None = params["sample_s"] if np.count_nonzero(params["sample_s"]) else None
+        self._span_s: Floats | None = None
+        self._spans_for_s = float("nan")
+        self._sample_s: Any = float("nan")
         self._floor: Floats = params["floor"]
         self._has_floor = bool(np.count_nonzero(self._floor))
         self._drain_per_s: Floats = 1.0 / params["drain_s"]
@@ -64,11 +67,23 @@ class Reactive:
 
     def observe(self, observation: Observation) -> None:
         interval_s = observation.interval_s
-        sample_s: Any = interval_s if self._sample_s is None else np.where(self._sample_s > 0, self._sample_s, interval_s)
-        self._dispersion.learn(seen(observation, "demand"), observation.at_s, sample_s)
+        signal = observation.signals.get("demand")
+        span_s = None if signal is None else signal.span_s
+        if span_s is not self._span_s or interval_s != self._spans_for_s:
+            self._take_spans(span_s, interval_s)
+        self._dispersion.learn(seen(observation, "demand"), observation.at_s, self._sample_s)
         if interval_s <= LONGEST_STEP_S:
             self._answered, self._need = observation, self._needed(observation)
             self._hold.push(observation.at_s, self._need.replicas, interval_s)
+
+    def _take_spans(self, span_s: Floats | None, interval_s: float) -> None:
+        """Over how long a value of the demand is a mean: what a parameter says, else the signal itself, else one interval."""
+        self._span_s, self._spans_for_s, self._windows_for_s = span_s, interval_s, float("nan")
+        known: Any = interval_s if span_s is None else np.where(span_s > 0, span_s, interval_s)
+        if span_s is not None and (known == known[:1]).all() and len(known):
+            known = float(known[0])
+        given = self._given_sample_s
+        self._sample_s = known if given is None else np.where(given > 0, given, known)
 
     # ------------------------------------------------------------ recommending
 
@@ -122,7 +137,9 @@ class Reactive:
 
     def _columns(self, interval_s: float) -> list[tuple[int, Ints | None, Floats]]:
         """Window length k in columns, the rows that have it (None: all), and their (1 + headroom) ÷ k."""
-        columns = np.maximum(np.rint(self.params["window_s"] / interval_s), 1).astype(np.int64)
+        span_s: Any = interval_s if self._span_s is None else np.where(self._span_s > 0, self._span_s, interval_s)
+        # Values that are means over longer than an interval reach back by themselves: k of them over (k − 1) intervals and one span.
+        columns = np.maximum(np.rint((self.params["window_s"] - span_s) / interval_s) + 1, 1).astype(np.int64)
         weights = self._lift / columns
         distinct = np.unique(columns)
         if len(distinct) == 1:
@@ -307,8 +324,7 @@ POLICY = PolicyType(
             kind="float",
             default=300.0,
             description=(
-                "a count stays until nothing has asked for it for this time; it adds to behavior.scaleDown's stabilization window, "
-                "so one of the two is best 0"
+                "a count stays until nothing has asked for it for this time; a stabilization window that behavior.scaleDown gives adds to it"
             ),
             unit="s",
             minimum=0,
@@ -330,7 +346,7 @@ POLICY = PolicyType(
             name="sample_s",
             kind="float",
             default=0.0,
-            description="the time over which one value of demand is a mean, to measure burstiness rightly; 0: the control interval",
+            description="over how long a value of demand is a mean, for its burstiness; 0: what the signal says, else the control interval",
             unit="s",
             minimum=0,
             maximum=3600,
@@ -357,5 +373,6 @@ POLICY = PolicyType(
     optional_signals=("running", "concurrency"),
     lookback_s=LONGEST_WINDOW_S,
     counts_starting=True,
+    holds=lambda params: float(params["hold_s"]) > 0,
     source="queueing rule of core.sizing; the capacity and backlog parts of the recipe PRED-1, without its forecast",
 )

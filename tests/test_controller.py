@@ -275,6 +275,14 @@ CASES = {
         a_spec(policies=(PolicyRef(name="hpa", params={"signal": "concurrency", "target": 10.0}),)),
         lambda after_s: 100.0 if after_s < 60 else 20.0,
     ),
+    "Knative's delay": (
+        a_spec(policies=(PolicyRef(name="kpa", params={"signal": "concurrency", "target": 10.0, "scale_down_delay_s": 240.0}),)),
+        lambda after_s: 100.0 if after_s < 60 else 20.0,
+    ),
+    "KEDA's window": (
+        a_spec(policies=(PolicyRef(name="keda", params={"signal": "concurrency", "threshold": 10.0}),)),
+        lambda after_s: 100.0 if after_s < 60 else 20.0,
+    ),
     "settling": (a_spec(policies=(PolicyRef(name="reactive", params={"hold_s": 0.0}),)), lambda _after_s: 20.0),
 }
 

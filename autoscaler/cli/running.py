@@ -94,7 +94,9 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     host, port = parse_listen(settings.listen)
     policies = known_policies()
     credentials = await find(str(settings.kubeconfig) if settings.kubeconfig else None, clock.monotonic_s)
-    api = await stack.enter_async_context(HttpKubeApi(credentials))
+    who = settings.identity or socket.gethostname()
+    # In the API server's audit log each replica's requests so are its own.
+    api = await stack.enter_async_context(HttpKubeApi(credentials, user_agent=f"inference-autoscaler ({who})"))
 
     controller: Controller | None = None
 
@@ -105,7 +107,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
 
     election: LeaseElection | None = None
     if settings.elect:
-        identity = f"{settings.identity or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        identity = f"{who}_{uuid.uuid4().hex[:8]}"
         election = LeaseElection(
             api, namespace=settings.own_namespace, identity=identity, clock=clock, rng=rng, on_started=tick_at_once
         )
@@ -127,7 +129,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         DecisionLog(),
         # Who sees some namespaces only knows a part of what a pool needs: two such would write over each other.
         *(() if settings.namespaces else (PoolReporter(api, may_act),)),
-        StatusReporter(api, cluster, clock, instance=settings.identity or socket.gethostname()),
+        StatusReporter(api, cluster, clock, instance=who),
         metrics,
         board,
     ]

@@ -86,6 +86,7 @@ class Group:
         self._low: Ints | None = None
         self._taken: tuple[Any, ...] = ()
         self._observation: Observation | None = None
+        self._spans: dict[str, tuple[Floats, Floats]] = {}
         self._failure = ""
         stacked = stack_params(policy_type, params)
         if before is None:
@@ -136,7 +137,7 @@ class Group:
         current, ready, starting, low, high, lead_time_s, node_lead_time_s = self._columns(fleet, table)
         signals = {}
         for name in self.signals:
-            signals[name] = self._signal(readings.signals.get(name), histories[name])
+            signals[name] = self._signal(name, readings.signals.get(name), histories[name])
         capacity_per_s, slots, slots_slowdown, objective_target, promised_ratio = self._constant
         self._observation = observation = _observation(
             at_s=readings.at_s,
@@ -177,7 +178,7 @@ class Group:
             self._taken = columns if self._all_rows else tuple([column[self.rows] for column in columns])
         return self._taken
 
-    def _signal(self, column: SignalColumn | None, history: History) -> Signal:
+    def _signal(self, name: str, column: SignalColumn | None, history: History) -> Signal:
         rows: History | HistoryRows = history if self._all_rows else history.select(self.rows)
         if column is None:
             m = len(self.rows)
@@ -188,9 +189,16 @@ class Group:
                 history=rows,
             )
         if self._all_rows:
-            return _signal(values=column.values, age_s=column.age_s, state=column.state, history=rows)
+            return _signal(values=column.values, age_s=column.age_s, state=column.state, history=rows, span_s=column.span_s)
         take = self.rows
-        return Signal(values=column.values[take], age_s=column.age_s[take], state=column.state[take], history=rows)
+        span_s = None
+        if column.span_s is not None:
+            # Picked once, so that a policy sees by its identity that nothing has changed.
+            known = self._spans.get(name)
+            if known is None or known[0] is not column.span_s:
+                known = self._spans[name] = column.span_s, column.span_s[take]
+            span_s = known[1]
+        return Signal(values=column.values[take], age_s=column.age_s[take], state=column.state[take], history=rows, span_s=span_s)
 
     def recommend(self) -> Recommendation:
         """The policy's wish; NaN for all rows where it broke its contract, with the failure as the reason."""

@@ -133,7 +133,9 @@ class ScalingSpec:
     """Start value until measured: what a new node adds to it."""
     scale_up: ScalingRules
     scale_down: ScalingRules
+    """Where its owner gave no window (`default_down_window`), that is 0 if the policies hold their counts by themselves."""
     fallback: Fallback
+    default_down_window: bool = False
     schedules: tuple[Schedule, ...] = ()
     pause: Pause | None = None
     drain_max_at_once: int = 0
@@ -217,11 +219,15 @@ class Fleet:
 
 @tick_value
 class SignalColumn:
-    """One signal of all services now: values (n,) with NaN = missing, age_s (n,) seconds since it was true, state (n,) SignalState."""
+    """One signal of all services now: values (n,) with NaN = missing, age_s (n,) seconds since it was true, state (n,) SignalState.
+
+    span_s (n,): over how many seconds each value is a mean (of a rate: its window), NaN where it is of a moment or nobody knows; None: so
+    everywhere. The same array is handed out as long as nothing in it changes."""
 
     values: Floats
     age_s: Floats
     state: States
+    span_s: Floats | None = None
 
 
 @tick_value
@@ -240,7 +246,7 @@ class Readings:
 class Signal:
     """A signal as a policy sees it: the latest column and its past.
 
-    values, age_s (n,), state (n,): as in SignalColumn. history: past values of these rows, one column a tick, newest last,
+    values, age_s (n,), state (n,), span_s (n,) or None: as in SignalColumn. history: past values of these rows, one column a tick, newest last,
     NaN where unknown; it reaches back as far as the policy's declared lookback.
     """
 
@@ -248,6 +254,7 @@ class Signal:
     age_s: Floats
     state: States
     history: History | HistoryRows
+    span_s: Floats | None = None
 
 
 @tick_value

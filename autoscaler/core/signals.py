@@ -119,3 +119,6 @@ _TYPES = (
 
 SIGNALS: Final[dict[str, SignalType]] = {signal.name: signal for signal in _TYPES}
 """Every signal by name; manifests may name only these."""
+
+RATES: Final = frozenset({"demand", "prompt_tokens", "output_tokens"})
+"""Signals that count what comes in a span of time: what a value means for burstiness depends on how long that span is."""

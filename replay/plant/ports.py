@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn, States
-from autoscaler.core.signals import UNKNOWN
+from autoscaler.core.signals import RATES, UNKNOWN
 from autoscaler.core.value import maker
 from autoscaler.ports import Backfill
 from replay.plant.plant import Plant, Seen
@@ -30,6 +30,8 @@ class PlantMetrics:
         self._freshest_stale_s = float(self._stale_s.min(initial=np.inf))
         self._ages: dict[float, Floats] = {}
         self._known: States = np.zeros(n, dtype=np.int8)
+        self._window_s: Floats = np.full(n, float(plant.settings.window_s))
+        self._all_samples_s: Floats = self._window_s + (plant.settings.samples - 1) * plant.settings.scrape_s
         self._nothing = SignalColumn(
             values=np.full(n, np.nan), age_s=np.full(n, np.inf), state=np.full(n, UNKNOWN, dtype=np.int8)
         )
@@ -56,7 +58,8 @@ class PlantMetrics:
         columns = {}
         for name in wanted:
             values, state = plant.signal(name, seen)
-            columns[name] = _column(values=values, age_s=ages, state=self._known if state is None else state)
+            span_s = self._window_s if name in RATES else None
+            columns[name] = _column(values=values, age_s=ages, state=self._known if state is None else state, span_s=span_s)
         if plant.settings.samples > 1:
             self._take_means(columns, at_s)
         return _readings(at_s=at_s, signals=columns)
@@ -66,7 +69,10 @@ class PlantMetrics:
         samples = self._plant.samples(at_s - self._start_s)
         for name, column in columns.items():
             total = sum((self._plant.signal(name, sample)[0] for sample in samples), np.zeros(len(column.values)))
-            columns[name] = SignalColumn(values=total / max(len(samples), 1), age_s=column.age_s, state=column.state)
+            span_s = None if column.span_s is None else self._all_samples_s
+            columns[name] = SignalColumn(
+                values=total / max(len(samples), 1), age_s=column.age_s, state=column.state, span_s=span_s
+            )
 
     def _stale(self, seen: Seen, wanted: Mapping[str, Sequence[int]], at_s: float, age_s: float) -> Readings:
         stale: Bools = age_s > self._stale_s
@@ -77,6 +83,7 @@ class PlantMetrics:
                 values=np.where(stale, np.nan, values),
                 age_s=np.full(len(stale), age_s),
                 state=np.where(stale, UNKNOWN, self._known if state is None else state).astype(np.int8),
+                span_s=self._window_s if name in RATES else None,
             )
         return Readings(
             at_s=at_s, signals=columns, why=lambda _signal, row: f"last scraped {age_s:.0f} s ago" if stale[row] else ""
@@ -96,6 +103,7 @@ class PlantMetrics:
                 values=np.where(rows, np.nan, column.values),
                 age_s=column.age_s,
                 state=np.where(rows, UNKNOWN, column.state).astype(np.int8),
+                span_s=column.span_s,
             )
         return Readings(
             at_s=readings.at_s,

@@ -129,7 +129,8 @@ class _Ends:
 
     def _column(self, column: SignalColumn) -> SignalColumn:
         at = self._columns
-        return SignalColumn(values=column.values[at], age_s=column.age_s[at], state=column.state[at])
+        span_s = None if column.span_s is None else column.span_s[at]
+        return SignalColumn(values=column.values[at], age_s=column.age_s[at], state=column.state[at], span_s=span_s)
 
     async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
         return Backfill()

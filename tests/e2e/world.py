@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,6 +44,7 @@ class Controller:
         *extra: str,
         interval_s: float = INTERVAL_S,
     ) -> None:
+        self.name = name
         self.address = f"{LOOPBACK}:{free_port()}"
         self.url = f"http://{self.address}"
         directory = control_plane.directory / name
@@ -56,6 +58,7 @@ class Controller:
             f"--kubeconfig={kubeconfig}",
             f"--prometheus={prometheus_url}",
             f"--interval={interval_s:g}s",
+            f"--identity={name}",
             f"--listen={self.address}",
             f"--records={self.records}",
             *extra,
@@ -328,6 +331,16 @@ class World:
             and event["user"]["username"].endswith(f":{SYSTEM}")
             and event["stage"] == "ResponseComplete"
         ]
+
+    def counts_written(self, name: str) -> list[tuple[float, str, int]]:
+        """(when it was received, the controller's name, the count) of every write of the target's scale that was done, oldest first."""
+        found = []
+        for event in self.scale_writes(name):
+            if event["responseStatus"]["code"] == 200:
+                at_s = datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp()
+                who = event["userAgent"].partition("(")[2].rstrip(")")
+                found.append((at_s, who, int(event["requestObject"]["spec"]["replicas"])))
+        return sorted(found)
 
     def _path(self, resource: str, name: str) -> str:
         group, plural = resource.split("/{ns}/")

@@ -33,6 +33,8 @@ class Services:
         self.policy: Policy = policy.make(stack_params(policy, completed), np.random.default_rng(0))
         self.interval_s = interval_s
         self.at_s = at_s - interval_s
+        self.spans_s: dict[str, Floats] = {}
+        """Over how long a signal's values are means, (n,), where that is known."""
         self._past: dict[str, History] = {}
         self.observation: Observation
 
@@ -63,7 +65,7 @@ class Services:
         state[[value == IDLE for value in rows]] = SignalState.IDLE
         past = self._past.setdefault(name, History(self.n, int(self.type.lookback_s // self.interval_s) + 1))
         past.push(self.at_s, values)
-        return Signal(values=values, age_s=np.zeros(self.n), state=state, history=past)
+        return Signal(values=values, age_s=np.zeros(self.n), state=state, history=past, span_s=self.spans_s.get(name))
 
 
 _COLUMNS = {

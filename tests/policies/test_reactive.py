@@ -71,6 +71,29 @@ def test_burstiness_is_measured_rightly_from_overlapping_windows() -> None:
     assert services.policy._dispersion.value == pytest.approx([8.0], rel=0.3)
 
 
+def test_the_signal_tells_over_how_long_its_values_are_means() -> None:
+    counts = np.random.default_rng(6).poisson(20.0 * 15, size=600)
+    minute = np.convolve(counts, np.ones(4), mode="valid") / 60
+    told, nobody_knows, said_by_hand = Services(POLICY, [{}]), Services(POLICY, [{}]), Services(POLICY, [{"sample_s": 60.0}])
+    told.spans_s["demand"] = np.array([60.0])
+    nobody_knows.spans_s["demand"] = np.array([NAN])
+    said_by_hand.spans_s["demand"] = np.array([15.0])
+    for rate in minute:
+        for services in (told, nobody_knows, said_by_hand):
+            services.see(demand=float(rate * 8), queue=0.0)  # eight requests at a time
+    measured = [services.policy._dispersion.value[0] for services in (told, said_by_hand)]  # type: ignore[attr-defined]
+    assert measured == pytest.approx([8.0, 8.0], rel=0.3)
+    assert nobody_knows.policy._dispersion.value[0] < 4  # type: ignore[attr-defined]
+
+
+def test_values_that_reach_back_by_themselves_are_not_averaged_again() -> None:
+    services = Services(POLICY, [{**PLAIN, "window_s": 60.0, "floor": 0.0}] * 3)
+    services.spans_s["demand"] = np.array([60.0, 15.0, NAN])
+    for rate in (8.0, 8.0, 8.0, 16.0):
+        answer = services.see(demand=rate, queue=0.0)
+    assert answer.replicas.tolist() == [10, 7, 7], "16/s at 1.6/s, or the mean of four"
+
+
 def test_a_gap_in_the_minute_is_left_out_of_its_mean() -> None:
     services = Services(POLICY, [PLAIN] * 2)
     for now in ([16.0, 16.0], [NAN, 16.0], [16.0, 16.0], [16.0, 16.0]):

@@ -66,7 +66,7 @@ class KubernetesCluster:
         self._memories: dict[str, Memory] = {}
         self._met: set[Key] = set()
         self._observed: tuple[Fleet, list[ScaleState | None]] | None = None
-        self._ready_rows: tuple[int, dict[Key, int]] = (-1, {})
+        self._ready_rows: tuple[int, dict[Key, int], dict[int, list[int]]] = (-1, {}, {})
 
     async def __aenter__(self) -> KubernetesCluster:
         await self.picture.start()
@@ -204,16 +204,28 @@ class KubernetesCluster:
 
     def rows_by_pod(self) -> Mapping[tuple[str, str], int]:
         """ReadyPods: the row that a ready pod counts for: its target's owner, or the oldest service of it."""
+        return self._counted()[0]
+
+    def sharing_rows(self) -> Mapping[int, Sequence[int]]:
+        """ReadyPods: that row → the target's other services."""
+        return self._counted()[1]
+
+    def _counted(self) -> tuple[dict[Key, int], dict[int, list[int]]]:
         revision = self.revision
         if self._ready_rows[0] != revision:
             rows: dict[Key, int] = {}
-            for target in self.services.by_target:
+            sharing: dict[int, list[int]] = {}
+            for target, keys in self.services.by_target.items():
                 members = self.pods.members(target)
-                service = self.services.owner(target) or next(iter(self.services.on(target)), None)
-                if members is None or service is None or service.row < 0:
+                services = self.services.on(target) if len(keys) > 1 else [self.services.all[key] for key in keys]
+                placed = [service for service in services if service.row >= 0]
+                if members is None or not placed:
                     continue
+                first = next((service for service in placed if service.active), placed[0])
+                if len(placed) > 1:
+                    sharing[first.row] = [service.row for service in placed if service is not first]
                 for key in members.pods:
                     if self.pods.pods[key].state is PodState.READY:
-                        rows.setdefault(key, service.row)
-            self._ready_rows = revision, rows
-        return self._ready_rows[1]
+                        rows.setdefault(key, first.row)
+            self._ready_rows = revision, rows, sharing
+        return self._ready_rows[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -136,10 +137,10 @@ class TargetWatch:
                 self._looked.set()
                 # Kinds may be installed later than the manifests that name them.
                 timeout_s = None if complete else LOOK_AGAIN_S
-                try:
-                    await asyncio.wait_for(self._asked.wait(), timeout_s)
-                except TimeoutError:
-                    continue
+                # No wait_for: before Python 3.12 it swallows a cancellation that comes together with the event, and who stops us waits forever.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(timeout_s):
+                        await self._asked.wait()
         finally:
             for name in list(self._watched):
                 await self._let_go(name)

@@ -104,9 +104,19 @@ class Past:
     ) -> None:
         self.fleet = fleet
         self.rows = np.arange(len(fleet)) if asked is None else np.flatnonzero(asked)
-        self.place = np.full(len(fleet), -1, dtype=np.int64)
-        """(n,): where a row stands in `rows`."""
-        self.place[self.rows] = np.arange(len(self.rows))
+        self.index = {row: place for place, row in enumerate(self.rows.tolist())}
+        """Where a row stands in `rows`."""
+        first: dict[tuple[str, str], int] = {}
+        self.twins: list[tuple[int, int]] = []
+        """(place, place of the first row with the same target): pods count for both."""
+        for row, place in self.index.items():
+            target = fleet.specs[row].namespace, fleet.specs[row].target
+            if first.setdefault(target, place) != place:
+                self.twins.append((place, first[target]))
+        self.place: npt.NDArray[np.int64] = np.array(
+            [first.get((s.namespace, s.target), -1) for s in fleet.specs], dtype=np.int64
+        )
+        """(n,): where a row's pods are added up, -1 where nobody asked."""
         self.times_s = np.array(times_s)
         self.step_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else 15.0
         self.names = PodNames(fleet, rows_by_pod)
@@ -161,7 +171,7 @@ class Past:
                 continue
             steps, values = self.points(series[0], stretch)
             for signal, row in takers:
-                self.column(signal)[steps, self.place[row]] = np.where(values >= 0, values, np.nan)
+                self.column(signal)[steps, self.index[row]] = np.where(values >= 0, values, np.nan)
 
     def points(self, series: Row, stretch: tuple[int, int]) -> tuple[npt.NDArray[np.int64], Floats]:
         """(steps, values) of a series; what is not finite or outside the stretch is left out. Raises Unparsable."""
@@ -171,13 +181,13 @@ class Past:
         inside = (steps >= stretch[0]) & (steps <= stretch[1]) & np.isfinite(values)
         return steps[inside], values[inside]
 
-    def readings(self, derived: Mapping[str, Bools]) -> Sequence[Readings]:
+    def readings(self, derived: Mapping[str, Bools], spans: Mapping[str, Floats]) -> Sequence[Readings]:
         """One for each time, made when looked at."""
         # Of the derived signals, utilization has no past: how many replicas were ready then is not known.
         rows = derived["concurrency"][self.rows]
         if rows.any() and "queue" in self.values and "running" in self.values:
             self.column("concurrency")[:, rows] = (self.values["queue"] + self.values["running"])[:, rows]
-        return _PastReadings(self)
+        return _PastReadings(self, spans)
 
 
 async def read_past(past: Past, client: RangeClient, reader: PresetReader, signal: str, rows: Bools) -> None:
@@ -211,6 +221,8 @@ def _sums(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], 
     cell = np.concatenate(cells)
     total = np.bincount(cell, weights=np.concatenate(found), minlength=length * services)
     count = np.bincount(cell, minlength=length * services)
+    for place, twin in past.twins:
+        total[place::services], count[place::services] = total[twin::services], count[twin::services]
     with np.errstate(divide="ignore", invalid="ignore"):
         merged = total if SIGNALS[signal].merge == "sum" else total / count
     return np.where(count > 0, merged, np.nan).reshape(length, services)
@@ -232,6 +244,9 @@ def _quantiles(past: Past, reader: PresetReader, signal: str, series: Sequence[R
         steps, values = past.points(one, stretch)
         counts = by_bound.setdefault(bound, np.zeros((length, services)))
         np.add.at(counts[:, row], steps - stretch[0], values)
+    for counts in by_bound.values():
+        for place, twin in past.twins:
+            counts[:, place] = counts[:, twin]
     bounds = np.array(sorted(by_bound))
     if not len(bounds):
         return np.full((length, services), np.nan)
@@ -249,7 +264,8 @@ def _row_of(past: Past, reader: PresetReader, series: Row) -> tuple[int, str]:
 
 
 class _PastReadings(Sequence[Readings]):
-    def __init__(self, past: Past) -> None:
+    def __init__(self, past: Past, spans: Mapping[str, Floats]) -> None:
+        self._spans = spans
         self._times_s = past.times_s
         self._values = past.values
         self._rows, self._services = past.rows, len(past.fleet)
@@ -268,10 +284,10 @@ class _PastReadings(Sequence[Readings]):
             raise IndexError(index)
         return Readings(
             at_s=float(self._times_s[index]),
-            signals={signal: self._column(values[index]) for signal, values in self._values.items()},
+            signals={signal: self._column(signal, values[index]) for signal, values in self._values.items()},
         )
 
-    def _column(self, values: npt.NDArray[np.float32]) -> SignalColumn:
+    def _column(self, signal: str, values: npt.NDArray[np.float32]) -> SignalColumn:
         exact = np.full(self._services, np.nan)
         exact[self._rows] = values
         unknown = np.isnan(exact)
@@ -279,6 +295,7 @@ class _PastReadings(Sequence[Readings]):
             values=exact,
             age_s=np.where(unknown, np.inf, 0.0),
             state=np.where(unknown, UNKNOWN, KNOWN).astype(np.int8),
+            span_s=self._spans.get(signal),
         )
 
 

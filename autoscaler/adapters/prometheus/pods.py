@@ -21,7 +21,8 @@ SPARE_SLOTS = 4096
 
 @dataclass(slots=True)
 class ReadySlots:
-    """The ready pods in one order: slots (p,), their rows (p,) rising, since_s (p,) when each was first seen ready."""
+    """The ready pods in one order: slots (p,), their rows (p,) rising, since_s (p,) when each was first seen ready. A pod whose target several
+    services share is there once for each of them."""
 
     slots: Ints
     rows: Ints
@@ -44,8 +45,11 @@ class PodTable:
         """The slot of (namespace, pod), a new one where it has none."""
         return self._slot_of.setdefault(pod, len(self._slot_of))
 
-    def place(self, rows_by_pod: Mapping[tuple[str, str], int], at_s: float) -> bool:
-        """Takes over which pods are ready. True where all slots were given out anew, so that whatever is kept by slot is void."""
+    def place(
+        self, rows_by_pod: Mapping[tuple[str, str], int], at_s: float, sharing: Mapping[int, Sequence[int]] | None = None
+    ) -> bool:
+        """Takes over which pods are ready, and which further rows share those of a row. True where all slots were given out anew, so that
+        whatever is kept by slot is void."""
         restarted = len(self._slot_of) > 2 * len(rows_by_pod) + SPARE_SLOTS
         if restarted:
             self._slot_of = {}
@@ -53,8 +57,11 @@ class PodTable:
         self._ready_since_s = since
         slots = np.fromiter((self.slot(pod) for pod in rows_by_pod), np.int64, len(rows_by_pod))
         rows = np.fromiter(rows_by_pod.values(), np.int64, len(rows_by_pod))
-        order = np.argsort(rows, kind="stable")
         since_s = np.fromiter(since.values(), np.float64, len(rows_by_pod))
+        order = np.argsort(rows, kind="stable")
+        if sharing:
+            slots, rows, since_s = _shared(slots[order], rows[order], since_s[order], sharing)
+            order = np.argsort(rows, kind="stable")
         self.ready = ReadySlots(slots[order], rows[order], since_s[order])
         return restarted
 
@@ -62,6 +69,17 @@ class PodTable:
         """((namespace, pod), le) of a label set; texts are empty where a label is missing."""
         labels = labels_of(metric)
         return (labels.get(self._labels.namespace, ""), labels.get(self._labels.pod, "")), labels.get("le", "")
+
+
+def _shared(slots: Ints, rows: Ints, since_s: Floats, sharing: Mapping[int, Sequence[int]]) -> tuple[Ints, Ints, Floats]:
+    """The same (rows rising) and behind it each shared row's pods again for every further row."""
+    pairs = np.array([(row, other) for row, others in sharing.items() for other in others], dtype=np.int64)
+    first = rows.searchsorted(pairs[:, 0], side="left")
+    counts = rows.searchsorted(pairs[:, 0], side="right") - first
+    # The places first[i] … first[i] + counts[i] − 1 of all pairs in a row.
+    again = np.arange(counts.sum()) + np.repeat(first - np.concatenate([[0], counts.cumsum()[:-1]]), counts)
+    others = np.repeat(pairs[:, 1], counts)
+    return np.append(slots, slots[again]), np.append(rows, others), np.append(since_s, since_s[again])
 
 
 def metric_keys(series: Sequence[Sample]) -> list[bytes]:

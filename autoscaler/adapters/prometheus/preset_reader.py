@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 
@@ -33,12 +34,14 @@ class PresetReader:
         self._texts: dict[str, str] = {}
         self._placed: object = None
 
-    def place(self, rows_by_pod: Mapping[tuple[str, str], int], version: object, at_s: float) -> None:
-        """Takes over which pods are ready, where `version` is another one than last time."""
+    def place(
+        self, rows_by_pod: Mapping[tuple[str, str], int], sharing: Mapping[int, Sequence[int]], version: object, at_s: float
+    ) -> None:
+        """Takes over which pods are ready, and which rows share them, where `version` is another one than last time."""
         if version == self._placed:
             return
         self._placed = version
-        if self.table.place(rows_by_pod, at_s):
+        if self.table.place(rows_by_pod, at_s, sharing):
             for column in (self._alive, *self._columns.values()):
                 column.forget()
 
@@ -62,6 +65,10 @@ class PresetReader:
             term = self.preset.signals[signal].term if signal else self.preset.alive
             text = self._texts[signal] = term.promql(self.scope)
         return text
+
+    def span_s(self, signal: str) -> float:
+        """Over how many seconds a value of the signal is a mean; NaN where it is of a moment."""
+        return self.scope.window_s if f"[{self.scope.window}]" in self.promql(signal) else math.nan
 
     def merged(self, signal: str, rows: int, now_s: float, stale_s: Floats, quantile: Floats) -> Merged:
         """A signal of all rows (n = rows), as far as it is known now. stale_s, quantile (n,)."""

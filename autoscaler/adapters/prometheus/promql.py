@@ -15,6 +15,7 @@ namespace too: they change what a series is called after it was selected, so the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ PART_LABEL: Final = "autoscaler_part"
 VALUE_PART: Final = "value"
 
 
+MEANS: Final = frozenset({"rate", "increase", "delta", "avg_over_time"})
+"""Functions whose value is a mean over their range, or as good as one."""
+
+
 class QueryRefused(ValueError):  # noqa: N818 (what happened, not what kind of thing it is)
     """The query can't be used; the text says why and what is allowed."""
 
@@ -57,6 +62,9 @@ class ConfinedQuery:
     promql: str
     scalar: bool
     live_selectors: tuple[str, ...]
+    span_s: float = math.nan
+    """Over how many seconds its value is a mean: the range of its `rate`, `increase`, `delta` or `avg_over_time`, NaN where it has none, another
+    function of a range, or several ranges."""
 
     def with_age(self) -> str:
         """One query for the value and its age: the result's series with the label ``autoscaler_part="value"``, and for each live selector
@@ -98,12 +106,23 @@ def _confined(text: str, namespace: str, label: str) -> ConfinedQuery:
         return sorted({*matchers, matcher})
 
     live = dict.fromkeys(text_of(selector, confined) for selector in selectors_of(tree) if is_live(selector))
-    query = ConfinedQuery(text_of(tree, confined), _is_scalar(tree), tuple(live))
+    query = ConfinedQuery(text_of(tree, confined), _is_scalar(tree), tuple(live), _span_s(tree))
     _check_confined(query.promql, matcher)
     _check_confined(query.with_age(), matcher)
     if text_of(parser.parse(query.promql), own_matchers) != query.promql:
         raise QueryRefused("the query reads differently after being confined")
     return query
+
+
+def _span_s(tree: Node) -> float:
+    nodes = list(_nodes(tree))
+    ranges = {_seconds(node.range) for node in nodes if isinstance(node, parser.MatrixSelector)}
+    calls = {node.func.name for node in nodes if isinstance(node, parser.Call) and any(map(_is_range, node.args))}
+    return ranges.pop() if len(ranges) == 1 and calls <= MEANS else math.nan
+
+
+def _is_range(node: Node) -> bool:
+    return isinstance(node, parser.MatrixSelector | parser.SubqueryExpr)
 
 
 def is_live(selector: Node) -> bool:

@@ -27,7 +27,7 @@ from autoscaler.adapters.prometheus.wiring import DERIVED, OwnUse, PresetUse, Se
 from autoscaler.adapters.prometheus.words import Reasons
 from autoscaler.core.capacity import utilization_at
 from autoscaler.core.model import Bools, Fleet, Floats, Readings, SignalColumn
-from autoscaler.core.signals import SignalState
+from autoscaler.core.signals import RATES, SignalState
 from autoscaler.ports import Backfill, Clock, ReadyPods, SecretReader
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class PrometheusSource:
         self._wiring = Wiring()
         self._wired_revision: int | None = None
         self._for_past: dict[ServerKey, tuple[PrometheusClient, FewAtOnce]] = {}
+        self._spans: dict[str, Floats] = {}
         self._unwired: list[PrometheusClient] = []
         self.queries_last_tick = 0
         self.warnings: tuple[str, ...] = ()
@@ -75,7 +76,7 @@ class PrometheusSource:
             reader = self._reader(use)
             signals = [signal for signal, rows in use.rows.items() if signal in asked and (rows & asked[signal]).any()]
             if signals:
-                reader.place(rows_by_pod, version, at_s)
+                reader.place(rows_by_pod, self._pods.sharing_rows(), version, at_s)
                 work += reader.reads(self._clients[use.server][1], signals, at_s, query_s)
                 uses.append((use, reader, signals))
         own: dict[int, OwnValue] = {}
@@ -87,7 +88,7 @@ class PrometheusSource:
 
         self.queries_last_tick = sum(client.queries for _, client in self._clients.values()) - before
         self.warnings = tuple(dict.fromkeys(w for _, client in self._clients.values() for w in client.warnings))
-        return _Assembly(fleet, wiring, asked, at_s).readings(uses, own)
+        return _Assembly(fleet, wiring, asked, at_s, self._spans).readings(uses, own)
 
     async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
         """Past values; see ``autoscaler.ports.MetricSource`` and ``past``."""
@@ -110,7 +111,7 @@ class PrometheusSource:
                 reads = past.read_own(self._patient(own_use.server), own_use.query, takers)
                 work.append(past.in_time(reads, [row for _, row in takers]))
         await _within(work, past.deadline_s + IN_TIME_S)
-        return Backfill(readings=past.readings(wiring.derived), failed=past.failed)
+        return Backfill(readings=past.readings(wiring.derived, self._spans), failed=past.failed)
 
     def _patient(self, server: ServerKey) -> FewAtOnce:
         """The server's client, for the past."""
@@ -144,7 +145,21 @@ class PrometheusSource:
             await gone.close()
         live = {(use.server, use.preset.name, use.namespaces) for use in wiring.presets}
         self._readers = {key: reader for key, reader in self._readers.items() if key in live}
+        self._spans = self._spans_of(wiring, len(fleet))
         return wiring
+
+    def _spans_of(self, wiring: Wiring, rows: int) -> dict[str, Floats]:
+        """Signal → over how many seconds each row's value is a mean (n,), of those where that is known of any."""
+        spans: dict[str, Floats] = {}
+        for use in wiring.presets:
+            for signal, taken in use.rows.items():
+                if signal in RATES and taken.any():
+                    spans.setdefault(signal, np.full(rows, np.nan))[taken] = self._reader(use).span_s(signal)
+        for own in wiring.own:
+            for signal, row in own.takers:
+                if signal in RATES:
+                    spans.setdefault(signal, np.full(rows, np.nan))[row] = own.query.span_s
+        return {signal: span_s for signal, span_s in spans.items() if np.isfinite(span_s).any()}
 
     def _reader(self, use: PresetUse) -> PresetReader:
         key = (use.server, use.preset.name, use.namespaces)
@@ -176,12 +191,15 @@ def asked_rows(rows: int, wanted: Mapping[str, Sequence[int]], wiring: Wiring) -
 class _Assembly:
     """One tick's columns."""
 
-    def __init__(self, fleet: Fleet, wiring: Wiring, asked: Mapping[str, Bools], at_s: float) -> None:
+    def __init__(
+        self, fleet: Fleet, wiring: Wiring, asked: Mapping[str, Bools], at_s: float, spans: Mapping[str, Floats]
+    ) -> None:
         rows = len(fleet)
         self._fleet = fleet
         self._wiring = wiring
         self._asked = asked
         self._at_s = at_s
+        self._spans = spans
         self._stale_s = np.array([spec.stale_after_s for spec in fleet.specs], dtype=np.float64)
         self._values = {signal: np.full(rows, np.nan) for signal in asked}
         self._age_s = {signal: np.full(rows, np.inf) for signal in asked}
@@ -264,7 +282,9 @@ class _Assembly:
         unknown = ~np.isfinite(values)
         state = np.where(unknown, SignalState.UNKNOWN, np.where(self._idle[signal], SignalState.IDLE, SignalState.KNOWN))
         age_s: Floats = np.where(unknown, np.inf, self._age_s[signal])
-        return SignalColumn(values=np.where(unknown, np.nan, values), age_s=age_s, state=state.astype(np.int8))
+        return SignalColumn(
+            values=np.where(unknown, np.nan, values), age_s=age_s, state=state.astype(np.int8), span_s=self._spans.get(signal)
+        )
 
 
 async def _within(work: Sequence[Coroutine[None, None, None]], deadline_s: float) -> None:

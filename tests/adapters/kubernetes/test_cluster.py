@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -400,3 +401,32 @@ async def test_secrets(team: Team) -> None:
     for name, key in (("prom", "nothing"), ("nobody", "token")):
         with pytest.raises(OutsideError):
             await secrets.read_secret("team", name, key, timeout_s=2)
+
+
+async def test_all_services_of_a_target_see_its_pods(team: Team) -> None:
+    """Comparing in Shadow mode beside an Active one is the point of a Shadow."""
+    team.deployment()
+    team.service("a-shadow", mode="Shadow", target="llama", created="2025-01-01T00:00:00Z")
+    team.service("b-active", target="llama", created="2026-01-01T00:00:00Z")
+    team.service("c-recommend", mode="Recommend", target="llama", created="2025-01-01T00:00:00Z")
+    team.pod("p", ready=True, app="llama")
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster, lambda fleet: fleet.ready.tolist() == [1, 1, 1])
+        assert not fleet.hands_off.any()
+        assert dict(cluster.rows_by_pod()) == {("team", "p"): 1}
+        assert {row: list(others) for row, others in cluster.sharing_rows().items()} == {1: [0, 2]}
+        team.fake.delete("inferenceautoscalers", "b-active")
+        await observed(cluster, lambda fleet: len(fleet) == 2)
+        assert dict(cluster.rows_by_pod()) == {("team", "p"): 0}
+        assert {row: list(others) for row, others in cluster.sharing_rows().items()} == {0: [1]}
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_it_stops_also_when_a_kind_is_asked_for_at_that_very_moment(team: Team, steps: int) -> None:
+    team.service("w", scaleTargetRef={"apiVersion": "a.missing/v1", "kind": "Widget", "name": "w"})
+    async with asyncio.timeout(5):
+        async with team.cluster() as cluster:
+            await observed(cluster)  # it waits for a while before it looks for the missing kind again
+            cluster.picture.targets.want([("apps/v1", "StatefulSet")])
+            for _ in range(steps):
+                await asyncio.sleep(0)

@@ -161,3 +161,23 @@ async def test_one_new_service_costs_no_more_in_a_large_fleet() -> None:
     assert [value(one, "queue", 1) for one in past.readings] == [(2.0, "KNOWN")] * 2
     assert [value(one, "queue", 0)[1] for one in past.readings] == ["UNKNOWN"] * 2
     assert all('namespace=~"team"' in asked for asked in fake.queries())
+
+
+async def test_two_services_of_one_target_have_the_same_past() -> None:
+    async with FakePrometheus() as fake:
+        await fake.write(vllm("llama-7d9f8b6c5-x2x4z", queue=2))
+        await fake.write(
+            histogram("vllm:time_to_first_token_seconds", {"1.0": 2.0, "2.0": 4.0, "+Inf": 4.0}, pod="llama-7d9f8b6c5-x2x4z")
+        )
+        source = a_source(fake.url, PodsInMemory())
+        both = [a_service(name, target="Deployment/llama") for name in ("llama", "llama-shadow")]
+        fleet = a_fleet([both[0], a_service("other"), both[1]])
+        past = await source.backfill(fleet, wanted(fleet, "queue", "ttft_s"), steps(2))
+        shadow_only = await source.backfill(fleet, {"queue": [2]}, steps(2))
+        await source.close()
+    for one in past.readings:
+        for signal in ("queue", "ttft_s"):
+            assert value(one, signal, 0) == value(one, signal, 2)
+            assert value(one, signal, 0)[1] == "KNOWN"
+        assert value(one, "queue", 1)[1] == "UNKNOWN"
+    assert value(shadow_only.readings[0], "queue", 2) == (2.0, "KNOWN")

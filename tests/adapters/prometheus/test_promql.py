@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any
 
 import promql_parser as parser
@@ -119,6 +120,25 @@ def test_what_may_not_be_asked_is_refused_with_the_reason(query: str, why: str) 
     with pytest.raises(QueryRefused) as caught:
         confine(query, "mine")
     assert why in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "span_s"),
+    [
+        ("sum(rate(hits[1m]))", 60.0),
+        ("sum(increase(hits[90s])) / 90", 90.0),
+        ("sum(rate(a[2m])) + sum(rate(b[2m]))", 120.0),
+        ("avg_over_time(depth[5m])", 300.0),
+        ("sum(rate(a[2m])) + sum(rate(b[1m]))", None),
+        ("sum(irate(hits[1m]))", None),
+        ("max_over_time(depth[5m])", None),
+        ("max_over_time(sum(rate(hits[1m]))[10m:])", None),
+        ("sum(depth)", None),
+    ],
+)
+def test_the_span_of_a_mean_is_told_from_its_range(query: str, span_s: float | None) -> None:
+    found = confine(query, "team").span_s
+    assert found == span_s if span_s is not None else math.isnan(found)
 
 
 def test_the_label_may_be_called_otherwise() -> None:

@@ -12,7 +12,7 @@ from autoscaler.adapters.prometheus import (
     PrometheusSource,
 )
 from autoscaler.core.model import Fleet, Readings
-from autoscaler.spec import Signals
+from autoscaler.spec import Query, Signals
 from tests.adapters.prometheus.worlds import (
     NOW_S,
     PodsInMemory,
@@ -246,3 +246,37 @@ async def test_a_signal_that_nothing_offers_keeps_nobody_from_being_idle() -> No
         assert value(readings, "queue")[1] == "UNKNOWN"
         assert readings.why("queue", 0).startswith("nothing gives this signal")
         await source.close()
+
+
+async def test_services_that_share_a_target_share_its_pods() -> None:
+    async with FakePrometheus() as fake:
+        for pod, queue in (("a", 2), ("b", 3), ("x", 9)):
+            await fake.write(vllm(pod, queue=queue))
+            await fake.write(histogram("vllm:time_to_first_token_seconds", {"1.0": 2.0, "2.0": 4.0, "+Inf": 4.0}, pod=pod))
+        pods = PodsInMemory({("team", "a"): 2, ("team", "b"): 2, ("team", "x"): 1}, sharing={2: [0, 3]})
+        source = a_source(fake.url, pods)
+        fleet = a_fleet(
+            [a_service("shadow"), a_service("other"), a_service("active"), a_service("strict", stale_after_s=1.0)], [2, 1, 2, 2]
+        )
+        readings = await source.read(fleet, wanted(fleet, "queue", "ttft_s"), NOW_S, 5.0)
+        await source.close()
+    assert [value(readings, "queue", row) for row in (0, 1, 2)] == [(5.0, "KNOWN"), (9.0, "KNOWN"), (5.0, "KNOWN")]
+    assert value(readings, "ttft_s", 0) == value(readings, "ttft_s", 2) == (pytest.approx(1.99), "KNOWN")
+    assert value(readings, "queue", 3)[1] == "UNKNOWN", "each by its own rules"
+
+
+async def test_rates_tell_over_how_long_they_are_means() -> None:
+    own = Signals(presets=["vllm"], queries=[Query(signal="demand", query="sum(rate(hits[2m]))")])
+    gauge_of = Signals(presets=[], queries=[Query(signal="demand", query="sum(per_second)")])
+    async with FakePrometheus() as fake:
+        source = a_source(fake.url, PodsInMemory())
+        fleet = a_fleet([a_service("preset"), a_service("own", own), a_service("gauge", gauge_of)])
+        readings = await read(source, fleet, "demand", "queue")
+        again = await read(source, fleet, "demand", at_s=NOW_S + 15)
+        past = await source.backfill(fleet, wanted(fleet, "demand"), [NOW_S - 30, NOW_S - 15])
+        await source.close()
+    span_s = readings.signals["demand"].span_s
+    np.testing.assert_array_equal(span_s, [60.0, 120.0, np.nan])
+    assert again.signals["demand"].span_s is span_s, "the same array while nothing changes"
+    assert readings.signals["queue"].span_s is None
+    assert all(one.signals["demand"].span_s is span_s for one in past.readings if "demand" in one.signals)

@@ -25,9 +25,13 @@ class PodsInMemory:
 
     pods: dict[tuple[str, str], int] = field(default_factory=dict)
     revision: int = 0
+    sharing: dict[int, list[int]] = field(default_factory=dict)
 
     def rows_by_pod(self) -> Mapping[tuple[str, str], int]:
         return self.pods
+
+    def sharing_rows(self) -> Mapping[int, list[int]]:
+        return self.sharing
 
     def set(self, pods: Mapping[tuple[str, str], int]) -> None:
         self.pods = dict(pods)
