@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import orjson
+import pytest
 
 from replay.plugins import policy_ref
 from replay.report.page import report
@@ -60,6 +62,26 @@ def test_the_report_of_a_month_is_as_small_as_that_of_a_day() -> None:
         None,
     )
     assert abs(len(month) - len(day)) < 30_000
+
+
+def test_the_report_of_a_year_is_small_and_keeps_its_one_bad_minute() -> None:
+    minutes = 1440 * 365
+    counts = np.full(minutes, 600.0)
+    counts[300_000] = 6_000.0
+    result = run_replay(
+        manifests(),
+        scenario(interval="1h", metrics__period="1h", metrics__window="1h", nodes__check="1h", scale__mode="Factor"),
+        series(counts),
+        policy=policy_ref("fixed:replicas=8"),
+    )
+    page = report(result, None)
+    assert len(page) < 300_000  # the goal is 2 MB; most of it is the plots' library
+    data = orjson.loads(re.search(r"const data = (\{.*\});$", page, re.MULTILINE)[1])  # type: ignore[index]
+    (one,) = data["services"]
+    queue = result.world.plant.queue_by_tick[0]
+    assert max(one["columns"]["queue"]) == pytest.approx(queue.max(), rel=1e-3)
+    assert abs(one["times_s"][int(np.argmax(one["columns"]["queue"]))] - 300_000 * 60) < 86_400
+    assert one["worst"][0]["from_s"] <= 300_000 * 60 < one["worst"][0]["to_s"]
 
 
 def test_the_worst_spans_are_apart_and_begin_where_the_trouble_begins() -> None:
