@@ -3,37 +3,48 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+# What is installed, each more than the one before: what the programs need, what the tests need, what makes the request-level plant fast.
+RUN    := $(VENV)/.installed-run
+DEV    := $(VENV)/.installed-dev
 FAST   := $(VENV)/.installed-fast
+INPUTS := pyproject.toml requirements.lock deploy/locked_requirements.py
 
-.PHONY: demo test lint check bench realparts lock clean
+.PHONY: demo venv test lint check bench realparts lock clean
 
 # Every hash of the lock is checked. An editable project has none, so it comes after what it needs, and brings nothing along.
+# $(1): what deploy/locked_requirements.py is asked for; $(2): why, for people; $(3): the stamps of all that is there then.
 define install
-	@$(BIN)/python deploy/locked_requirements.py . $(1) > $(VENV)/requirements.in
+	@echo "Installing what $(2) …" >&2
+	@$(BIN)/python deploy/locked_requirements.py . hatchling editables $(1) > $(VENV)/requirements.in
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/requirements.in >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . >&2
-	@touch $(2)
+	@touch $(3)
 endef
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")' >&2
-	@echo "Setting up $(VENV) (once, about a minute) …" >&2
+	@echo "Setting up $(VENV) (once, a minute or two) …" >&2
 	@$(PYTHON) -m venv $(VENV) >&2 || { rm -rf $(VENV); exit 1; }
 
-$(STAMP): pyproject.toml requirements.lock deploy/locked_requirements.py | $(BIN)/python
-	$(call install,dev,$@)
+$(RUN): $(INPUTS) | $(BIN)/python
+	$(call install,,the programs need,$(RUN))
 
-$(FAST): $(STAMP)
-	$(call install,dev fast,$@)
+$(DEV): $(INPUTS) | $(BIN)/python
+	$(call install,dev,the tests need,$(DEV) $(RUN))
 
-demo: $(STAMP)
+$(FAST): $(INPUTS) | $(BIN)/python
+	$(call install,dev fast,the benchmarks need,$(FAST) $(DEV) $(RUN))
+
+# The programs autoscaler and replay in .venv/bin.
+venv: $(RUN)
+
+demo: $(RUN)
 	@$(BIN)/autoscaler demo $(DEMO_ARGS)
 
-test: $(STAMP)
+test: $(DEV)
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: $(STAMP)
+lint: $(DEV)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -44,7 +55,7 @@ check: lint test
 bench: $(FAST)
 	@$(BIN)/python -m tests.benchmarks $(BENCH)
 
-realparts: $(STAMP)
+realparts: $(DEV)
 	@$(BIN)/python tests/realparts/build.py
 
 # For maintainers: needs uv. No URLs, hashes for every platform.

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from autoscaler.ports import Clock
+
+GENTLE_S: Final = 1.0
+"""NTP corrects smaller errors by letting the clock run faster or slower, by 8 ms in 15 s at most."""
 
 
 class SystemClock:
@@ -16,9 +23,27 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep_until(self, at_s: float) -> None:
-        # In slices, since somebody may set the clock forward while we sleep.
-        while (left := at_s - time.time()) > 0:  # noqa: ASYNC110 - time itself is waited for, nobody signals it
+        # In slices, since somebody may set the clock forward while we sleep; and set back, it must not keep us asleep for as long.
+        end_s = time.monotonic() + at_s - time.time()
+        while (left := min(at_s - time.time(), end_s - time.monotonic())) > 0:  # noqa: ASYNC110 - time itself is waited for
             await asyncio.sleep(min(left, 1.0))
+
+
+class ClockSteps:
+    """Notices that the machine's wall clock was set (by hand, by NTP, after a pause of the whole machine).
+
+    Windows and holds are told apart by wall times, which a restart finds in the objects' status. They age by the time that really passed: so
+    whoever keeps such times moves them along by what is found here. Pauses and schedules name moments of the wall clock and mean them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset_s = clock.now_s() - clock.monotonic_s()
+
+    def set_by_s(self) -> float:
+        """By how much the clock was set since the last call, forward or (negative) back; 0 for what is only corrected gently."""
+        offset_s = self._clock.now_s() - self._clock.monotonic_s()
+        by_s, self._offset_s = offset_s - self._offset_s, offset_s
+        return by_s if abs(by_s) > GENTLE_S else 0.0
 
 
 class ManualClock:

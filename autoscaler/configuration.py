@@ -6,15 +6,18 @@ again when they change; manifests' own credentials lie in Secrets of their names
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from autoscaler.errors import UsageError
-from autoscaler.spec import Base, Duration
+from autoscaler.schema import schema_of
+from autoscaler.spec import URL_PATTERN, Base, Duration
+from autoscaler.structure import Flaw, check, dotted, shown
+from autoscaler.yaml_tree import Document, documents
 
 
 class ServerCredentials(Base):
@@ -42,7 +45,7 @@ class SeriesLabelNames(Base):
 class Server(Base):
     """One Prometheus (or Thanos, Mimir, VictoriaMetrics)."""
 
-    url: Annotated[str, Meta(pattern=r"^https?://[^\s?#@]+$")]
+    url: Annotated[str, Meta(pattern=URL_PATTERN)]
     credentials: ServerCredentials = msgspec.field(default_factory=ServerCredentials)
     scrape_interval: Duration = "15s"
     """How often it scrapes the inference servers."""
@@ -68,16 +71,28 @@ class Configuration(Base):
 
 
 def load_configuration(path: Path | None) -> Configuration:
-    """The administrator's file. Raises UsageError with the key, the value and what is allowed."""
+    """The administrator's file. Raises UsageError with every fault: line, key, value, what is allowed."""
     if path is None:
         return Configuration()
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
+        text = path.read_text("utf-8-sig")
     except OSError as error:
         raise UsageError(f"--config: {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config: {path} is no YAML: {error}") from error
-    try:
-        return msgspec.convert(data or {}, Configuration)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"--config: {path}: {error}; nothing was started") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--config: {path}: not UTF-8 text (byte {error.start})") from error
+    found = list(documents(text)) or [Document()]
+    faults = [f"{path}:{one.line}: {one.message}" for document in found for one in document.problems]
+    if len(found) > 1 and not faults:
+        faults.append(f"{path}:{found[1].line}: one document is expected")
+    whole, flaws = check(schema_of(Configuration), found[0].tree or {})
+    faults += [_words(path, found[0], flaw) for flaw in flaws]
+    if faults:
+        raise UsageError("\n".join([*(f"--config: {fault}" for fault in faults), "nothing was started"]))
+    return msgspec.convert(whole, Configuration)
+
+
+def _words(path: Path, document: Document, flaw: Flaw) -> str:
+    """The flaw with its line. Values of credentials and what stands before the @ of a URL stay out: they may be secrets."""
+    value = "" if "credentials" in flaw.path else re.sub(r"//[^/@]*@", "//…@", shown(flaw.value))
+    where = f"{path}:{document.line_of(flaw.path)}: {dotted(flaw.path)}".removesuffix(": ")
+    return f"{where}: {flaw.message}" + (f" (is: {value})" if value else "")

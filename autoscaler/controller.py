@@ -12,20 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from autoscaler import tick_budget
+from autoscaler.clock import ClockSteps
 from autoscaler.core.allocation import ChangeBudget, allocate
 from autoscaler.core.engine import Engine
 from autoscaler.core.model import Fleet, Outcome, Plan
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.value import maker
+from autoscaler.learning import Learner
 from autoscaler.ports import Clock, Cluster, MetricSource, NodePools, Reporter, Tick
 
 log = logging.getLogger(__name__)
 _tick = maker(Tick)
-
-READ_SHARE = 0.5
-ACT_SHARE = 0.35
-"""Shares of the interval that reading and acting may take; what isn't done by then is unknown, or decided again at the next tick."""
-BACKFILL_STEP_S = 300.0
 
 
 class Controller:
@@ -33,7 +31,8 @@ class Controller:
 
     may_act: asked right before acting, whether this process leads. A standby runs the same ticks and learns the same, but writes nothing.
     shadow: nothing is ever scaled, whatever the manifests' modes say. seed: for policies that draw numbers.
-    budget: the most replicas added and removed in one tick, over all objects.
+    budget: the most replicas added and removed in one tick, over all objects. waits_for_past: for clocks that stand still meanwhile; a
+    controller in a cluster decides on what it sees until it knows the past.
     """
 
     def __init__(
@@ -50,6 +49,7 @@ class Controller:
         shadow: bool = False,
         seed: int = 0,
         budget: ChangeBudget | None = None,
+        waits_for_past: bool = False,
     ) -> None:
         self.engine = Engine(policies, interval_s, seed)
         self.interval_s = interval_s
@@ -61,14 +61,17 @@ class Controller:
         self._may_act = may_act
         self.shadow = shadow
         self.budget = budget or ChangeBudget()
+        self.past = Learner(
+            self.engine, metrics, clock, wait_s=None if waits_for_past else tick_budget.PAST * interval_s, seed=seed
+        )
+        self._steps = ClockSteps(clock)
         self._number = 0
-        self._learnt = False
         self.wake = asyncio.Event()
         """Set it for a tick at once, such as on becoming the leader; it is cleared by that tick."""
         self.last_tick_s = clock.monotonic_s()
         """When the last whole tick ended, by the monotonic clock; one that failed does not count."""
         self.ticked = asyncio.Event()
-        """Set once a first tick has ended: what is known of the past has been learnt."""
+        """Set once a first tick has ended."""
         self.reporter_failures = 0
 
     async def tick(self) -> Tick:
@@ -77,12 +80,15 @@ class Controller:
         at_s = self._clock.now_s()
 
         fleet = await self._cluster.observe(at_s)
-        self.engine.prepare(fleet, at_s)
-        if not self._learnt and len(fleet):
-            await self._learn_past(fleet, at_s)
+        set_by_s = self._steps.set_by_s()
+        if set_by_s:
+            log.warning("the clock was set by %+.1f s; windows and holds go on as if it had not been", set_by_s)
+            self.engine.shift(set_by_s)
+        recompiled = self.engine.prepare(fleet, at_s)
+        learnt = await self.past.step(fleet, at_s)
         stopwatch.lap("observe")
 
-        readings = await self._metrics.read(fleet, self.engine.wanted, at_s, READ_SHARE * self.interval_s)
+        readings = await self._metrics.read(fleet, self.engine.wanted, at_s, tick_budget.READ * self.interval_s)
         stopwatch.lap("read")
 
         decisions = self.engine.decide(fleet, readings)
@@ -105,6 +111,8 @@ class Controller:
             interval_s=self.interval_s,
             timings_s=stopwatch.laps_s,
             problems=self.engine.problems(),
+            unlearnt=self.past.unlearnt(),
+            unrecorded=learnt or set_by_s != 0.0 or (recompiled and self.engine.resettled),
             memory=self.engine.memory,
         )
         await self._report(tick)
@@ -115,41 +123,22 @@ class Controller:
     async def run(self, stop: asyncio.Event) -> None:
         """Ticks on the interval's grid, and whenever `wake` is set, until `stop` is. A tick that takes too long skips the missed ones; one
         that fails by a fault of ours is logged, and the next one comes as if nothing had been."""
-        while not stop.is_set():
-            self.wake.clear()
-            try:
-                await self.tick()
-            except Exception:
-                log.exception("a tick failed; the next one follows as usual")
-            next_s = (self._clock.now_s() // self.interval_s + 1) * self.interval_s
-            await _sleep_or(self._clock, next_s, stop, self.wake)
+        try:
+            while not stop.is_set():
+                self.wake.clear()
+                try:
+                    await self.tick()
+                except Exception:
+                    log.exception("a tick failed; the next one follows as usual")
+                next_s = (self._clock.now_s() // self.interval_s + 1) * self.interval_s
+                await _sleep_or(self._clock, next_s, stop, self.wake)
+        finally:
+            await self.past.close()
 
     async def _act(self, fleet: Fleet, plan: Plan) -> Outcome:
-        deadline_s = ACT_SHARE * self.interval_s
         if self._node_pools is not None and plan.nodes:
-            await self._node_pools.act(fleet.pools, plan, deadline_s)
-        return await self._cluster.act(fleet, plan, deadline_s)
-
-    async def _learn_past(self, fleet: Fleet, at_s: float) -> None:
-        """Shows the engine what Prometheus still knows, so that a restart decides as if it had been there all the time: coarse steps as far
-        back as the policies want, then the controller's own steps."""
-        self._learnt = True
-        engine, step_s = self.engine, self.interval_s
-        fine = [at_s - step_s * k for k in range(int(engine.lookback_s / step_s), 0, -1)]
-        newest_coarse_s = (fine[0] if fine else at_s) - BACKFILL_STEP_S
-        coarse_count = int((newest_coarse_s - (at_s - engine.backfill_s)) / BACKFILL_STEP_S)
-        coarse = [newest_coarse_s - BACKFILL_STEP_S * k for k in range(coarse_count, -1, -1)] if coarse_count > 0 else []
-        for times_s, step in ((coarse, BACKFILL_STEP_S), (fine, step_s)):
-            if not times_s:
-                continue
-            began_s = self._clock.monotonic_s()
-            past = await self._metrics.backfill(fleet, engine.wanted, times_s)
-            for readings in past:
-                engine.learn(fleet, readings, step)
-            took_s = self._clock.monotonic_s() - began_s
-            log.info("the past was read before the first tick: %d of %d moments in %.1f s", len(past), len(times_s), took_s)
-            if past and step == step_s:
-                engine.learnt_until(at_s)
+            await self._node_pools.act(fleet.pools, plan, tick_budget.NODES * self.interval_s)
+        return await self._cluster.act(fleet, plan, tick_budget.ACT * self.interval_s)
 
     async def _report(self, tick: Tick) -> None:
         for reporter in self._reporters:

@@ -218,7 +218,7 @@ def _override(found: Sequence[_Found], path: str, text: str) -> None:
     for item in items:
         inner = item.tree.get("spec")
         if isinstance(inner, dict):
-            steps = settings.override(inner, below, text, schema)
+            steps = settings.override(inner, below, text, schema, typed=f"--set {path}")
             item.overridden[("spec", *steps)] = f"{path}={text}"
 
 

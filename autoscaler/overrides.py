@@ -55,30 +55,31 @@ def steps(path: str) -> Path:
     return tuple(int(step) if step.isdigit() else step for step in re.sub(r"\[(\d+)\]", r".\1", path).split("."))
 
 
-def override(tree: dict[str, Any], path: str, text: str, schema: Schema | None = None) -> Path:
+def override(tree: dict[str, Any], path: str, text: str, schema: Schema | None = None, typed: str = "") -> Path:
     """Sets one value in a tree of mappings and lists, in place; makes what is missing on the way. Returns the path as steps.
 
-    schema: what may be there (``autoscaler.schema``); without it any key is. Raises UsageError.
+    schema: what may be there (``autoscaler.schema``); without it any key is. typed: the setting as its author wrote it, for messages, where
+    that is not ``--set PATH``. Raises UsageError.
     """
-    at = steps(path)
+    at, typed = steps(path), typed or f"--set {path}"
     if not all(step != "" for step in at):
-        raise UsageError(f"--set {path}: an empty step in the path")
+        raise UsageError(f"{typed}: an empty step in the path")
     here: Any = tree
     step: Any
     for position, step in enumerate(at):
         last = position == len(at) - 1
-        part = _part(schema, step, f"--set {path}")
+        part = _part(schema, step, typed)
         if isinstance(here, list):
             if not isinstance(step, int) or step > len(here):
-                raise UsageError(f"--set {path}: '{step}' is no item of a list of {len(here)}; 0 to {len(here)} is allowed")
+                raise UsageError(f"{typed}: '{step}' is no item of a list of {len(here)}; 0 to {len(here)} is allowed")
             if step == len(here):
                 here.append(None)
         elif isinstance(here, dict):
             step = str(step)
         else:
-            raise UsageError(f"--set {path}: there is nothing below '{'.'.join(map(str, at[:position]))}'")
+            raise UsageError(f"{typed}: there is nothing below '{'.'.join(map(str, at[:position]))}'")
         if last:
-            _set(here, step, _parsed(path, text, part))
+            _set(here, step, _parsed(text, part, typed))
         else:
             if (here[step] if isinstance(here, list) else here.get(step)) is None:
                 here[step] = _new(part, at[position + 1])
@@ -109,13 +110,13 @@ def _new(part: Schema | None, following: str | int) -> Any:
     return [] if (part or {}).get("type") == "array" or (not part and isinstance(following, int)) else {}
 
 
-def _parsed(path: str, text: str, part: Schema | None) -> Any:
+def _parsed(text: str, part: Schema | None, typed: str) -> Any:
     if (part or {}).get("type") == "string" and text not in ("null", "~"):
         return text
     try:
         return value(text)
     except ValueError as fault:
-        raise UsageError(f"--set {path}={text}: {fault}") from None
+        raise UsageError(f"{typed}={text}: {fault}") from None
 
 
 def _set(here: dict[str, Any] | list[Any], step: str | int, new: Any) -> None:

@@ -45,6 +45,18 @@ class SecretReader(Protocol):
         """(value, version). Raises ``autoscaler.errors.OutsideError`` where it is missing or refused."""
 
 
+@tick_value
+class Backfill:
+    """What a metric source knows of the past.
+
+    readings: one for each moment that was asked for, unknown where there was nothing; empty where there is no past at all.
+    failed: rows whose past could not be read, or only a part of it, with the fault in words: worth another try, which having no past isn't.
+    """
+
+    readings: Sequence[Readings] = ()
+    failed: Mapping[int, str] = field(default_factory=dict)
+
+
 class MetricSource(Protocol):
     """Where signals come from."""
 
@@ -52,8 +64,8 @@ class MetricSource(Protocol):
         """The latest values of `wanted` (signal → rows that need it) at `at_s`. Returns within `deadline_s` seconds whatever happens: what
         did not arrive is unknown. Never raises for a fault outside."""
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
-        """Past readings, one for each of `times_s` (rising, evenly spaced), for a cold start. Unknown where there are none."""
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        """Past readings of `wanted` at `times_s` (rising, evenly spaced). Bounded in time; never raises for a fault outside."""
 
 
 class Cluster(Protocol):
@@ -93,6 +105,10 @@ class Tick:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     memory: Callable[[int], Memory]
     """What a row's status should remember for a restart."""
+    unlearnt: Mapping[int, str] = field(default_factory=dict)
+    """Rows whose past the policies want to know and don't yet, with the reason in words."""
+    unrecorded: bool = False
+    """Whether something came into what the engine knows since the last tick that no record tells (a past was learnt, the clock was set)."""
     problems: tuple[str, ...] = ()
     """What went wrong in this tick outside the decisions (a reporter that failed, a policy that was refused), in words."""
 

@@ -104,6 +104,8 @@ def _node(described: types.Type, hint: Any) -> Schema:
             return _with({"type": "array", "items": _node(item, hint)}, minItems=least or None, maxItems=most)
         case types.DictType(value_type=types.StrType()):
             return {"type": "object", "additionalProperties": {"type": "string"}}
+        case types.DictType(value_type=types.StructType() as inner):
+            return {"type": "object", "additionalProperties": _object(inner)}
         case types.DictType():
             return {"type": "object"}
     raise TypeError(f"{described} has no structural schema")

@@ -46,6 +46,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=100_000,
             tunable=True,
+            search_of="bounds",
         ),
     ),
     make=lambda params, _rng: Fixed(params),

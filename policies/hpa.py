@@ -81,6 +81,13 @@ class MetricCounts:
         whole: Floats = np.maximum(np.rint(target * (100.0 if use.kind == "Resource" else 1000.0)), 1.0)
         return np.where(np.isnan(target), np.nan, whole)
 
+    def target(self, observation: Observation) -> Floats:
+        """Each row's target in its signal's unit, (n,)."""
+        column = np.full(self._n, np.nan)
+        for use, target in zip(self._uses, self.targets(observation), strict=True):
+            column[slice(None) if use.rows is None else use.rows] = target / (100.0 if use.kind == "Resource" else 1000.0)
+        return column
+
     def wishes(self, observation: Observation) -> Floats:
         targets = self.targets(observation)
         if len(self._uses) == 1:
@@ -163,6 +170,10 @@ class Hpa:
         self._behavior.rearrange(rows, rules_of(params))
         self._answer = None
 
+    def shift(self, by_s: float) -> None:
+        self._behavior.shift(by_s)
+        self._answer = None
+
     def save(self) -> Saved:
         return {"version": 1, **self._behavior.save()}
 
@@ -237,6 +248,8 @@ def _side(side: str, window_s: float, policies: str) -> tuple[Parameter, ...]:
             minimum=0,
             maximum=3600,
             tunable=True,
+            search=(0, 120) if side == "up" else (0, 900),
+            step=15,
         ),
         Parameter(
             name=f"scale_{side}",
@@ -274,6 +287,7 @@ TOLERANCES: Final = tuple(
         minimum=0,
         maximum=10 if side == "up" else 1,
         tunable=True,
+        search=(0, 0.3),
     )
     for side in ("up", "down")
 )
@@ -292,6 +306,8 @@ SIGNAL: Final = (
         maximum=1e9,
         tunable=True,
         log_scale=True,
+        search=(0.3, 1.1),
+        search_of="held",
     ),
 )
 

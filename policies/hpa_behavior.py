@@ -216,6 +216,15 @@ class Behavior:
             self._wishes = self._history(self._wishes, rows, self._longest_s)
             self._changes = self._history(self._changes, rows, self._period_s if self._period_s > self._interval_s else 0.0)
 
+    def shift(self, by_s: float) -> None:
+        """The clock was set by `by_s`."""
+        for history in (self._wishes, self._changes):
+            if history is not None:
+                history.shift(by_s)
+        self._last_at_s += by_s
+        self._met_s = self._met_s + by_s
+        self._last_met_s += by_s
+
     def _columns(self) -> dict[str, Floats]:
         return {"current": self._current, "desired": self._desired, "met_s": self._met_s, "met": self._met}
 

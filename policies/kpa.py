@@ -11,7 +11,7 @@ counted in all, those that wait among them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -19,13 +19,13 @@ from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
 from autoscaler.core.seen import any_unknown, seen
+from policies.kpa_windows import Samples, floats, resized, spans
 
 LOOP_S: Final = 2.0
 SAMPLE_S: Final = 1.0
 FILL: Final = 0.7
-_PRECISION: Final = 1e6
-"""Knative rounds a window's mean to six digits after the point."""
-_STATE: Final = ("panic_since_s", "panic_pods", "met_s", "first_s", "panic_first_s", "last_s")
+_STABLE, _PANIC = 0, 1
+_STATE: Final = ("panic_since_s", "panic_pods", "met_s")
 
 
 class Kpa:
@@ -33,19 +33,15 @@ class Kpa:
 
     def __init__(self, params: Params) -> None:
         n = len(params["target"])
-        self._samples: History | None = None
         self._delayed: History | None = None
         self._interval_s = 0.0
         self._panic_since_s: Floats = np.full(n, np.nan)
         self._panic_pods: Floats = np.full(n, np.nan)
         self._met_s: Floats = np.full(n, np.nan)
         """When a service was first seen."""
-        self._first_s: Floats = np.full(n, np.nan)
-        self._panic_first_s: Floats = np.full(n, np.nan)
-        self._last_s: Floats = np.full(n, np.nan)
-        """A row's latest sample, and the first one since it was without any for a whole window, of the stable and of the panic one."""
         self._any_new = True
         self._take(params)
+        self._samples = Samples(self._windows_s)
 
     def _take(self, params: Params) -> None:
         self.params = params
@@ -53,12 +49,13 @@ class Kpa:
         self._given: Floats = params["target"]
         self._usual_for: Floats | None = None
         self._target: Floats = self._given
-        self._stable_s: Floats = params["stable_window_s"]
-        self._panic_s: Floats = np.maximum(self._stable_s * params["panic_window"], SAMPLE_S)
-        self._stable, self._panic = _spans(self._stable_s), _spans(self._panic_s)
+        stable_s: Floats = params["stable_window_s"]
+        self._windows_s = [stable_s, np.maximum(stable_s * params["panic_window"], SAMPLE_S)]
         self._by_rate: Bools = params["signal"] == "demand"
         self._rates = int(np.count_nonzero(self._by_rate))
-        self._delay = [(span_s, rows) for span_s, rows in _spans(params["scale_down_delay_s"]) if span_s > 0]
+        activation: Ints = params["activation_scale"]
+        self._activation = activation if int(activation.max(initial=1)) > 1 else None
+        self._delay = [(span_s, rows) for span_s, rows in spans(params["scale_down_delay_s"]) if span_s > 0]
         self._answered: Observation | None = None
         self._answer: tuple[Floats, Floats, Floats] | None = None
 
@@ -66,10 +63,11 @@ class Kpa:
 
     def observe(self, observation: Observation) -> None:
         if self._interval_s != observation.interval_s:
-            self._resize(observation.interval_s)
+            self._interval_s = observation.interval_s
+            self._arrange(np.arange(self._n))
         if self._any_new:
             self._meet(observation)
-        self._learn(observation.at_s, self._sampled(observation))
+        self._samples.push(observation.at_s, observation.interval_s, self._sampled(observation))
         self._answer = self._scale(observation)
         self._answered = observation
 
@@ -78,16 +76,6 @@ class Kpa:
             return seen(observation, "concurrency")
         rates = seen(observation, "demand")
         return rates if self._rates == self._n else np.where(self._by_rate, rates, seen(observation, "concurrency"))
-
-    def _learn(self, at_s: float, sampled: Floats) -> None:
-        assert self._samples is not None
-        self._samples.push(at_s, sampled)
-        known = sampled == sampled
-        age_s = at_s - self._last_s
-        # The first sample ever, and the first one after a whole window without any, begins a window anew.
-        self._first_s = np.where(known & ~(age_s < self._stable_s), at_s, self._first_s)
-        self._panic_first_s = np.where(known & ~(age_s < self._panic_s), at_s, self._panic_first_s)
-        self._last_s = np.where(known, at_s, self._last_s)
 
     def _meet(self, observation: Observation) -> None:
         """One that runs more than one pod begins in panic: a restart knows no past, and must not scale down for want of it."""
@@ -102,25 +90,29 @@ class Kpa:
         """The counts (NaN without a sample within the stable window), and the means over both windows."""
         at_s, params = observation.at_s, self.params
         target = self._targets(observation)
-        stable, panic = self._mean(at_s, self._stable, self._first_s), self._mean(at_s, self._panic, self._panic_first_s)
+        stable, panic = self._samples.means(_STABLE, at_s), self._samples.means(_PANIC, at_s)
         if any_unknown(panic):
             panic = np.where(np.isnan(panic), 0.0, panic)
         pods = np.maximum(observation.ready, 1)
         most = np.ceil(params["max_scale_up_rate"] * pods)
         least = np.floor(pods / params["max_scale_down_rate"])
         panic_pods = np.ceil(panic / target)
-        wanted: Floats = np.minimum(np.maximum(np.ceil(stable / target), least), most)
+        wanted = self._activated(stable, np.minimum(np.maximum(np.ceil(stable / target), least), most))
         over: Bools = panic_pods / pods >= params["panic_threshold"]
         known = stable == stable
         panics = self._panics(at_s, over, known)
         if np.count_nonzero(panics):
-            now = np.maximum(wanted, np.minimum(np.maximum(panic_pods, least), most))
+            now = np.maximum(wanted, self._activated(panic, np.minimum(np.maximum(panic_pods, least), most)))
             self._panic_pods = np.where(panics & known, np.maximum(self._panic_pods, now), self._panic_pods)
             wanted = np.where(panics & known, self._panic_pods, wanted)
         if self._delayed is not None:
             self._delayed.push(at_s, wanted)
             wanted = self._highest(at_s, wanted)
         return wanted, stable, panic
+
+    def _activated(self, mean: Floats, wanted: Floats) -> Floats:
+        """No fewer than the activation scale where there is anything to do."""
+        return wanted if self._activation is None else np.where(mean > 0, np.maximum(wanted, self._activation), wanted)
 
     def _panics(self, at_s: float, over: Bools, known: Bools) -> Bools:
         """Rows in panic mode now, (n,)."""
@@ -141,27 +133,9 @@ class Kpa:
         if self._usual_for is not observation.slots:
             self._usual_for = observation.slots
             holds = np.where(self._by_rate, observation.capacity_per_s, observation.slots)
-            self._target = np.where(self._given > 0, self._given, FILL * holds)
+            # Rounded: 0.7 × 1.6 is a hair less than 1.12, which would cost a pod at 1.12 × any number.
+            self._target = np.where(self._given > 0, self._given, np.round(FILL * holds, 9))
         return self._target
-
-    def _mean(self, at_s: float, spans: Sequence[tuple[float, Ints | None]], first_s: Floats) -> Floats:
-        """Means over windows, (n,), NaN without a sample in it. From the first to the last sample a missing one counts as 0."""
-        assert self._samples is not None
-        means = np.full(self._n, np.nan)
-        for span_s, rows in spans:
-            past = self._samples.since(at_s - span_s)
-            mean: Floats = np.add.reduce(past, 1) / past.shape[1]
-            if any_unknown(mean):
-                known = past == past
-                total = np.where(known, past, 0.0).sum(axis=1)
-                lived = (self._last_s - first_s) / self._interval_s + 1.0
-                left = (span_s - (at_s - self._last_s)) / self._interval_s
-                mean = np.where(known.any(axis=1), total / np.maximum(np.minimum(lived, left), 1.0), np.nan)
-            mean = np.rint(mean * _PRECISION) / _PRECISION
-            if rows is None:
-                return mean
-            means[rows] = mean[rows]
-        return means
 
     def _highest(self, at_s: float, wanted: Floats) -> Floats:
         """The highest count of the scale-down delay."""
@@ -201,70 +175,51 @@ class Kpa:
 
     # ------------------------------------------------------------ what survives
 
-    def _resize(self, interval_s: float) -> None:
-        self._interval_s = interval_s
-        self._rearrange_histories(np.arange(self._n))
-
-    def _rearrange_histories(self, rows: Ints) -> None:
-        self._samples = _history(self._samples, rows, self._length(self._stable))
-        self._delayed = _history(self._delayed, rows, self._length(self._delay)) if self._delay else None
-
-    def _length(self, spans: Sequence[tuple[float, Ints | None]]) -> int:
-        return int(np.ceil(max((span_s for span_s, _ in spans), default=1.0) / self._interval_s)) + 1
+    def _arrange(self, rows: Ints) -> None:
+        longest_s = max((span_s for span_s, _ in self._delay), default=0.0)
+        self._delayed = resized(self._delayed, rows, longest_s, self._interval_s) if longest_s else None
 
     def rearrange(self, rows: Ints, params: Params) -> None:
         for name in _STATE:
             setattr(self, f"_{name}", np.where(rows < 0, np.nan, np.append(getattr(self, f"_{name}"), np.nan)[rows]))
         self._any_new = bool(np.isnan(self._met_s).any())
         self._take(params)
+        self._samples.rearrange(rows, self._windows_s)
         if self._interval_s:
-            self._rearrange_histories(rows)
+            self._arrange(rows)
 
     def save(self) -> Saved:
         columns = {name: [None if v != v else v for v in getattr(self, f"_{name}").tolist()] for name in _STATE}
-        return {
-            "version": 1,
-            "interval_s": self._interval_s,
-            **columns,
-            "samples": None if self._samples is None else self._samples.save(),
-            "delayed": None if self._delayed is None else self._delayed.save(),
-        }
+        delayed = None if self._delayed is None else self._delayed.save()
+        samples = self._samples.save() if self._interval_s else None
+        return {"version": 1, "interval_s": self._interval_s, **columns, "samples": samples, "delayed": delayed}
 
     def load(self, state: Saved) -> None:
         if state.get("version") != 1 or len(state["met_s"]) != self._n or not state["interval_s"]:
             return
         for name in _STATE:
-            setattr(self, f"_{name}", np.array([np.nan if v is None else v for v in state[name]], dtype=np.float64))
+            setattr(self, f"_{name}", floats(state[name]))
         self._any_new = bool(np.isnan(self._met_s).any())
-        self._samples, self._delayed = None, None
-        self._resize(float(state["interval_s"]))
-        histories: tuple[History | None, ...] = (self._samples, self._delayed)
-        for history, saved in zip(histories, (state["samples"], state["delayed"]), strict=True):
-            if history is not None and saved is not None:
-                history.load(saved)
+        self._samples.load(state["samples"])
+        self._interval_s = float(state["interval_s"])
+        self._arrange(np.arange(self._n))
+        if self._delayed is not None and state["delayed"] is not None:
+            self._delayed.load(state["delayed"])
         self._answer = None
 
 
-def _spans(spans_s: Floats) -> list[tuple[float, Ints | None]]:
-    """Distinct windows with their rows; None: all of them."""
-    distinct = np.unique(spans_s)
-    if len(distinct) == 1:
-        return [(float(distinct[0]), None)]
-    return [(float(span_s), np.flatnonzero(spans_s == span_s)) for span_s in distinct]
-
-
-def _history(old: History | None, rows: Ints, length: int) -> History:
-    """The rows of the old one in one of this length."""
-    fresh = History(len(rows), length)
-    if old is not None:
-        kept = old.rearranged(rows)
-        for column, at_s in zip(kept.last(length).T, kept.times_s(length), strict=True):
-            fresh.push(float(at_s), column)
-    return fresh
-
-
 def _number(
-    name: str, default: float, description: str, unit: str, minimum: float, maximum: float, *, log_scale: bool = False
+    name: str,
+    default: float,
+    description: str,
+    unit: str,
+    minimum: float,
+    maximum: float,
+    search: tuple[float, float],
+    *,
+    log_scale: bool = False,
+    search_of: Literal["value", "held"] = "value",
+    step: float | None = None,
 ) -> Parameter:
     return Parameter(
         name=name,
@@ -276,6 +231,9 @@ def _number(
         maximum=maximum,
         tunable=True,
         log_scale=log_scale,
+        search=search,
+        search_of=search_of,
+        step=step,
     )
 
 
@@ -306,10 +264,12 @@ POLICY = PolicyType(
             "the signal's unit",
             0,
             1e9,
+            (0.3, 1.1),
             log_scale=True,
+            search_of="held",
         ),
-        _number("stable_window_s", 60.0, "stable-window", "s", 6, 3600, log_scale=True),
-        _number("panic_window", 0.1, "panic-window-percentage, as a share of the stable window", "ratio", 0.01, 1),
+        _number("stable_window_s", 60.0, "stable-window", "s", 6, 3600, (15, 600), log_scale=True),
+        _number("panic_window", 0.1, "panic-window-percentage, as a share of the stable window", "ratio", 0.01, 1, (0.1, 0.5)),
         _number(
             "panic_threshold",
             2.0,
@@ -317,10 +277,37 @@ POLICY = PolicyType(
             "ratio",
             1.1,
             10,
+            (1.2, 4),
         ),
-        _number("max_scale_up_rate", 1000.0, "max-scale-up-rate: at most this multiple of what is ready", "ratio", 1.01, 1e6),
-        _number("max_scale_down_rate", 2.0, "max-scale-down-rate: at least what is ready divided by it", "ratio", 1.01, 1e6),
-        _number("scale_down_delay_s", 0.0, "scale-down-delay: the highest count of this time", "s", 0, 3600),
+        _number(
+            "max_scale_up_rate",
+            1000.0,
+            "max-scale-up-rate: at most this multiple of what is ready",
+            "ratio",
+            1.01,
+            1e6,
+            (1.5, 1000),
+            log_scale=True,
+        ),
+        _number(
+            "max_scale_down_rate",
+            2.0,
+            "max-scale-down-rate: at least what is ready divided by it",
+            "ratio",
+            1.01,
+            1e6,
+            (1.1, 10),
+            log_scale=True,
+        ),
+        Parameter(
+            name="activation_scale",
+            kind="int",
+            default=1,
+            description="activation-scale: no fewer while there is anything to do",
+            minimum=1,
+            maximum=100000,
+        ),
+        _number("scale_down_delay_s", 0.0, "scale-down-delay: the highest count of this time", "s", 0, 3600, (0, 900), step=15),
     ),
     make=lambda params, _rng: Kpa(params),
     signals=lambda params: (str(params["signal"]),),

@@ -207,6 +207,15 @@ class Reactive:
         self._hold.rearrange(rows, params["hold_s"])
         self._take(params)
 
+    def adopt(self, other: Reactive, rows: Ints) -> None:
+        self._dispersion.adopt(other._dispersion, rows)
+        self._hold.adopt(other._hold, rows)
+        self._answered = self._need = None
+
+    def shift(self, by_s: float) -> None:
+        self._dispersion.shift(by_s)
+        self._hold.shift(by_s)
+
     def save(self) -> Saved:
         return {"version": 1, "services": len(self._lift), "dispersion": self._dispersion.save(), "hold": self._hold.save()}
 
@@ -245,6 +254,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=6,
             tunable=True,
+            search=(0, 4),
         ),
         Parameter(
             name="headroom",
@@ -255,6 +265,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=3,
             tunable=True,
+            search=(0, 0.6),
         ),
         Parameter(
             name="floor",
@@ -265,6 +276,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=2,
             tunable=True,
+            search=(0, 1.2),
         ),
         Parameter(
             name="window_s",
@@ -275,6 +287,7 @@ POLICY = PolicyType(
             minimum=1,
             maximum=LONGEST_WINDOW_S,
             tunable=True,
+            search=(15, LONGEST_WINDOW_S),
             log_scale=True,
         ),
         Parameter(
@@ -286,6 +299,7 @@ POLICY = PolicyType(
             minimum=1,
             maximum=3600,
             tunable=True,
+            search=(5, 300),
             log_scale=True,
         ),
         Parameter(
@@ -300,6 +314,8 @@ POLICY = PolicyType(
             minimum=0,
             maximum=3600,
             tunable=True,
+            search=(0, 900),
+            step=15,
         ),
         Parameter(
             name="wait_s",
@@ -327,7 +343,6 @@ POLICY = PolicyType(
             unit="ratio",
             minimum=0.05,
             maximum=1,
-            tunable=True,
         ),
         Parameter(
             name="basis",

@@ -51,6 +51,8 @@ class Seasonal:
         self._step_s = 0.0
         self._place: Ints = np.zeros(n, dtype=np.int64)
         self._usual: Floats = np.full(n, np.nan)
+        self._taken_over: npt.NDArray[np.bool_] | None = None
+        """Rows that know another past since the bin began: what is usual of them has to be looked up again."""
         self._take(params)
 
     def _take(self, params: Params) -> None:
@@ -70,6 +72,9 @@ class Seasonal:
             self._bin = number
             self._place = self._places(number)
             self._usual = self._ahead(observation)
+        elif self._taken_over is not None:
+            self._usual = np.where(self._taken_over, self._ahead(observation), self._usual)
+        self._taken_over = None
         demand = seen(observation, "demand")
         known = demand == demand
         self._total += np.where(known, demand, 0.0)
@@ -136,8 +141,24 @@ class Seasonal:
         self._total, self._samples, self._usual = self._total[rows], self._samples[rows], self._usual[rows]
         self._week[new], self._day[new] = np.nan, np.nan
         self._total[new], self._samples[new], self._usual[new] = 0.0, 0.0, np.nan
+        self._taken_over = None if self._taken_over is None else np.append(self._taken_over, False)[rows]
         self._take(params)
         self._place = self._places(self._bin)
+
+    def adopt(self, other: Seasonal, rows: Ints) -> None:
+        taken = np.flatnonzero(rows >= 0)
+        theirs = rows[taken]
+        if self._bin < 0:  # nothing was seen yet: the going bin is the other's
+            self._bin, self._step_s = other._bin, other._step_s
+            self._place = self._places(self._bin)
+        if other._bin != self._bin:
+            other._commit()  # its last bin has ended meanwhile
+        else:
+            self._total[taken], self._samples[taken] = other._total[theirs], other._samples[theirs]
+        self._week[taken], self._day[taken] = other._week[theirs], other._day[theirs]
+        if self._taken_over is None:
+            self._taken_over = np.zeros(len(rows), dtype=np.bool_)
+        self._taken_over[taken] = True
 
     def save(self) -> Saved:
         return {
@@ -201,6 +222,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=2,
             tunable=True,
+            search=(0, 1.2),
         ),
         Parameter(
             name="learning",
@@ -211,6 +233,7 @@ POLICY = PolicyType(
             minimum=0.01,
             maximum=1,
             tunable=True,
+            search=(0.05, 1),
         ),
         Parameter(
             name="profile",

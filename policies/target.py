@@ -160,6 +160,8 @@ POLICY = PolicyType(
             maximum=1e9,
             tunable=True,
             log_scale=True,
+            search=(0.3, 1.1),
+            search_of="held",
         ),
         Parameter(
             name="tolerance",
@@ -170,6 +172,7 @@ POLICY = PolicyType(
             minimum=0,
             maximum=1,
             tunable=True,
+            search=(0, 0.3),
         ),
     ),
     make=lambda params, _rng: Target(params),

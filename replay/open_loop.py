@@ -19,6 +19,7 @@ from autoscaler.core.model import Fleet, Floats, PolicyRef, Readings, SignalColu
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.signals import IDLE, KNOWN, UNKNOWN
 from autoscaler.errors import UsageError
+from autoscaler.ports import Backfill
 from replay.plugins import installed, policy_text
 from replay.recording import RecordFile
 from replay.run import Progress, Result, play
@@ -112,8 +113,8 @@ class TraceMetrics:
         places = np.minimum((times_s / self._step_s + 1e-9).astype(np.int64), len(self._quiet) - 1)
         return {name: values[places] for name, values in self._values.items()}
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
-        return []  # a trace has no past before its start
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        return Backfill()  # a trace has no past before its start
 
     def _column(self, name: str, place: int, at_s: float, rows: int) -> SignalColumn:
         age_s = self._age_s(name, place, at_s)

@@ -32,22 +32,24 @@ class WorkerError(AutoscalerError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
+class Failure:
+    """An AutoscalerError as it travels."""
+
     words: str
     exit_code: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Guarded(Generic[Item, Made]):
+class Guarded(Generic[Item, Made]):
     """Errors with several arguments don't travel between processes; their words and exit codes do."""
 
     function: Callable[[Item], Made]
 
-    def __call__(self, item: Item) -> Made | _Failure:
+    def __call__(self, item: Item) -> Made | Failure:
         try:
             return self.function(item)
         except AutoscalerError as error:
-            return _Failure(str(error), error.exit_code)
+            return Failure(str(error), error.exit_code)
 
 
 def in_order(
@@ -58,7 +60,7 @@ def in_order(
     function, items and results must be picklable where jobs > 1. done: told the share that is finished. Raises what function raised for
     the first item that failed (AutoscalerError: as WorkerError), OutsideError where a process died.
     """
-    work: _Guarded[Item, Made] = _Guarded(function)
+    work: Guarded[Item, Made] = Guarded(function)
     jobs = min(jobs, len(items))
     if jobs <= 1:
         yield from _told(map(work, items), len(items), done)
@@ -73,10 +75,16 @@ def in_order(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _told(made: Iterator[Made | _Failure], count: int, done: Callable[[float], None] | None) -> Iterator[Made]:
+def unpacked(made: Made | Failure) -> Made:
+    """What was made. Raises WorkerError where that failed."""
+    if isinstance(made, Failure):
+        raise WorkerError(made.words, made.exit_code)
+    return made
+
+
+def _told(made: Iterator[Made | Failure], count: int, done: Callable[[float], None] | None) -> Iterator[Made]:
     for number, one in enumerate(made, 1):
-        if isinstance(one, _Failure):
-            raise WorkerError(one.words, one.exit_code)
+        found = unpacked(one)
         if done is not None:
             done(number / count)
-        yield one
+        yield found

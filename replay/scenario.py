@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,9 @@ from autoscaler.schema import schema_of
 from autoscaler.spec import Base, Duration, Moment, duration_s, moment_s
 from autoscaler.structure import Flaw, check, dotted, shown
 from autoscaler.yaml_tree import Document, documents
+
+if TYPE_CHECKING:
+    from replay.traces.uses import TraceUse
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 
@@ -44,8 +47,12 @@ class Replicas(Base):
         float,
         Meta(ge=0, le=10, description="Standard deviation ÷ mean of the start times, which are lognormal then; 0: all alike."),
     ] = 0.0
-    start_measured: Annotated[
-        list[Duration], Meta(max_length=100000, description="Start times to draw from, such as a live cluster's; win over start.")
+    start_measured_seconds: Annotated[
+        list[Annotated[float, Meta(ge=0, le=1e6)]],
+        Meta(
+            max_length=100000,
+            description="Start times to draw from, as a live object's status.leadTime.recent holds them; they win over start.",
+        ),
     ] = msgspec.field(default_factory=list)
     swap: Annotated[
         Duration | None,
@@ -67,9 +74,9 @@ class Nodes(Base):
 
     start: Annotated[Duration, Meta(description="From the request of a node until it is ready.")] = "180s"
     start_spread: Annotated[float, Meta(ge=0, le=10, description="As of replicas.")] = 0.0
-    start_measured: Annotated[list[Duration], Meta(max_length=100000, description="As of replicas.")] = msgspec.field(
-        default_factory=list
-    )
+    start_measured_seconds: Annotated[
+        list[Annotated[float, Meta(ge=0, le=1e6)]], Meta(max_length=100000, description="As of replicas.")
+    ] = msgspec.field(default_factory=list)
     slots: Annotated[int, Meta(ge=1, le=1024, description="Accelerators per node, where the manifest names no pool.")] = 8
     spare: Annotated[Duration, Meta(description="Spare nodes go once some were spare for so long without a break.")] = "600s"
     check: Annotated[Duration, Meta(description="How often that is looked at.")] = "15s"
@@ -235,8 +242,9 @@ def start_unix_s(scenario: Scenario) -> float:
     return moment_s(scenario.start)
 
 
-def load_scenario(source: FilePath | None, overrides: Mapping[str, str] | None = None) -> Scenario:
-    """The scenario of a file (None: the standard one), with overrides by dotted path below its root (without ``scenario.``).
+def load_scenario(source: FilePath | None, overrides: Mapping[str, str] | None = None, use: TraceUse | None = None) -> Scenario:
+    """The scenario of a file (None: the standard one), with overrides by dotted path below its root (without ``scenario.``), and over
+    them what the trace's own use sets (``-t PATH:smoothing=15m``).
 
     Raises InvalidManifest with every fault, UsageError for a file or path that doesn't exist, OutsideError for a file that can't be read.
     """
@@ -246,12 +254,15 @@ def load_scenario(source: FilePath | None, overrides: Mapping[str, str] | None =
     if document.tree is not None and not isinstance(document.tree, dict):
         faults.append(_fault(name, 1, "", document.tree, "a mapping is expected"))
     schema = schema_of(Scenario)
-    set_paths = {override(tree, path, text, schema): f"{path}={text}" for path, text in (overrides or {}).items()}
+    given = {path: (text, f"--set scenario.{path}") for path, text in (overrides or {}).items()}
+    if use is not None:
+        given |= {path: (text, f"-t {use.path}:{path}") for path, text in use.settings.items()}
+    set_paths = {override(tree, path, text, schema, typed): f"{typed}={text}" for path, (text, typed) in given.items()}
 
     def flaw(path: tuple[str | int, ...], value: Any, message: str) -> None:
         for set_path, setting in set_paths.items():
             if path[: len(set_path)] == set_path:
-                faults.append(_fault(f"--set scenario.{setting}", 0, dotted(path), value, message))
+                faults.append(_fault(setting, 0, dotted(path), value, message))
                 return
         faults.append(_fault(name, document.line_of(path), dotted(path), value, message))
 

@@ -17,7 +17,7 @@ from autoscaler.controller import Controller
 from autoscaler.core.model import Fleet, Memory, Outcome, Plan, PoolSpec, Readings, ScalingSpec
 from autoscaler.core.policy import PolicyType
 from autoscaler.errors import AutoscalerError, OutsideError, UsageError
-from autoscaler.ports import Tick
+from autoscaler.ports import Backfill, Tick
 from autoscaler.record import SCHEMA, decode_budget, decode_column, decode_pause, decode_pool, decode_spec, encode, tick_record
 from replay.plugins import installed
 
@@ -212,8 +212,8 @@ class _Ends:
     async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:
         return Readings(at_s=at_s, signals={name: decode_column(column) for name, column in self.record["signals"].items()})
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
-        return []
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        return Backfill()
 
     async def act(self, fleet: Fleet, plan: Plan, deadline_s: float) -> Outcome:
         return Outcome(

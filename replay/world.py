@@ -14,7 +14,6 @@ from autoscaler.core.capacity import service_s
 from autoscaler.core.model import Floats, PolicyRef, PoolSpec, ScalingSpec
 from autoscaler.errors import UsageError
 from autoscaler.ports import MetricSource
-from autoscaler.spec import duration_s
 from replay.plant.durations import Durations
 from replay.plant.faults import Faults, scenario_fault
 from replay.plant.fluid import FluidPlant
@@ -125,7 +124,7 @@ def _varied(of: Replicas | Nodes) -> Durations | None:
     found = Durations(
         usual_s=whole_s(of.start),
         spread=of.start_spread,
-        measured_s=tuple(math.ceil(duration_s(text)) for text in of.start_measured),
+        measured_s=tuple(map(math.ceil, of.start_measured_seconds)),
     )
     return found if found.varies else None
 

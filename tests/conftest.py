@@ -17,6 +17,14 @@ settings.load_profile("default")
 pytest_plugins = ["tests.realparts.fixtures"]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes minutes runs where it is asked for, and is seen to be skipped elsewhere."""
+    if "long" not in config.getoption("markexpr"):
+        for item in items:
+            if item.get_closest_marker("long") is not None:
+                item.add_marker(pytest.mark.skip(reason="takes minutes; `-m long` runs it"))
+
+
 @pytest.fixture(scope="session")
 def shared_traces() -> Path:
     """The folder of real traffic beside the project; tests that want it are skipped, visibly, where it isn't."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
-from autoscaler.core.model import Fleet, Memory, Pause, PolicyRef, ScalingRules
+from autoscaler.core.model import Fleet, Memory, Pause, PolicyRef, RatePolicy, ScalingRules, ScalingSpec
+from autoscaler.plugins import load_policies
 from autoscaler.ports import Tick
 from tests.ticks import HPA_DOWN, NO_RULES, PER_REPLICA, MadeCluster, MadeMetrics, a_controller, a_spec
 
@@ -234,3 +236,78 @@ async def test_a_tick_that_fails_is_no_sign_of_health() -> None:
     with pytest.raises(RuntimeError):
         await controller.tick()
     assert controller.last_tick_s == before_s
+
+
+class Settable(ManualClock):
+    """A clock whose wall time can be set while its monotonic one goes on."""
+
+    set_by_s = 0.0
+
+    def now_s(self) -> float:
+        return super().now_s() + self.set_by_s
+
+
+def on_a_settable_clock(spec: ScalingSpec, concurrency: Callable[[float], float]) -> tuple[Controller, MadeCluster, Settable]:
+    """concurrency: by the seconds that really passed."""
+    clock, cluster = Settable(1_750_000_000.0), MadeCluster([spec], current=10)
+    metrics = MadeMetrics({"concurrency": lambda _at_s, _row: concurrency(clock.monotonic_s() - 1_750_000_000.0)})
+    metrics.signals["demand"] = lambda _at_s, _row: concurrency(clock.monotonic_s() - 1_750_000_000.0) / 10.0
+    metrics.signals["queue"] = lambda _at_s, _row: 0.0
+    policies = {"per-replica": PER_REPLICA, **load_policies()}
+    return Controller(clock=clock, metrics=metrics, cluster=cluster, policies=policies), cluster, clock
+
+
+CASES = {
+    "a down window": (a_spec(scale_down=HPA_DOWN), lambda after_s: 100.0 if after_s < 60 else 20.0),
+    "a rate limit": (
+        a_spec(scale_up=replace(HPA_DOWN, stabilization_s=0.0, policies=(RatePolicy(kind="Pods", value=2, period_s=300.0),))),
+        lambda _after_s: 500.0,
+    ),
+    "blindness": (
+        a_spec(fallback=replace(a_spec().fallback, after_s=120.0, action="Exactly", replicas=1)),
+        lambda after_s: 100.0 if after_s < 60 else math.nan,
+    ),
+    "a policy's own hold": (
+        a_spec(policies=(PolicyRef(name="reactive", params={"hold_s": 300.0}),)),
+        lambda after_s: 100.0 if after_s < 60 else 20.0,
+    ),
+    "an HPA's window": (
+        a_spec(policies=(PolicyRef(name="hpa", params={"signal": "concurrency", "target": 10.0}),)),
+        lambda after_s: 100.0 if after_s < 60 else 20.0,
+    ),
+    "settling": (a_spec(policies=(PolicyRef(name="reactive", params={"hold_s": 0.0}),)), lambda _after_s: 20.0),
+}
+
+
+@pytest.mark.parametrize("by_s", [3600.0, -3600.0])
+@pytest.mark.parametrize("case", CASES)
+async def test_setting_the_clock_ages_nothing(case: str, by_s: float) -> None:
+    spec, concurrency = CASES[case]
+    undisturbed, _, steady = on_a_settable_clock(spec, concurrency)
+    controller, cluster, clock = on_a_settable_clock(spec, concurrency)
+    counts = []
+    for number in range(40):
+        expected, got = await undisturbed.tick(), await controller.tick()
+        assert got.decisions.desired.tolist() == expected.decisions.desired.tolist(), f"tick {number}"
+        assert got.unrecorded == (number == 8)
+        counts.append(int(got.decisions.desired[0]))
+        for one in (steady, clock):
+            one.advance_to(one.monotonic_s() + 15.0)
+        if number == 7:
+            clock.set_by_s = by_s
+    assert len(set(counts[7:])) > 1, "what was waited for has come after all"
+    remembered = controller.engine.memory(0)
+    assert all(at_s <= clock.now_s() for at_s, _ in (*remembered.recommendations, *remembered.scale_events)), "in wall time"
+    assert all(at_s > clock.now_s() - 1800 for at_s, _ in remembered.recommendations)
+    assert cluster.writes
+
+
+async def test_a_pause_means_the_wall_clock() -> None:
+    spec = a_spec(pause=Pause(direction="Both", until_s=1_750_000_000.0 + 1800.0))
+    controller, cluster, clock = on_a_settable_clock(spec, lambda _after_s: 500.0)
+    await controller.tick()
+    assert not cluster.writes
+    clock.advance_to(clock.monotonic_s() + 15.0)
+    clock.set_by_s = 3600.0
+    await controller.tick()
+    assert cluster.writes

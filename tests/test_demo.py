@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,8 +14,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import numpy as np
 import pytest
 
+from autoscaler.cli.demo import make_demo
 from tests.conftest import ROOT
 
 SCORE_FIELDS = {
@@ -108,6 +112,15 @@ def test_a_trace_drives_the_first_service(tmp_path: Path) -> None:
     assert "longer than the trace tiny" in result.stderr
 
 
+def test_a_service_without_requests_kept_nothing(tmp_path: Path) -> None:
+    trace = tmp_path / "quiet.csv"
+    trace.write_text("offset_s,requests\n" + "".join(f"{60 * minute},0\n" for minute in range(6)))
+    result = demo("--no-page", "--trace", str(trace), "--for", "5m")
+    assert result.returncode == 0, result.stderr
+    (row,) = (line.split() for line in result.stdout.splitlines() if "assistants/chat-70b" in line)
+    assert row[1:6] == ["none", "–", "99.5", "%", "–"]
+
+
 def test_own_manifests(tmp_path: Path) -> None:
     text = (ROOT / "replay" / "standard" / "manifest.yaml").read_text()
     (tmp_path / "mine.yaml").write_text(text)
@@ -196,8 +209,36 @@ def test_it_ends_by_itself_with_the_page() -> None:
     assert time.monotonic() - began_s >= 1.0
 
 
-def test_watching_changes_no_decision() -> None:
-    watched = json.loads(demo("--for", "10m", "--speed", "3600", "--json", "--listen", "127.0.0.1:0").stdout)
-    alone = score("--for", "10m")
-    for name in ("requests", "attained_ratio", "replica_hours", "actions"):
-        assert watched[name] == alone[name]
+async def test_watching_changes_no_decision() -> None:
+    """One code, one process, one after the other: with a page that is read from the first tick to the end, and without one."""
+    port = free_port()
+    world, watched, session = make_demo(None, None, 1200, 0, 0, speed=3600.0)
+    running = asyncio.create_task(session.run(("127.0.0.1", port)))
+    await asyncio.wait({running, asyncio.create_task(session.controller.ticked.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    messages = 0
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        query = {"service": "assistants/chat-70b", "since_s": "0"}
+        async with http.get("/api/stream", params=query) as stream:
+            async for line in stream.content:
+                if not line.startswith(b"data: "):
+                    continue
+                messages += 1
+                message = json.loads(line.removeprefix(b"data: "))
+                if message["demo"]["finished"]:
+                    break
+                for path in ("/metrics", "/api/fleet", "/api/services", "/api/services/batch/summaries"):
+                    async with http.get(path) as answer:
+                        assert answer.status == 200
+                        await answer.read()
+    await running
+    assert messages > 1, "it was watched"
+    assert watched.ticks == 80
+
+    quiet, alone, session = make_demo(None, None, 1200, 0, 0, speed=None)
+    await session.run(None)
+    np.testing.assert_array_equal(watched.at_s, alone.at_s)
+    np.testing.assert_array_equal(watched.desired, alone.desired)
+    np.testing.assert_array_equal(watched.actions, alone.actions)
+    for mine, other in zip(world.plant.wait_counts(), quiet.plant.wait_counts(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert np.count_nonzero(np.diff(alone.desired, axis=0)) > 2, "there was something to decide"

@@ -31,6 +31,7 @@ from autoscaler.core.model import (
 )
 from autoscaler.core.policy import Parameter, Params, PolicyType, Stateless
 from autoscaler.core.signals import SignalState
+from autoscaler.ports import Backfill
 
 NO_RULES = ScalingRules(stabilization_s=0.0, select="Max", policies=())
 HPA_UP = ScalingRules(
@@ -126,13 +127,20 @@ class MadeMetrics:
     def __init__(self, signals: Mapping[str, Callable[[float, int], float]]) -> None:
         self.signals = dict(signals)
         self.past: Mapping[str, Callable[[float, int], float]] | None = None
+        self.past_fault = ""
+        """Why the past can't be read now."""
+        self.asked: list[dict[str, Sequence[int]]] = []
+        """What of the past was asked for, question by question."""
 
     async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:
         return self._at(fleet, wanted, at_s, self.signals)
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> list[Readings]:
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
         past = self.past
-        return [] if past is None else [self._at(fleet, wanted, at_s, past) for at_s in times_s]
+        self.asked.append(dict(wanted))
+        if self.past_fault:
+            return Backfill(failed=dict.fromkeys({row for rows in wanted.values() for row in rows}, self.past_fault))
+        return Backfill(readings=() if past is None else [self._at(fleet, wanted, at_s, past) for at_s in times_s])
 
     def _at(
         self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, signals: Mapping[str, Callable[[float, int], float]]

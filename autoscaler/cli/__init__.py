@@ -6,6 +6,7 @@ Exit codes: 0 fine · 1 judged bad · 2 wrong usage · 3 something outside faile
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any, Final
 
 import click
@@ -27,12 +28,12 @@ class Commands(click.Group):
     """Finds commands by name in ``autoscaler.cli.<name>`` (an object called ``command``) and turns errors into exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [name for name in _COMMANDS if _exists(name)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in _COMMANDS or not _exists(cmd_name):
             return None
-        module = f"{__name__}.{cmd_name.replace('-', '_')}"
+        module = _module(cmd_name)
         try:
             command: click.Command = importlib.import_module(module).command
         except ModuleNotFoundError as fault:
@@ -41,7 +42,7 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([(name, _COMMANDS[name]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -54,6 +55,15 @@ class Commands(click.Group):
         except OSError as fault:
             click.echo(f"{fault.filename or 'system'}: {fault.strerror or fault}", err=True)
             ctx.exit(3)
+
+
+def _module(name: str) -> str:
+    return f"{__name__}.{name.replace('-', '_')}"
+
+
+def _exists(name: str) -> bool:
+    """Whether this version has the command. Looks for the file without running it."""
+    return importlib.util.find_spec(_module(name)) is not None
 
 
 def _unavailable(name: str, missing: str) -> click.Command:

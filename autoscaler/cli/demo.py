@@ -88,7 +88,7 @@ def command(
             f"--listen: '{listen}' is not on loopback, and the demo's buttons are for this machine only; 127.0.0.1 or [::1]"
         )
     began_s = time.perf_counter()
-    world, ledger, session = _make(trace, manifest, int(length_s), int(warmup_s), seed, None if no_page else speed)
+    world, ledger, session = make_demo(trace, manifest, int(length_s), int(warmup_s), seed, None if no_page else speed)
     asyncio.run(session.run(None if no_page else (host, port)))
 
     from autoscaler.cli.demo_summary import print_summary
@@ -117,7 +117,7 @@ def _duration(flag: str, text: str, low_s: float, high_s: float) -> float:
 # ---------------------------------------------------------------- making it
 
 
-def _make(
+def make_demo(
     trace: Path | None, manifest: Path | None, length_s: int, warmup_s: int, seed: int, speed: float | None
 ) -> tuple[World, Ledger, Session]:
     """The plant, what is noted of it, and what runs on it. speed None: time jumps."""
@@ -174,6 +174,7 @@ def _make(
         reporters=[ledger, *session.reporters],
         interval_s=float(INTERVAL_S),
         seed=seed,
+        waits_for_past=True,
     )
     return world, ledger, session
 

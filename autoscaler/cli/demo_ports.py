@@ -8,7 +8,7 @@ from typing import Protocol
 
 from autoscaler.cli.demo_traffic import past_readings
 from autoscaler.core.model import Fleet, Outcome, Pause, Plan, Readings
-from autoscaler.ports import Cluster, MetricSource
+from autoscaler.ports import Backfill, Cluster, MetricSource
 
 
 class WithPast:
@@ -21,8 +21,8 @@ class WithPast:
     async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:
         return await self._source.read(fleet, wanted, at_s, deadline_s)
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
-        return past_readings(fleet, times_s, self._rows) if self._rows else []
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        return Backfill(readings=past_readings(fleet, times_s, self._rows) if self._rows else ())
 
 
 class Switch(Protocol):

@@ -59,13 +59,15 @@ def print_summary(
     for name in ("Requests", "Kept", "Promised", "p99 wait", "Allowed", "Replica-hours", "Most", "Changes"):
         table.add_column(name, justify="right")
     for key, row in score["services"].items():
+        came = row["requests"] > 0
         short = row["attained_ratio"] < row["promised_ratio"]
+        kept = percent(row["attained_ratio"]) if came else "–"
         table.add_row(
             escape(key),
-            f"{row['requests']:,.0f}",
-            f"[yellow]{percent(row['attained_ratio'])}[/]" if short else percent(row["attained_ratio"]),
+            f"{row['requests']:,.0f}" if came else "none",
+            f"[yellow]{kept}[/]" if short else kept,
             percent(row["promised_ratio"]),
-            duration(row["wait_s"]["p99"]),
+            duration(row["wait_s"]["p99"]) if came else "–",
             duration(waits_s[key]),
             f"{row['replica_hours']:,.1f}",
             str(peaks[key]),

@@ -58,10 +58,32 @@ def _document(policy: PolicyType, found: Installed) -> dict[str, Any]:
                 "choices": list(_choices(parameter)),
                 "description": parameter.description,
                 "tunable": parameter.tunable,
+                "search": _search(parameter),
             }
             for parameter in policy.parameters
         ],
     }
+
+
+def _search(parameter: Parameter) -> dict[str, Any] | None:
+    """Where a tuner looks: `of` says in which measure low and high are (docs/policies.md)."""
+    if not parameter.tunable or parameter.kind not in ("float", "int"):
+        return None
+    low, high = parameter.search or (parameter.minimum, parameter.maximum)
+    if parameter.search_of == "bounds":
+        low = high = None
+    return {"low": low, "high": high, "of": parameter.search_of, "log_scale": parameter.log_scale, "step": parameter.step}
+
+
+def _searched(parameter: Parameter) -> str:
+    found = _search(parameter)
+    if found is None:
+        return "any of them" if parameter.tunable else ""
+    if found["of"] == "bounds":
+        return "minReplicas to maxReplicas"
+    share = "× what a replica holds" if found["of"] == "held" else ""
+    steps = f"by {found['step']:g}" if found["step"] else ""
+    return " ".join(filter(None, (f"{found['low']:g} to {found['high']:g}", share, steps)))
 
 
 def _choices(parameter: Parameter) -> tuple[str, ...]:
@@ -84,11 +106,13 @@ def _print(policy: PolicyType, found: Installed) -> None:
         out.print(Padding(f"[dim]{escape(policy.source)}[/]", (0, 0, 0, 2), expand=False))
     if policy.parameters:
         table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
-        for head in ("parameter", "default", "allowed", "meaning"):
+        for head in ("parameter", "default", "allowed", "tuned in", "meaning"):
             table.add_column(head, overflow="fold")
         for parameter in policy.parameters:
             default = "needed" if parameter.required else _shown(parameter.default)
-            table.add_row(*map(escape, (parameter.name, default, _allowed(parameter), parameter.description)))
+            table.add_row(
+                *map(escape, (parameter.name, default, _allowed(parameter), _searched(parameter), parameter.description))
+            )
         out.print(Padding(table, (0, 0, 0, 2), expand=False))
     out.print()
 

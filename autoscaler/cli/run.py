@@ -39,7 +39,12 @@ class DurationType(click.ParamType[float]):
     help="Prometheus servers, credentials, labels (docs/signals.md).",
 )
 @click.option("--interval", type=DurationType(), default="15s", show_default=True, help="Time between two ticks.")
-@click.option("--namespace", "namespaces", multiple=True, help="Serve this namespace only; may be repeated [all].")
+@click.option(
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    help="Serve this namespace only; may be repeated [all]. Then pools' planned nodes are shown, but not written.",
+)
 @click.option("--shadow", is_flag=True, help="Scale nothing, whatever the manifests' modes say.")
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS:PORT", help="Page, API, metrics, health.")
 @click.option(

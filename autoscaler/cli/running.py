@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import uuid
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,6 @@ log = logging.getLogger(__name__)
 
 TICKS_MISSED = 6
 """Not healthy any more when the last whole tick ended so many intervals ago: the loop is stuck or fails each time, and a restart is safe."""
-FIRST_TICK_S = 180.0
-"""So long the past may be asked for, twice 90 s, where Prometheus hangs."""
 SYNC_TIMEOUT_S = 120.0
 SYNC_WORDS_S = 10.0
 
@@ -126,7 +125,8 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     metrics, board = Metrics(lambda: _counted(api, source)), Board()
     reporters: list[Reporter] = [
         DecisionLog(),
-        PoolReporter(api, may_act),
+        # Who sees some namespaces only knows a part of what a pool needs: two such would write over each other.
+        *(() if settings.namespaces else (PoolReporter(api, may_act),)),
         StatusReporter(api, cluster, clock, instance=settings.identity or socket.gethostname()),
         metrics,
         board,
@@ -159,7 +159,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     began_s = clock.monotonic_s()
 
     def healthy() -> str:
-        last_s = controller.last_tick_s if controller.ticked.is_set() else began_s + SYNC_TIMEOUT_S + FIRST_TICK_S
+        last_s = controller.last_tick_s if controller.ticked.is_set() else began_s + SYNC_TIMEOUT_S
         late_s = clock.monotonic_s() - last_s
         return f"the last whole tick ended {late_s:.0f} s ago" if late_s > TICKS_MISSED * settings.interval_s else ""
 
@@ -172,7 +172,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     await stack.enter_async_context(cluster)
     await _synced(cluster, stop)
     if election is not None:
-        await stack.enter_async_context(_running(election, controller.ticked, stop))
+        await stack.enter_async_context(_running(election, (controller.ticked, controller.past.told), stop))
     return Parts(controller=controller, board=board)
 
 
@@ -224,13 +224,13 @@ async def _wait_synced(cluster: KubernetesCluster) -> None:
 class _running:  # noqa: N801 - reads as a verb where it is used
     """The election as long as the context is open; its end gives the Lease back, after the last tick has ended.
 
-    It begins once a first tick has ended: who can't act yet, because the past is still being learnt, must not take the Lease from
-    somebody who can.
+    It begins after the events in `first`, once a tick has ended and what can be known of the past is known: who has still to learn must
+    not take the Lease from somebody who has learnt.
     """
 
-    def __init__(self, election: LeaseElection, ticked: asyncio.Event, stop: asyncio.Event) -> None:
+    def __init__(self, election: LeaseElection, first: Sequence[asyncio.Event], stop: asyncio.Event) -> None:
         self._election = election
-        self._ticked = ticked
+        self._first = first
         self._stop = stop
         self._task: asyncio.Task[None] | None = None
 
@@ -239,7 +239,8 @@ class _running:  # noqa: N801 - reads as a verb where it is used
         self._task.add_done_callback(self._ended)
 
     async def _compete(self) -> None:
-        await self._ticked.wait()
+        for event in self._first:
+            await event.wait()
         await self._election.run()
 
     def _ended(self, task: asyncio.Task[None]) -> None:

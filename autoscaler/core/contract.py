@@ -45,7 +45,7 @@ def check_policy(policy_type: PolicyType, params: Mapping[str, ParamValue] | Non
         return shaped
     findings: list[Finding] = []
     for rule in RULES:
-        if rule.unless not in {finding.rule for finding in findings}:
+        if not any(finding.rule in rule.unless for finding in findings):
             findings += _first(rule, case)
     return list(dict.fromkeys(findings))
 
@@ -89,3 +89,13 @@ def _parameter_faults(parameter: Parameter) -> Iterator[str]:
         yield f"minimum {low:g} lies above maximum {high:g}"
     if parameter.tunable and parameter.kind in ("float", "int") and (low is None or high is None):
         yield "is tunable but lacks a minimum or a maximum, so a tuner has no range to search"
+    if parameter.search is not None:
+        first, last = parameter.search
+        if not first < last:
+            yield f"is searched from {first:g} to {last:g}, which is no range"
+        elif parameter.search_of == "value" and ((low is not None and first < low) or (high is not None and last > high)):
+            yield f"is searched from {first:g} to {last:g}, beyond what is allowed"
+        elif parameter.log_scale and first <= 0:
+            yield f"is searched by ratio, which can't begin at {first:g}"
+    if parameter.step is not None and (parameter.log_scale or not parameter.step > 0):
+        yield f"has steps of {parameter.step:g}; more than 0 is allowed, and none of them together with log_scale"

@@ -11,7 +11,7 @@ import numpy as np
 
 from autoscaler.core.contract_world import What, World
 from autoscaler.core.model import Floats, Forecast, Observation, ParamValue, Recommendation
-from autoscaler.core.policy import Params, Policy, PolicyType, Saved, complete_params, stack_params
+from autoscaler.core.policy import Params, Policy, PolicyType, Saved, TakesOver, complete_params, stack_params
 
 ROWS = (0, 1, 2)
 NEW_ROW = 3
@@ -218,6 +218,32 @@ def _rearranged(case: Case) -> Iterator[str]:
         yield f"{tick} ticks after rearrange a new service gets {b.tolist()}, in a policy of its own it gets {a.tolist()}"
 
 
+def _taught(case: Case) -> Iterator[str]:
+    """A service that joins late and takes over what a policy of its own has seen of its past."""
+    if not (case.type.lookback_s or case.type.backfill_s):
+        return
+    half, rows = TICKS // 2, (0, 1, NEW_ROW)
+    there, world = case.make(3), case.world(rows)
+    _play(there, world.ticks(half))
+    joined, same_world = case.make(2), case.world(rows)
+    _play(joined, case.world(rows[:2]).ticks(half))
+    for _ in same_world.ticks(half):
+        pass  # the histories are the engine's to keep
+    joined.rearrange(np.array([0, 1, -1], dtype=np.int64), case.stacked(3))
+    taught = case.make(1)
+    _play(taught, case.world((NEW_ROW,)).ticks(half))
+    if isinstance(joined, TakesOver):
+        joined.adopt(taught, np.array([-1, -1, 0], dtype=np.int64))
+    expected, got = _play(there, world.ticks(half)), _play(joined, same_world.ticks(half))
+    if found := _differ([a[:2] for a in expected], [a[:2] for a in got]):
+        tick, a, b = found
+        yield f"{tick} ticks after another service took over its past the others get {b.tolist()}, without it {a.tolist()}"
+    elif found := _differ([a[2:] for a in expected], [a[2:] for a in got]):
+        tick, a, b = found
+        how = "taking over its past" if isinstance(joined, TakesOver) else "joining (there is no adopt, see TakesOver)"
+        yield f"{tick} ticks after {how} a service gets {b.tolist()}, there from the start it gets {a.tolist()}"
+
+
 def _restored(case: Case) -> Iterator[str]:
     half = TICKS // 2
     goes_on, world = case.make(len(ROWS)), case.world()
@@ -277,12 +303,12 @@ def _extreme_params(case: Case) -> Iterator[tuple[str, Mapping[str, ParamValue]]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """doing: what the rule does, for the words of an exception. unless: a rule without whose keeping this one can't be judged."""
+    """doing: what the rule does, for the words of an exception. unless: rules without whose keeping this one can't be judged."""
 
     name: str
     find: Callable[[Case], Iterator[str]]
     doing: str
-    unless: str = ""
+    unless: tuple[str, ...] = ()
 
 
 SHAPE = Rule("shape", _shapes, "asked for its counts")
@@ -291,13 +317,14 @@ RULES: tuple[Rule, ...] = (
     Rule("words", _words, "asked why"),
     Rule("empty", _empty, "made for no services"),
     Rule("determinism", _determinism, "made twice"),
-    Rule("only reads", _only_reads, "asked several times", unless="determinism"),
-    Rule("alone", _alone, "made for one service", unless="determinism"),
+    Rule("only reads", _only_reads, "asked several times", unless=("determinism",)),
+    Rule("alone", _alone, "made for one service", unless=("determinism",)),
     Rule("unknown", _unknown, "shown nothing but unknown signals"),
     Rule("idle", _idle, "shown idle services"),
-    Rule("rearrange", _rearranged, "told to move its services", unless="determinism"),
-    Rule("save and load", _restored, "saved and loaded", unless="determinism"),
-    Rule("foreign state", _foreign_state, "given state that it can't know", unless="determinism"),
-    Rule("extremes", _extremes, "given its parameters' extremes", unless="counts"),
+    Rule("rearrange", _rearranged, "told to move its services", unless=("determinism",)),
+    Rule("adopt", _taught, "told to take over a service's past", unless=("determinism", "rearrange")),
+    Rule("save and load", _restored, "saved and loaded", unless=("determinism",)),
+    Rule("foreign state", _foreign_state, "given state that it can't know", unless=("determinism",)),
+    Rule("extremes", _extremes, "given its parameters' extremes", unless=("counts",)),
 )
 """Run in this order, once the declaration and the answer's shape are in order (rules "declaration", "runs" and "shape")."""

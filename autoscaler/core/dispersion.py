@@ -63,6 +63,23 @@ class Dispersion:
         self._pairs = np.append(self._pairs, 0.0)[rows]
         self.value = self._measured()
 
+    def adopt(self, other: Dispersion, rows: Ints) -> None:
+        """Row i takes over what `other` has learnt of its row rows[i]; rows of −1 keep their own."""
+        if self._seen_at_s != self._seen_at_s:
+            self._seen_at_s = other._seen_at_s
+        taken, theirs = rows >= 0, np.maximum(rows, 0)
+        if not len(other._squares) or not np.count_nonzero(taken):
+            return
+        # The latest rate is of our latest moment, which the other's past may end before: its own, where there is one.
+        self._before = np.where(taken & np.isnan(self._before), other._before[theirs], self._before)
+        self._squares = np.where(taken, other._squares[theirs], self._squares)
+        self._pairs = np.where(taken, other._pairs[theirs], self._pairs)
+        self.value = self._measured()
+
+    def shift(self, by_s: float) -> None:
+        """The clock was set by `by_s`."""
+        self._seen_at_s += by_s
+
     def save(self) -> dict[str, Any]:
         return {
             "seen_at_s": None if self._seen_at_s != self._seen_at_s else self._seen_at_s,

@@ -7,9 +7,9 @@ the histories; every group learns and recommends; the constraints of ``constrain
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import add
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -28,9 +28,13 @@ from autoscaler.core.model import (
     Readings,
     Recommendation,
 )
+from autoscaler.core.nursery import Nursery, wants_past
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.table import Table
 from autoscaler.core.value import maker
+
+PastOf: TypeAlias = tuple[object, ...]
+"""The (policy, signal) pairs of a service and where its signals come from: equal ones have the same past."""
 
 _context = maker(Context)
 _decisions = maker(Decisions)
@@ -71,7 +75,10 @@ class Engine:
         no other policy can tell."""
         self._faulty: Ints = np.empty(0, dtype=np.int64)
         self.lookback_s = 0.0
-        self.backfill_s = 0.0
+        self.past_of: dict[str, PastOf] = {}
+        """By key, of the services whose policies want to be shown the past: what that past is of."""
+        self.resettled = False
+        """Whether the last compilation met known services with another past, which no record tells (it leaves out the sources)."""
 
     # ------------------------------------------------------------ following the fleet
 
@@ -88,6 +95,7 @@ class Engine:
         self._last_current = _moved(self._last_current, moved, -1)
         self._blind_since_s = _moved(self._blind_since_s, moved, np.nan)
         self._settled_at_s = _moved(self._settled_at_s, moved, at_s + self.lookback_s)
+        self._note_pasts(table, moved, at_s)
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         self._any_was_blind = True
         self._table = table
@@ -121,7 +129,6 @@ class Engine:
 
     def _make_histories(self, table: Table, moved: Ints) -> None:
         self.lookback_s = max((group.type.lookback_s for group in self._groups), default=0.0)
-        self.backfill_s = max((group.type.backfill_s for group in self._groups), default=0.0)
         wanted: dict[str, set[int]] = {}
         for group in self._groups:
             for name, rows in group.signals.items():
@@ -143,6 +150,22 @@ class Engine:
         self._wishes = _history(self._wishes, moved, self._columns(table.longest_window_s)) if table.stabilizes else None
         remembers_changes = table.longest_period_s > self.interval_s
         self._changes = _history(self._changes, moved, self._columns(table.longest_period_s)) if remembers_changes else None
+
+    def _note_pasts(self, table: Table, moved: Ints, at_s: float) -> None:
+        """A service that is decided on by other signals or policies than before is new in this: it settles again."""
+        before, self.past_of, self.resettled = self.past_of, {}, False
+        names: dict[int, list[object]] = {}
+        for group in self._groups:
+            if wants_past(group.type):
+                for name, rows in group.signals.items():
+                    for row in rows:
+                        names.setdefault(row, []).append((group.name, name))
+        for row, of in names.items():
+            key, sources = table.keys[row], table.specs[row].sources
+            past = self.past_of[key] = (frozenset(of), sources)
+            if moved[row] >= 0 and before.get(key) != past:
+                self._settled_at_s[row] = at_s + self.lookback_s
+                self.resettled = True
 
     def _columns(self, window_s: float) -> int:
         return int(np.ceil(window_s / self.interval_s)) + 2
@@ -190,22 +213,40 @@ class Engine:
 
     # ------------------------------------------------------------ a tick
 
-    def learn(self, fleet: Fleet, readings: Readings, step_s: float) -> None:
-        """Shows past readings to histories and policies, without deciding; `step_s` since the ones before. For a cold start."""
+    def nursery(self, fleet: Fleet, keys: Collection[str]) -> Nursery:
+        """Where the services `keys` are taught their past while this engine goes on."""
         table = self._compiled(fleet)
-        if step_s <= self.interval_s * 1.5:
-            self._remember(readings)
-        for group in self._groups:
-            # The others want no past, and one that counts from its first tick must not begin there.
-            if group.type.lookback_s or group.type.backfill_s:
-                group.observe(fleet, table, readings, self._signals, step_s)
+        columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
+        rows = [table.row_of[key] for key in keys]
+        return Nursery(fleet, table, self._policies, columns=columns, seed=self._seed, rows=rows)
 
-    def learnt_until(self, at_s: float) -> None:
-        """The past up to `at_s` was shown: services of which something was known in it need not wait for their history to fill."""
-        known: Bools = np.zeros(len(self.table), dtype=np.bool_)
-        for history in self._signals.values():
-            known |= np.isfinite(history.last(history.filled)).any(axis=1)
+    def adopt(self, taught: Nursery, keys: Collection[str], at_s: float) -> tuple[str, ...]:
+        """The services `keys` take over what was learnt of them apart; those of which something was known need not wait any longer for
+        their histories to fill. What went wrong, in words."""
+        place = {key: row for row, key in enumerate(taught.table.keys) if key in keys}
+        rows: Ints = np.array([place.get(key, -1) for key in self.table.keys], dtype=np.int64)
+        for name, history in self._signals.items():
+            if name in taught.histories:
+                history.adopt(taught.histories[name], rows)
+        pairs = [(group, taught.groups[group.name]) for group in self._groups if group.name in taught.groups]
+        faults = [group.adopt(other, keys) for group, other in pairs]
+        known = np.append(taught.known(), False)[rows]
         self._settled_at_s = np.where(known, np.minimum(self._settled_at_s, at_s), self._settled_at_s)
+        self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
+        return tuple([fault for fault in faults if fault])
+
+    def shift(self, by_s: float) -> None:
+        """The wall clock was set by `by_s` (negative: back): remembered moments move along, so that windows and holds age by the time that
+        really passed, not by what somebody set."""
+        for history in (*self._signals.values(), self._wishes, self._changes):
+            if history is not None:
+                history.shift(by_s)
+        for group in self._groups:
+            group.shift(by_s)
+        self._blind_since_s = self._blind_since_s + by_s
+        self._settled_at_s = self._settled_at_s + by_s
+        self._all_settled_at_s += by_s
+        self._last_at_s += by_s
 
     def decide(self, fleet: Fleet, readings: Readings) -> Decisions:
         """One tick's decisions. Each tick's readings must be later than the last one's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from autoscaler.core.history import History, HistoryRows
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Observation, Readings, Recommendation, Signal, SignalColumn
-from autoscaler.core.policy import Policy, PolicyType, complete_params, stack_params
+from autoscaler.core.policy import KeepsTimes, Policy, PolicyType, TakesOver, complete_params, stack_params
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import Table
 from autoscaler.core.value import maker
@@ -107,6 +107,23 @@ class Group:
         """For each of our positions the position in `before` that was the same service's same use of the policy, or −1."""
         old = {use: position for position, use in enumerate(before._uses)}
         return np.array([old.get(use, -1) for use in self._uses], dtype=np.int64)
+
+    def adopt(self, taught: Group, keys: Collection[str]) -> str:
+        """Lets the services `keys` take over what the same policy has learnt of them apart. What went wrong, in words."""
+        if not isinstance(self.policy, TakesOver):
+            return ""
+        places = {use: position for position, use in enumerate(taught._uses) if use[0] in keys}
+        rows = np.array([places.get(use, -1) for use in self._uses], dtype=np.int64)
+        try:
+            self.policy.adopt(taught.policy, rows)
+        except Exception as error:  # a stranger's plug-in
+            return f"policy '{self.name}' failed to take over a past: {type(error).__name__}: {error}"
+        return ""
+
+    def shift(self, by_s: float) -> None:
+        """The clock was set by `by_s`. Raises what the policy raises."""
+        if isinstance(self.policy, KeepsTimes):
+            self.policy.shift(by_s)
 
     def positions(self, row: int) -> Sequence[int]:
         """Where the fleet's `row` stands in this group (empty: nowhere)."""

@@ -77,6 +77,42 @@ class History:
         other._filled = self._filled
         return other
 
+    def adopt(self, other: History, rows: npt.NDArray[np.int64]) -> None:
+        """Row i takes over the past of `other`'s row rows[i]; a row of −1 keeps its own.
+
+        Each column takes the value of the other's nearest column, if that lies within half the other's step; where there is none, what is
+        here stays. The other's columns from before our first one come before it, as far as there is room: unknown for rows that take
+        nothing over."""
+        theirs_s = other.times_s(other._filled)
+        takers = np.flatnonzero(rows >= 0)
+        if not len(theirs_s) or not len(takers):
+            return
+        values = other.last(other._filled)[rows[takers]]
+        within_s = 0.5 * float(theirs_s[-1] - theirs_s[-2]) if len(theirs_s) > 1 else 0.0
+        times_s, kept = self.times_s(self._filled).copy(), self.last(self._filled).copy()
+        if len(times_s):
+            apart_s = np.abs(theirs_s[:, None] - times_s[None, :])
+            nearest = apart_s.argmin(axis=0)
+            near = apart_s.min(axis=0) <= within_s
+            found = values[:, nearest[near]]
+            kept[np.ix_(takers, near)] = np.where(np.isnan(found), kept[np.ix_(takers, near)], found)
+        first_s = times_s[0] - within_s if len(times_s) else np.inf
+        older = int(theirs_s.searchsorted(first_s, side="left"))
+        before = np.full((len(self._values), older), np.nan)
+        before[takers] = values[:, :older]
+        self._refill(np.concatenate([theirs_s[:older], times_s]), np.concatenate([before, kept], axis=1))
+
+    def shift(self, by_s: float) -> None:
+        """Moves the times of all columns by `by_s`: the clock they were read from was set."""
+        self._times_s += by_s
+
+    def _refill(self, times_s: Floats, values: Floats) -> None:
+        """Makes the newest of these columns, oldest first, all that is here."""
+        count = min(len(times_s), self.length)
+        self._end, self._filled = self.length, 0
+        for column in range(len(times_s) - count, len(times_s)):
+            self.push(float(times_s[column]), values[:, column])
+
     def put(self, row: int, at_s: float, value: float, join: Callable[[float, float], float]) -> None:
         """Writes `value` into the row's column that holds `at_s` (the first one not before it, else the newest); where that holds a value
         already, what `join` makes of both.

@@ -70,6 +70,20 @@ class Hold:
         if self._past is not None:
             self._resize(self._interval_s)
 
+    def adopt(self, other: Hold, rows: Ints) -> None:
+        """Row i takes over what `other` holds in its row rows[i]; rows of −1 keep their own."""
+        if other._past is None or not self._spans:
+            return
+        if self._past is None:
+            self._interval_s = other._interval_s
+            self._past = self._empty()
+        self._past.adopt(other._past, rows)
+
+    def shift(self, by_s: float) -> None:
+        """The clock was set by `by_s`."""
+        if self._past is not None:
+            self._past.shift(by_s)
+
     def save(self) -> dict[str, Any]:
         return {"interval_s": self._interval_s, "past": None if self._past is None else self._past.save()}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,9 @@ class Parameter:
     """A declared parameter. Numbers lie within minimum…maximum (inclusive); texts in choices where those are given.
 
     kind "signal" is a text that names a signal. required: a parameter without a sensible default.
-    log_scale and tunable: how a tuner should search it.
+    tunable: a tuner may change it. search: the range that is worth trying, where minimum…maximum is too wide for that; in which measure,
+    says search_of: "value" (the parameter's own), "held" (shares of what one replica holds of the policy's `signal`), "bounds" (the
+    service's minReplicas to maxReplicas). log_scale, step: tried by ratio, or in such steps from the range's low end.
     """
 
     name: str
@@ -43,6 +45,9 @@ class Parameter:
     choices: tuple[str, ...] = ()
     tunable: bool = False
     log_scale: bool = False
+    search: tuple[float, float] | None = None
+    search_of: Literal["value", "held", "bounds"] = "value"
+    step: float | None = None
 
     @property
     def required(self) -> bool:
@@ -66,6 +71,24 @@ class Policy(Protocol):
 
     def load(self, state: Saved) -> None:
         """Takes back what save gave (same rows). State of an unknown version is ignored: the policy then learns anew."""
+
+
+@runtime_checkable
+class TakesOver(Protocol):
+    """A policy whose services can be taught apart. Whoever declares `lookback_s` or `backfill_s` and learns anything must be one: the
+    past of a service that comes later, or whose past could not be read at first, is shown to a policy object of its own."""
+
+    def adopt(self, other: Any, rows: Ints) -> None:
+        """Row i takes over, in place of its own, all that `other` (made by the same factory, and done with) has learnt of its row
+        rows[i]; rows of −1 stay exactly as they are. `other` has seen about the same moments as this one, or more of them."""
+
+
+@runtime_checkable
+class KeepsTimes(Protocol):
+    """A policy that remembers moments in order to tell how long ago they were."""
+
+    def shift(self, by_s: float) -> None:
+        """The clock was set by `by_s` seconds (negative: back): remembered moments move along, so that nothing ages by it."""
 
 
 class Stateless:
@@ -101,8 +124,8 @@ class PolicyType:
 
     make(params, rng) builds the policy for len(any param) rows; rng is seeded by the caller, so equal input gives equal output.
     signals(params): the signals that the policy needs. optional_signals: those it uses where they are there.
-    lookback_s: how far back it reads ``Signal.history``. backfill_s: how much of the past it wants to be shown by ``observe`` at a cold
-    start beyond that, in steps of five minutes (``observation.interval_s`` says so).
+    lookback_s: how far back it reads ``Signal.history``. backfill_s: how much of the past it wants to be shown by ``observe`` beyond that
+    when a service is new to it, in steps of five minutes (``observation.interval_s`` says so); see ``TakesOver``.
     counts_starting: True where the policy's count is absolute (what demand and backlog need), so that replicas on their way are
     already in it. False (the safe default) lets the engine hold back a count that grows only because help hasn't arrived yet.
     interval_s: the period of the loop that the policy has of its own, sample_s: how often it samples its signals itself then, without a

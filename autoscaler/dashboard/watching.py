@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from autoscaler.core.model import Fleet, Readings
-from autoscaler.ports import MetricSource
+from autoscaler.ports import Backfill, MetricSource
 
 SHOWN: tuple[str, ...] = ("demand", "queue", "running", "utilization", "gpu_utilization")
 
@@ -30,7 +30,7 @@ class Watched:
             self._wanted = wanted
         return await self._source.read(fleet, self._both, at_s, deadline_s)
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
         return await self._source.backfill(fleet, wanted, times_s)
 
 

@@ -13,6 +13,7 @@ _COMMANDS: Final = {
     "run": "replay.cli.run",
     "compare": "replay.cli.compare",
     "optimum": "replay.cli.optimum",
+    "tune": "replay.cli.tune",
     "test": "replay.cli.test",
     "regret": "replay.cli.regret",
     "verify": "replay.cli.verify",

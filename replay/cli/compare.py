@@ -65,7 +65,7 @@ def command(
     from autoscaler.core.model import PolicyRef
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
-    from autoscaler.overrides import apart_from, below, pairs
+    from autoscaler.overrides import pairs
     from replay.cli.progress import progress
     from replay.compare import SCHEMA, TraceSetting, compare, labels
     from replay.gate import load_gate, misses
@@ -75,17 +75,17 @@ def command(
     from replay.report.pictures import MOST_SERVICES, buckets_for
     from replay.report.table import comparison_table
     from replay.scenario import load_scenario
+    from replay.settings import split
     from replay.traces.uses import trace_use
     from replay.world import services
 
-    overrides = pairs(settings)
-    loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
+    of_manifest, of_scenario = split(pairs(settings))
+    loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
     refs: list[PolicyRef | None] = [*map(policy_ref, dict.fromkeys(policies))] or [None]
     uses = [trace_use(trace) for trace in traces]
     gate = None if gate_file is None else load_gate(gate_file)
-    below_scenario = below(overrides, "scenario")
     tried = [
-        TraceSetting(path=use.path, label=label, scenario=load_scenario(scenario, {**below_scenario, **use.settings}))
+        TraceSetting(path=use.path, label=label, scenario=load_scenario(scenario, of_scenario, use))
         for use, label in zip(uses, labels(uses), strict=True)
     ]
     count = len(tried) * len(refs) * min(len(services(loaded)), MOST_SERVICES)

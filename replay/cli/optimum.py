@@ -51,21 +51,22 @@ def command(
 
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
-    from autoscaler.overrides import apart_from, below, pairs
+    from autoscaler.overrides import pairs
     from replay.clairvoyant import figures, optima
     from replay.cli.progress import progress
     from replay.optimum.orders import write_orders
     from replay.plugins import loadable
     from replay.scenario import load_scenario, whole_s
+    from replay.settings import split
     from replay.traces.registry import read_trace
     from replay.traces.uses import trace_use
 
-    overrides = pairs(settings)
+    of_manifest, of_scenario = split(pairs(settings))
     if promised is not None:
-        overrides["objective.promised"] = promised
+        of_manifest["objective.promised"] = promised
     use = trace_use(trace)
-    loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
-    setting = load_scenario(scenario, {**below(overrides, "scenario"), **use.settings})
+    loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
+    setting = load_scenario(scenario, of_scenario, use)
     series = read_trace(use.path)
     began_s = time.perf_counter()
     with progress(f"{series.name}, the optimum") as told:

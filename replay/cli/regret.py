@@ -60,7 +60,7 @@ def command(
     from autoscaler.core.model import PolicyRef
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
-    from autoscaler.overrides import apart_from, below, pairs
+    from autoscaler.overrides import pairs
     from replay.cli.progress import progress
     from replay.parallel import usual_jobs
     from replay.plugins import loadable, policy_ref
@@ -68,11 +68,12 @@ def command(
     from replay.report.comparison import write_comparison
     from replay.report.pictures import MOST_SERVICES, buckets_for
     from replay.report.table import regret_table
+    from replay.settings import split
     from replay.verify import record_files
     from replay.world import services
 
-    overrides = pairs(settings)
-    loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
+    of_manifest, of_scenario = split(pairs(settings))
+    loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
     refs: list[PolicyRef | None] = [*map(policy_ref, dict.fromkeys(policies))] or [None]
     count = (len(refs) + 1) * min(len(services(loaded)), MOST_SERVICES)
     with progress(f"{len(refs)} candidates on recorded days") as told:
@@ -81,7 +82,7 @@ def command(
             loaded,
             refs,
             scenario=scenario,
-            overrides=below(overrides, "scenario"),
+            overrides=of_scenario,
             jobs=jobs or usual_jobs(),
             buckets=buckets_for(count) if output is not None else 0,
             progress=told,

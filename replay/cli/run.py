@@ -49,21 +49,22 @@ def command(
 
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
-    from autoscaler.overrides import apart_from, below, pairs
+    from autoscaler.overrides import pairs
     from replay.cli.progress import progress
     from replay.open_loop import run_open_loop
     from replay.plugins import loadable, policy_ref
     from replay.report.page import write_report
     from replay.run import run_replay
     from replay.scenario import load_scenario
+    from replay.settings import split
     from replay.traces.registry import read_any, read_singly
     from replay.traces.signal_series import SignalSeries
     from replay.traces.uses import trace_use
 
-    overrides = pairs(settings)
+    of_manifest, of_scenario = split(pairs(settings))
     use = trace_use(trace)
-    loaded = load_manifests(list(manifests), apart_from(overrides, "scenario"), policies=loadable())
-    setting = load_scenario(scenario, {**below(overrides, "scenario"), **use.settings})
+    loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
+    setting = load_scenario(scenario, of_scenario, use)
     ref = None if policy is None else policy_ref(policy)
     series = read_singly(use.path) if setting.plant == "requests" else read_any(use.path)
     if output is not None:
@@ -114,14 +115,22 @@ def words(score: dict[str, Any]) -> str:
 
 
 def _requests(score: dict[str, Any]) -> list[str]:
+    if not score["requests"]:
+        return [f"  promised   {score['promised_ratio']:.2%}, but no request came: there was nothing to keep"]
     kept = score["attained_ratio"] >= score["promised_ratio"]
     wait = score["wait_s"]
-    return [
+    lines = [
         f"  promised   {score['promised_ratio']:.2%}, {'kept' if kept else 'NOT kept'}: {score['attained_ratio']:.3%} of "
         f"{score['requests']:.0f} requests",
         f"  waits      p50 {wait['p50']:.0f} s, p95 {wait['p95']:.0f} s, p99 {wait['p99']:.0f} s",
     ]
+    for key, words in (("ttft_s", "1st token"), ("latency_s", "to the end")):
+        if (took := score.get(key)) is not None:
+            lines.append(f"  {words:<10} p50 {took['p50']:.1f} s, p95 {took['p95']:.1f} s, p99 {took['p99']:.1f} s")
+    return lines
 
 
 def _kept(score: dict[str, Any]) -> str:
-    return "" if score.get("open_loop") else f"{score['attained_ratio']:.3%} of {score['promised_ratio']:.2%}, "
+    if score.get("open_loop"):
+        return ""
+    return f"{score['attained_ratio']:.3%} of {score['promised_ratio']:.2%}, " if score["requests"] else "no requests, "

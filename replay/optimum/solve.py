@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 
 from autoscaler.core.model import Floats, Ints, PoolSpec, ScalingSpec
-from autoscaler.spec import duration_s
 from replay.optimum.orders import held_in_warmup, ordered
 from replay.optimum.problem import Problem, settings_of
 from replay.optimum.search import Found, Progress, search
@@ -115,9 +114,9 @@ def calm(scenario: Scenario) -> Scenario:
     """The scenario as the clairvoyant has it: the fluid plant, every start as usual (the mean where starts were measured), surges only."""
 
     def usual(of: Any) -> Any:
-        measured = [duration_s(text) for text in of.start_measured]
+        measured = of.start_measured_seconds
         start = f"{math.ceil(sum(measured) / len(measured))}s" if measured else of.start
-        return msgspec.structs.replace(of, start=start, start_spread=0.0, start_measured=[])
+        return msgspec.structs.replace(of, start=start, start_spread=0.0, start_measured_seconds=[])
 
     replicas = msgspec.structs.replace(usual(scenario.replicas), swap=None)
     surges = [fault for fault in scenario.faults if fault.kind == "Surge"]

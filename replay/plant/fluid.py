@@ -160,5 +160,10 @@ class FluidPlant(Plant):
         return queues
 
     def wait_counts(self) -> list[Floats]:
-        self._account()
-        return [waits.with_waiting(self.now_s) for waits in self.waits]
+        if self.now_s == self.end_s:
+            self._account()
+            return [waits.with_waiting(self.now_s) for waits in self.waits]
+        # A look in between, as a live page takes it, must not cut the log: sums of other blocks round differently.
+        start_s, length = self._log_from_s, self.now_s - self._log_from_s
+        arrivals, queues = self.demand[:, start_s : self.now_s], self._log[:, :length]
+        return [waits.ahead(start_s, arrivals[row], queues[row]) for row, waits in enumerate(self.waits)]

@@ -51,8 +51,13 @@ class Seen(Protocol):
 
 
 class WaitSeries(Protocol):
-    """Requests that waited too long and the longest wait (whole seconds), by the tick of their arrival; empty without keep_series."""
+    """Requests that waited too long and the longest wait (whole seconds), by the tick of their arrival; empty without keep_series.
 
+    signal: what is judged, ``queue_wait_s``, ``ttft_s`` or ``latency_s``: "wait" means that. allowed_s: how long it may take.
+    """
+
+    signal: str
+    allowed_s: float
     late_by_tick: Floats
     longest_by_tick: Ints
 

@@ -9,6 +9,7 @@ import numpy as np
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn, States
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.value import maker
+from autoscaler.ports import Backfill
 from replay.plant.plant import Plant, Seen
 
 _column = maker(SignalColumn)
@@ -64,8 +65,8 @@ class PlantMetrics:
         """Values become means of the samples since the last decision; what the newest one says of a state stands."""
         samples = self._plant.samples(at_s - self._start_s)
         for name, column in columns.items():
-            values = np.mean([self._plant.signal(name, sample)[0] for sample in samples], axis=0)
-            columns[name] = SignalColumn(values=values, age_s=column.age_s, state=column.state)
+            total = sum((self._plant.signal(name, sample)[0] for sample in samples), np.zeros(len(column.values)))
+            columns[name] = SignalColumn(values=total / max(len(samples), 1), age_s=column.age_s, state=column.state)
 
     def _stale(self, seen: Seen, wanted: Mapping[str, Sequence[int]], at_s: float, age_s: float) -> Readings:
         stale: Bools = age_s > self._stale_s
@@ -102,8 +103,8 @@ class PlantMetrics:
             why=lambda name, row: "the metric source answers NaN" if struck[name][row] else readings.why(name, row),
         )
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
-        return []  # a trace has no past before its start
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        return Backfill()  # a trace has no past before its start
 
 
 class PlantCluster:

@@ -7,6 +7,8 @@ Worked out in blocks of many seconds, since nothing in the simulation itself dep
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from autoscaler.core.model import Floats, Ints
@@ -21,7 +23,8 @@ class Waits:
 
     def __init__(self, *, scored_from_s: int, allowed_s: float, tick_s: int = 15, ticks: int = 0) -> None:
         self._from_s = scored_from_s
-        self._allowed_s = allowed_s
+        self.signal = "queue_wait_s"
+        self.allowed_s = allowed_s
         self._tick_s = tick_s
         self._born: Ints = np.empty(0, dtype=np.int64)
         self._left: Floats = np.empty(0)
@@ -78,8 +81,17 @@ class Waits:
         if len(self.late_by_tick):
             ticks = np.minimum(came // self._tick_s, len(self.late_by_tick) - 1)
             np.maximum.at(self.longest_by_tick, ticks, waits)
-            late = waits > self._allowed_s
+            late = waits > self.allowed_s
             np.add.at(self.late_by_tick, ticks[late], amounts[late])
+
+    def ahead(self, at_s: int, arrivals: Floats, queues: Floats) -> Floats:
+        """What ``with_waiting`` would give after ``add`` of these seconds, without adding them."""
+        later = copy(self)
+        later.counts = self.counts.copy()
+        later.late_by_tick, later.longest_by_tick = np.zeros(0), np.zeros(0, dtype=np.int64)
+        if len(arrivals):
+            later.add(at_s, arrivals, queues)
+        return later.with_waiting(at_s + len(arrivals))
 
     def with_waiting(self, end_s: int) -> Floats:
         """counts at the end of the run: what still waits is judged by its age at end_s."""

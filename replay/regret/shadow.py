@@ -13,6 +13,7 @@ from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller, nothing_written
 from autoscaler.core.model import Fleet, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn
 from autoscaler.errors import UsageError
+from autoscaler.ports import Backfill
 from autoscaler.record import decode_column, decode_pause
 from replay.plugins import installed
 from replay.regret.recorded import RecordedTick, recorded_ticks
@@ -130,8 +131,8 @@ class _Ends:
         at = self._columns
         return SignalColumn(values=column.values[at], age_s=column.age_s[at], state=column.state[at])
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
-        return []
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        return Backfill()
 
     async def act(self, fleet: Fleet, plan: Plan, deadline_s: float) -> Outcome:
         return nothing_written(fleet)

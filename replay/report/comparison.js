@@ -37,6 +37,7 @@ const dearest = {};
 for (const r of data.rows) dearest[r.score.trace] = Math.max(dearest[r.score.trace] || 0, r.score.replica_hours);
 function sign(s) {
   if (s.attained_ratio === null) return element("span", "not told");
+  if (s.requests === 0) return element("span", "no requests");
   const short = s.promised_ratio - s.attained_ratio;
   return element("span", kept(s) ? "✓ kept" : "✗ by " + fixed(100 * short, 100 * short < 0.1 ? 3 : 2) + " pp", "sign " + (kept(s) ? "good" : "bad"));
 }
@@ -45,6 +46,8 @@ function hours(s) {
   filled.style.width = 100 * s.replica_hours / (dearest[s.trace] || 1) + "%"; bar.append(filled);
   cell.append(number(s.replica_hours), bar); return cell;
 }
+// What a promise is judged by: the heading of its plot, and what the late requests did.
+const JUDGED = { queue_wait_s: ["Longest wait", "had to wait longer than"], ttft_s: ["Longest time to the first token", "had their first token later than"], latency_s: ["Longest time to the end", "took longer than"] };
 const told = (v, words) => v === null ? "" : words(v);
 const COLUMNS = [
   { id: "policy", label: "Policy", text: true, value: r => name(r), show: r => name(r) },
@@ -58,6 +61,8 @@ const COLUMNS = [
   ...(data.rows.some(r => r.score.cost !== null) ? [{ id: "cost", label: "Cost", value: r => r.score.cost ?? Infinity, show: r => told(r.score.cost, v => fixed(v, 2)) }] : []),
   ...(data.rows.some(r => (r.score.regret_cost ?? null) !== null) ? [{ id: "money", label: "Cost saved", value: r => r.score.regret_cost ?? -Infinity, show: r => told(r.score.regret_cost ?? null, v => fixed(v, 2)) }] : []),
   { id: "wait", label: "p99 wait", value: r => r.score.wait_s === null ? Infinity : r.score.wait_s.p99, show: r => told(r.score.wait_s, v => number(v.p99) + " s") },
+  ...[["ttft_s", "p99 first token"], ["latency_s", "p99 end to end"]].filter(([key]) => data.rows.some(r => r.score[key])).map(([key, label]) => (
+    { id: key, label, value: r => r.score[key] ? r.score[key].p99 : Infinity, show: r => r.score[key] ? number(r.score[key].p99) + " s" : "" })),
   { id: "actions", label: "Changes/h", value: r => r.score.actions_per_h, show: r => number(r.score.actions_per_h) },
   ...(data.rows.some(r => r.score.blind_scale_downs) ? [{ id: "blind", label: "Down while blind", value: r => r.score.blind_scale_downs, show: r => String(r.score.blind_scale_downs) }] : []),
 ];
@@ -121,12 +126,12 @@ function worst() {
   small = [];
   const at = (single ? "The" : "On " + trace + ": the"), box = element("div", undefined, "cards");
   $("worst").replaceChildren(box);
-  $("worst-note").textContent = shown.length ? at + " ten minutes in which the most requests came that had to wait longer than "
+  $("worst-note").textContent = shown.length ? at + " ten minutes in which the most requests came that " + JUDGED[shown[0].picture.judged][1] + " "
     + number(shown[0].picture.allowed_s) + " s, for each policy, and what it said then." : "Nothing of this was simulated.";
   for (const { row, picture } of shown) {
     const card = element("article", undefined, "worst"), title = element("h3"), mark = element("i");
     mark.style.background = colour(row); card.style.borderLeftColor = colour(row); title.append(mark, name(row)); card.append(title); box.append(card);
-    if (!picture.worst.length) { card.append(element("p", "Nowhere: nobody waited longer than " + number(picture.allowed_s) + " s.")); continue; }
+    if (!picture.worst.length) { card.append(element("p", "Nowhere: no request " + JUDGED[picture.judged][1] + " " + number(picture.allowed_s) + " s.")); continue; }
     picture.worst.forEach((w, index) => {
       let into = card;
       if (index) { into = element("details"); into.append(element("summary", w.at + ": " + number(w.late, 0) + " too late")); card.append(into); }
@@ -135,7 +140,7 @@ function worst() {
       const line = (a, b) => list.append(element("dt", a), element("dd", b));
       line("Demand", "up to " + number(w.demand, 2) + " requests/s" + (w.needed === null ? "" : ", for which " + w.needed + " replicas are needed"));
       line("Replicas", range(w.ready) + " ready, " + range(w.desired) + " desired");
-      line("Queue", "up to " + number(w.queue, 0) + " requests, waits up to " + number(w.wait) + " s");
+      line("Queue", "up to " + number(w.queue, 0) + " requests; " + JUDGED[picture.judged][0].toLowerCase() + " " + number(w.wait) + " s");
       for (const [when, words] of w.said) line("Said " + when, words);
       const look = element("button", "Show in the plots"); look.type = "button";
       look.onclick = () => { zoom(start + w.from_s - 900, start + w.to_s + 900); $("how").scrollIntoView(); };
@@ -207,7 +212,7 @@ function draw() {
   plot("Ready replicas", need.length ? "and what the demand needs (area)" : "", [...need, ...of("ready", { step: true })]);
   plot("Demand", "requests/s", [{ label: "demand", x, values: demand, colour: css("--edge"), fill: css("--area"), width: 1 }]);
   plot("Queue", "requests that wait", of("queue"));
-  plot("Longest wait", "seconds, by time of arrival", [{ label: "promise", x, values: x.map(() => first.allowed_s), colour: css("--dim"), dash: [6, 4], width: 1 }, ...of("wait")]);
+  plot(JUDGED[first.judged][0], "seconds, by time of arrival", [{ label: "promise", x, values: x.map(() => first.allowed_s), colour: css("--dim"), dash: [6, 4], width: 1 }, ...of("wait")]);
   plot("Paid replicas", "starting, ready and draining", of("paid", { step: true }));
   plot("Nodes", "", of("nodes", { step: true }));
   if (view && view.min < whole[1] && view.max > whole[0]) zoom(view.min, view.max); else view = null;

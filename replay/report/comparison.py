@@ -32,7 +32,8 @@ _FIELDS: Final = (
     "optimum",
     "cost_ratio",
 )
-_OF_REGRET: Final = ("loop", "regret_replica_hours", "regret_cost")
+_OF_SOME: Final = ("ttft_s", "latency_s", "loop", "regret_replica_hours", "regret_cost")
+"""Fields that only the request-level plant or only a regret fills."""
 
 
 def write_comparison(
@@ -98,6 +99,8 @@ def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if not judged:
         words = f"{min(scores, key=price)['policy']} asks for the fewest replicas, {said(min(scores, key=price))}"
         return {"trace": trace, "best": "", "words": f"{words}; whom that would have kept waiting the recording does not tell."}
+    if not any(score["requests"] for score in judged):
+        return {"trace": trace, "best": "", "words": "No request came, so there was no promise to keep."}
     promised = f"{100 * judged[0]['promised_ratio']:.6g} %"
     if not kept:
         closest = max(judged, key=lambda score: score["attained_ratio"])
@@ -158,7 +161,7 @@ def _once(known: dict[tuple[Any, ...], int], kept: list[list[Any]], values: Sequ
 
 def _row(row: Row, curves: _Curves) -> dict[str, Any]:
     return {
-        "score": {name: row.score[name] for name in (*_FIELDS, *(name for name in _OF_REGRET if name in row.score))},
+        "score": {name: row.score[name] for name in (*_FIELDS, *(name for name in _OF_SOME if name in row.score))},
         "start_s": row.start_s,
         "services": [
             {

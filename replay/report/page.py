@@ -17,7 +17,6 @@ from replay.report.open_loop import open_loop_service
 from replay.report.series import bucket_times, short, thinned
 from replay.report.worst import worst_spans
 from replay.run import Result
-from replay.world import allowed_waits_s
 
 _BUCKETS: Final = 700
 _MOST_SERVICES: Final = 12
@@ -89,7 +88,8 @@ def _service(result: Result, row: int, buckets: int, records: Path | None) -> di
     return {
         "key": spec.key,
         "score": {k: v for k, v in result.score["services"][spec.key].items() if k != "wall_s"},
-        "allowed_s": float(allowed_waits_s([spec])[0]),
+        "allowed_s": plant.waits[row].allowed_s,
+        "judged": plant.waits[row].signal,
         "signal": spec.objective.signal,
         "times_s": short_times(bucket_times(times, buckets)),
         "columns": {name: short(thinned(values[:ticks], buckets)) for name, values in columns.items()},

@@ -11,7 +11,6 @@ from replay.report.series import bucket_times, short, thinned
 from replay.report.words import SPAN_S, WorstWords
 from replay.report.worst import Span, worst_spans
 from replay.run import Result
-from replay.world import allowed_waits_s
 
 MOST_SERVICES: Final = 8
 _MOST_BUCKETS: Final = 700
@@ -47,7 +46,8 @@ def _picture(result: Result, row: int, words: WorstWords | None, buckets: int) -
     return {
         "service": spec.key,
         "capacity_per_s": spec.capacity.per_s if spec.capacity.per_s == spec.capacity.per_s else None,
-        "allowed_s": float(allowed_waits_s([spec])[0]),
+        "allowed_s": plant.waits[row].allowed_s,
+        "judged": plant.waits[row].signal,
         "signal": spec.objective.signal,
         "tick_s": tick_s,
         "times_s": [round(value) for value in bucket_times(times, buckets).tolist()],

@@ -27,22 +27,33 @@ def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
     priced = any(score["cost"] is not None for score in scores)
     optimum = first["optimum"]
     header = ["policy", "attained", "", "replica h", *(["÷ optimum"] if optimum else []), "node h", *(["cost"] if priced else [])]
-    header += ["actions/h", "p99 wait"]
+    further = [(key, name) for key, name in (("ttft_s", "p99 ttft"), ("latency_s", "p99 latency")) if key in first]
+    header += ["actions/h", "p99 wait", *(name for _, name in further)]
     rows = []
     for score in scores:
-        kept = score["attained_ratio"] >= score["promised_ratio"]
-        row = [score["policy"], f"{score['attained_ratio']:.3%}", "kept" if kept else "NOT kept", f"{score['replica_hours']:.1f}"]
+        row = [score["policy"], *_attained(score), f"{score['replica_hours']:.1f}"]
         if optimum:
             row.append("" if score["cost_ratio"] is None else f"{score['cost_ratio']:.3f}")
         row.append(f"{score['node_hours']:.1f}")
         if priced:
             row.append("" if score["cost"] is None else f"{score['cost']:.2f}")
-        rows.append([*row, f"{score['actions_per_h']:.1f}", f"{score['wait_s']['p99']:.0f} s"])
+        took = (f"{score[key]['p99']:.1f} s" for key, _ in further)
+        rows.append([*row, f"{score['actions_per_h']:.1f}", f"{score['wait_s']['p99']:.0f} s", *took])
     title = f"{trace}: {first['promised_ratio']:.2%} promised, {first['evaluated_s'] / 3600:.1f} h"
     lines = [title, *_aligned([header, *rows])]
     if optimum:
         lines.append(f"  {optimum_words(optimum, first['promised_ratio'])}")
     return "\n".join(lines) + "\n"
+
+
+def _attained(score: Mapping[str, Any]) -> tuple[str, str]:
+    """What was attained, and whether that is what was promised. Nothing can be told of an open loop, nor where no request came."""
+    attained = score["attained_ratio"]
+    if attained is None:
+        return "", ""
+    if not score["requests"]:
+        return "", "no requests"
+    return f"{attained:.3%}", "kept" if attained >= score["promised_ratio"] else "NOT kept"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -71,9 +82,7 @@ def regret_table(scores: Sequence[Mapping[str, Any]]) -> str:
             continue
         rows = [["policy", "attained", "", "replica h", "saved", *(["cost", "saved"] if priced else []), "changes/h"]]
         for score in meant:
-            attained = score["attained_ratio"]
-            kept = "" if attained is None else "kept" if attained >= score["promised_ratio"] else "NOT kept"
-            row = [score["policy"], "" if attained is None else f"{attained:.3%}", kept, f"{score['replica_hours']:.1f}"]
+            row = [score["policy"], *_attained(score), f"{score['replica_hours']:.1f}"]
             row.append(f"{score['regret_replica_hours']:+.1f}")
             if priced:
                 row += ["", ""] if score["regret_cost"] is None else [f"{score['cost']:.2f}", f"{score['regret_cost']:+.2f}"]

@@ -113,6 +113,7 @@ async def _run(test: Test) -> Run:
             reporters=[ledger, notes],
             interval_s=float(interval_s),
             seed=test.scenario.seed,
+            waits_for_past=True,
         )
 
     controller = begin()

@@ -9,7 +9,7 @@ import numpy as np
 
 from autoscaler.core.model import Fleet, Memory, Outcome, Pause, Plan, Readings, SignalColumn
 from autoscaler.core.signals import UNKNOWN
-from autoscaler.ports import MetricSource
+from autoscaler.ports import Backfill, MetricSource
 from replay.plant.ports import PlantCluster
 from replay.scenario_tests.notation import Series
 
@@ -40,9 +40,9 @@ class ScriptedMetrics:
             return self._scripted(Readings(at_s=at_s, signals={}), wanted)
         return self._scripted(await self._plant.read(fleet, wanted, at_s, deadline_s), wanted)
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
         """What the series said before, as a Prometheus would remember it."""
-        return [self._scripted(Readings(at_s=at_s, signals={}), wanted) for at_s in times_s]
+        return Backfill(readings=[self._scripted(Readings(at_s=at_s, signals={}), wanted) for at_s in times_s])
 
     def _scripted(self, readings: Readings, wanted: Mapping[str, Sequence[int]]) -> Readings:
         columns = dict(readings.signals)

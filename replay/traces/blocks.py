@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from autoscaler.core.model import Floats
-from replay.traces.files import TraceError
+from replay.traces.error import TraceError
 from replay.traces.requests import RequestLog, Tokens
 from replay.traces.series import CountSeries
 

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autoscaler.core.model import Floats
-from replay.traces.files import TraceError, open_text, trace_name
+from replay.traces.error import TraceError
+from replay.traces.files import open_text, trace_name
 from replay.traces.format import Format
 from replay.traces.series import CountSeries
 

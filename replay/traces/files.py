@@ -12,17 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from autoscaler.errors import AutoscalerError, OutsideError, UsageError
-
-
-class TraceError(AutoscalerError):
-    """A trace that can't be used: file, line, value, what is allowed."""
-
-    exit_code = 1
-
-    def __init__(self, path: Path | str, line: int, message: str) -> None:
-        super().__init__(f"{path}:{line}: {message}" if line else f"{path}: {message}")
-        self.line = line
+from autoscaler.errors import OutsideError, UsageError
+from replay.traces.error import TraceError
+from replay.traces.parquet import as_text, from_text
 
 
 @contextmanager
@@ -33,8 +25,6 @@ def open_text(path: Path) -> Iterator[IO[str]]:
             with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
                 yield cast(IO[str], file)
         elif path.suffix == ".parquet":
-            from replay.traces.parquet import as_text
-
             with as_text(path) as file:
                 yield file
         elif path.suffix == ".zst":
@@ -48,8 +38,10 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         else:
             with path.open("r", encoding="utf-8-sig", newline="") as file:
                 yield file
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: a folder; name a file in it") from None
     except (gzip.BadGzipFile, zlib.error, EOFError) as fault:
         raise TraceError(path, 0, f"is not a whole gzip file ({fault})") from None
     except UnicodeDecodeError as fault:
@@ -81,8 +73,6 @@ def write_text(path: Path) -> Iterator[IO[str]]:
             ):
                 yield file
         elif path.suffix == ".parquet":
-            from replay.traces.parquet import from_text
-
             with from_text(part) as file:
                 yield file
         else:

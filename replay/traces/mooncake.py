@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 
 from replay.traces.blocks import MOST_TOKENS, RequestBlock
-from replay.traces.files import TraceError, open_text
+from replay.traces.error import TraceError
+from replay.traces.files import open_text
 from replay.traces.format import Format
 from replay.traces.request_csv import nanos_of
 

@@ -19,7 +19,8 @@ import numpy as np
 from autoscaler.core.signals import SIGNALS
 from replay.traces.blocks import MOST_BINS
 from replay.traces.counts import short_number
-from replay.traces.files import TraceError, open_text, trace_name
+from replay.traces.error import TraceError
+from replay.traces.files import open_text, trace_name
 from replay.traces.format import Format
 from replay.traces.picks import Chooser, Picks, is_counter
 from replay.traces.signal_series import SignalSeries

@@ -1,6 +1,6 @@
 """Parquet as one more way to pack a table: its rows as lines of CSV, batch by batch, for the readers of the CSV formats.
 
-pyarrow is not among the project's dependencies (100 MB for one file format); it is used where it is installed.
+pyarrow is not among the run-time dependencies (100 MB for one file format) but an extra, `parquet`; it is imported where a file needs it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from autoscaler.errors import UsageError
-from replay.traces.files import TraceError
+from replay.traces.error import TraceError
 
 _BATCH_ROWS: Final = 1 << 15
 
@@ -53,7 +53,7 @@ def _pyarrow(module: str, path: Path) -> Any:
         return importlib.import_module(f"pyarrow.{module}")
     except ImportError:
         raise UsageError(
-            f"{path}: Parquet needs pyarrow, which is not installed: `pip install pyarrow`, or convert the file to CSV"
+            f"{path}: Parquet needs pyarrow, which is not installed: `pip install inference-autoscaler[parquet]`, or convert the file to CSV"
         ) from None
 
 

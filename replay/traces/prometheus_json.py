@@ -17,7 +17,8 @@ import numpy as np
 
 from autoscaler.core.model import Floats
 from replay.traces.counts import short_number
-from replay.traces.files import TraceError, open_text
+from replay.traces.error import TraceError
+from replay.traces.files import open_text
 from replay.traces.format import Format
 from replay.traces.picks import Chooser, Picks, is_counter
 from replay.traces.signal_series import SignalSeries

@@ -20,7 +20,8 @@ from replay.traces import (
     signal_rows,
 )
 from replay.traces.blocks import RequestBlock, counted_blocks, request_log
-from replay.traces.files import TraceError, open_text, trace_name
+from replay.traces.error import TraceError
+from replay.traces.files import open_text, trace_name
 from replay.traces.format import Format
 from replay.traces.picks import Picks
 from replay.traces.requests import RequestLog
@@ -51,9 +52,11 @@ def format_of(path: Path) -> Format:
     for form in FORMATS:
         if form.matches(path, header):
             return form
-    known = "; ".join(f"{form.name} ({form.summary})" for form in FORMATS)
+    if not header and path.suffix != ".parquet":
+        raise TraceError(path, 1, "the first line is empty, so nobody can tell the format")
+    known = "".join(f"\n  {form.name}: {form.summary}" for form in FORMATS)
     shown = header if len(header) <= 60 else header[:57] + "…"
-    raise TraceError(path, 1, f"no known format; there are {known} (is: {shown!r})")
+    raise TraceError(path, 1, f"no known format (is: {shown!r}); known, by the first line, are{known}")
 
 
 def read_trace(path: Path, picks: Picks = NO_PICKS) -> CountSeries:

@@ -11,7 +11,8 @@ from typing import IO, Final
 import numpy as np
 
 from replay.traces.blocks import MOST_TOKENS, RequestBlock
-from replay.traces.files import TraceError, open_text
+from replay.traces.error import TraceError
+from replay.traces.files import open_text
 from replay.traces.format import Format
 from replay.traces.moments import ALLOWED, WRITERS, Clock, Nanos, nanosecond, nanoseconds
 from replay.traces.requests import Tokens

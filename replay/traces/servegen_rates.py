@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 
 from replay.traces.counts import number_of, on_grid
-from replay.traces.files import TraceError, open_text
+from replay.traces.error import TraceError
+from replay.traces.files import open_text
 from replay.traces.format import Format
 from replay.traces.series import CountSeries
 

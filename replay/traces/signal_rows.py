@@ -20,7 +20,8 @@ import numpy as np
 
 from autoscaler.core.signals import SIGNALS
 from replay.traces.counts import grid_places, short_number
-from replay.traces.files import TraceError, open_text, trace_name
+from replay.traces.error import TraceError
+from replay.traces.files import open_text, trace_name
 from replay.traces.format import Format
 from replay.traces.picks import Picks
 from replay.traces.signal_series import SignalSeries

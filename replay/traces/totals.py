@@ -9,7 +9,8 @@ import numpy as np
 from autoscaler.core.model import Floats
 from autoscaler.core.signals import SIGNALS
 from replay.traces.counts import grid_places
-from replay.traces.files import TraceError, trace_name
+from replay.traces.error import TraceError
+from replay.traces.files import trace_name
 from replay.traces.signal_series import SignalSeries
 
 

@@ -78,9 +78,10 @@ async def _ticks(url: str, services: int, count: int) -> dict[str, Any]:
     from autoscaler.adapters.prometheus import PrometheusSettings, PrometheusSource, ServerSettings
     from autoscaler.clock import SystemClock
     from autoscaler.controller import Controller
-    from autoscaler.core.model import PolicyRef, Readings
+    from autoscaler.core.model import PolicyRef
     from autoscaler.core.policy import PolicyType, Stateless
     from autoscaler.plugins import load_policies
+    from autoscaler.ports import Backfill
     from autoscaler.spec import Signals
     from tests.adapters.prometheus.worlds import PodsInMemory
     from tests.fakes.prometheus_fleet import pods_of
@@ -118,8 +119,8 @@ async def _ticks(url: str, services: int, count: int) -> dict[str, Any]:
     class NoPast(PrometheusSource):
         """The fleet's server holds one moment only."""
 
-        async def backfill(self, *_: Any, **__: Any) -> list[Readings]:
-            return []
+        async def backfill(self, *_: Any, **__: Any) -> Backfill:
+            return Backfill()
 
     source = NoPast(PrometheusSettings(default=ServerSettings(url=url)), PodsInMemory(dict(pods_of(services))), SystemClock())
     controller = Controller(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import ROOT
 from tests.fakes.kube_api import FakeKubeApi, Request
@@ -85,3 +88,29 @@ async def test_it_can_be_told_to_stop_while_it_is_still_starting(tmp_path: Path)
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(10):
                 assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, "there is no ~/.kube/config"),
+        ({"KUBECONFIG": "ghost.yaml"}, "the kubeconfig that KUBECONFIG names is not there (ghost.yaml)"),
+    ],
+)
+async def test_without_a_cluster_it_says_what_is_missing_and_what_to_do(
+    tmp_path: Path, environment: dict[str, str], words: str
+) -> None:
+    apart = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "autoscaler", "run"),
+        env={**apart, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), **environment},
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    said = err.decode()
+    assert (process.returncode, out) == (3, b""), said
+    assert words in said
+    assert "Give --kubeconfig FILE" in said
+    assert "Traceback" not in said

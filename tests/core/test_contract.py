@@ -43,6 +43,9 @@ class Sound:
         self.params = params
         self.mean = np.append(self.mean, np.nan)[rows]
 
+    def adopt(self, other: Any, rows: Ints) -> None:
+        self.mean = np.where(rows >= 0, other.mean[rows], self.mean)
+
     def save(self) -> Saved:
         return {"version": 1, "mean": [None if value != value else value for value in self.mean.tolist()]}
 
@@ -208,6 +211,15 @@ class NewOnesInheritTheLast(Sound):
         self.mean = self.mean[rows]  # −1 is the last row to numpy
 
 
+class TakesNothingOver(Sound):
+    adopt = None  # type: ignore[assignment]
+
+
+class TakesOverForAll(Sound):
+    def adopt(self, other: Any, rows: Ints) -> None:
+        self.mean = other.mean[np.maximum(rows, 0)]
+
+
 class SavesNothing(Sound):
     def save(self) -> Saved:
         return {"version": 1, "mean": [None] * len(self.mean)}
@@ -256,6 +268,8 @@ BROKEN: list[tuple[type[Sound], str]] = [
     (ForgetsWhenMoved, "rearrange"),
     (NewOnesInheritTheLast, "rearrange"),
     (LeavesRowsInPlace, "rearrange"),
+    (TakesNothingOver, "adopt"),
+    (TakesOverForAll, "adopt"),
     (SavesNothing, "save and load"),
     (SavesArrays, "save and load"),
     (SavesNan, "save and load"),

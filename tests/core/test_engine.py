@@ -429,8 +429,10 @@ def test_a_schedule_does_not_begin_in_a_cold_starts_past(tmp_path: Any) -> None:
     loop = Loop([a_spec("a", policies=refs("schedule", file=str(file))), a_spec("b", policies=refs("per-replica", "seasonal"))])
     fleet = loop.fleet()
     loop.engine.prepare(fleet, START_S)
+    taught = loop.engine.nursery(fleet, [spec.key for spec in fleet.specs])
     for ago in range(20, 0, -1):
-        loop.engine.learn(fleet, readings(START_S - 300.0 * ago, 2, {"demand": 5.0}), 300.0)
+        taught.learn(readings(START_S - 300.0 * ago, 2, {"demand": 5.0}), 300.0, far=True)
+    assert loop.engine.adopt(taught, [spec.key for spec in fleet.specs], START_S) == ()
     assert [loop.desired(concurrency=30.0)[0] for _ in range(3)] == [3, 3, 5]
 
 

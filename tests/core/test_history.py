@@ -88,3 +88,44 @@ def test_a_window_is_a_view_not_a_copy() -> None:
 def test_a_history_without_columns_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one column"):
         History(1, 0)
+
+
+NAN = float("nan")
+
+
+def test_a_row_takes_over_a_past_and_the_others_keep_theirs() -> None:
+    ours = filled(2, 5, [(30.2, [1.0, NAN]), (45.2, [2.0, 7.0])])
+    theirs = filled(1, 5, [(0.0, [10.0]), (15.0, [11.0]), (30.0, [12.0])])
+    ours.adopt(theirs, np.array([-1, 0]))
+    assert ours.times_s(9).tolist() == [0.0, 15.0, 30.2, 45.2]
+    np.testing.assert_array_equal(ours.last(9), [[NAN, NAN, 1.0, 2.0], [10.0, 11.0, 12.0, 7.0]])
+
+
+def test_what_is_unknown_there_does_not_replace_what_is_known_here() -> None:
+    ours = filled(1, 3, [(15.0, [5.0]), (30.0, [6.0])])
+    ours.adopt(filled(1, 3, [(15.0, [NAN]), (30.0, [9.0])]), np.array([0]))
+    np.testing.assert_array_equal(ours.last(3), [[5.0, 9.0]])
+
+
+@given(pushed(), pushed())
+def test_taking_over_keeps_order_length_and_everybody_else(
+    mine: tuple[int, int, list[tuple[float, list[float]]]], other: tuple[int, int, list[tuple[float, list[float]]]]
+) -> None:
+    ours, theirs = filled(*mine), filled(*other)
+    rows = np.array([row if row < other[0] and row != 0 else -1 for row in range(mine[0])], dtype=np.int64)
+    times_s, before = ours.times_s(99).tolist(), ours.last(99).copy()
+    ours.adopt(theirs, rows)
+    after_s = ours.times_s(99).tolist()
+    assert after_s == sorted(after_s)
+    assert len(after_s) <= ours.length
+    assert after_s[len(after_s) - len(times_s) :] == times_s
+    kept = ours.last(len(times_s))[rows < 0]
+    np.testing.assert_array_equal(kept, before[rows < 0])
+
+
+@given(pushed(), st.floats(-1e6, 1e6))
+def test_a_clock_that_was_set_moves_all_times(made: tuple[int, int, list[tuple[float, list[float]]]], by_s: float) -> None:
+    history = filled(*made)
+    times_s = history.times_s(99).copy()
+    history.shift(by_s)
+    np.testing.assert_array_equal(history.times_s(99), times_s + by_s)

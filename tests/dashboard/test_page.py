@@ -105,6 +105,28 @@ async def test_nothing_sticks_out_at_any_width_in_either_theme(page: Page) -> No
             assert page.complaints == []
 
 
+async def test_a_phone_shows_the_demo_s_buttons_on_its_first_screen_and_before_the_plots(page: Page) -> None:
+    async with demo_running("--for", "24h", "--speed", "60") as url:
+        await page.open(url, width=400, height=800)
+        await page.until(DRAWN)
+        await page.until("document.querySelectorAll('#table tbody tr').length === 3")
+        await page.until("!document.getElementById('demo').hidden")
+        top = "document.getElementById('{}').getBoundingClientRect().top"
+        assert await page.evaluate("document.querySelector('[data-do=outage]').getBoundingClientRect().bottom < innerHeight")
+        assert await page.evaluate(f"{top.format('demo')} < {top.format('service')}")
+        assert "Services and traffic are simulated" in await page.evaluate("document.querySelector('footer').innerText")
+        assert "Reads only" not in await page.evaluate("document.querySelector('footer').innerText")
+
+
+async def test_the_page_in_a_cluster_says_that_it_only_reads(page: Page) -> None:
+    async with served(ticks=8) as one:
+        await page.open(one.base)
+        await page.until(DRAWN)
+        words = await page.evaluate("document.querySelector('footer').innerText")
+        assert "Reads only what the controller decided." in words
+        assert "simulated" not in words
+
+
 async def test_the_keyboard_reaches_everything_in_reading_order(page: Page) -> None:
     async with demo_running("--for", "24h", "--speed", "60") as url:
         await page.open(url)
@@ -130,9 +152,8 @@ async def test_the_keyboard_reaches_everything_in_reading_order(page: Page) -> N
             "chat-70b",
             "summaries",
             "embeddings",
-            "range",
         ]
-        order += ["surge", "surge-scope", "outage", "slow", "pause", "calm", "speed", "API"]
+        order += ["surge", "surge-scope", "outage", "slow", "pause", "calm", "speed", "range", "What the words mean", "API"]
         places = [next((index for index, name in enumerate(seen) if name.startswith(wanted)), -1) for wanted in order]
         assert -1 not in places, words
         assert places == sorted(places), words

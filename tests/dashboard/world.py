@@ -17,6 +17,7 @@ from autoscaler.controller import Controller
 from autoscaler.core.model import Fleet, Outcome, Plan, PolicyRef, PoolSpec, Readings, ScalingSpec, SignalColumn
 from autoscaler.core.signals import SignalState
 from autoscaler.dashboard.board import Board
+from autoscaler.ports import Backfill
 from tests.ticks import HPA_DOWN, HPA_UP, a_spec
 
 START_S = 1_760_000_400.0
@@ -124,8 +125,8 @@ class World:
             )
         return Readings(at_s=at_s, signals=columns, why=lambda _name, _row: "Prometheus does not answer" if out else "")
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> list[Readings]:
-        return []
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        return Backfill()
 
 
 class Running:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from autoscaler.adapters.prometheus.configured import prometheus_settings
+from autoscaler.adapters.prometheus.credentials import CredentialPlaces, FromFile
+from autoscaler.configuration import load_configuration
 from tests.conftest import ROOT
+from tests.e2e.audit import rights
 from tests.installed_crds import install_crds
 from tests.realparts.control_plane import ControlPlane
 
@@ -42,9 +48,12 @@ async def may(control_plane: ControlPlane, verb: str, resource: str, **further: 
 
 
 def test_every_file_belongs_to_a_kustomization() -> None:
-    for kustomization in DEPLOY.rglob("kustomization.yaml"):
-        named = set(yaml.safe_load(kustomization.read_text(encoding="utf-8"))["resources"])
-        beside = {path.name for path in kustomization.parent.glob("*.yaml")} - {"kustomization.yaml"}
+    for file in DEPLOY.rglob("kustomization.yaml"):
+        kustomization = yaml.safe_load(file.read_text(encoding="utf-8"))
+        named = set(kustomization.get("resources", []))
+        named |= {patch["path"] for patch in kustomization.get("patches", []) if "path" in patch}
+        named |= {name for made in kustomization.get("configMapGenerator", []) for name in made["files"]}
+        beside = {path.name for path in file.parent.glob("*.yaml")} - {"kustomization.yaml"}
         assert beside <= named
 
 
@@ -126,6 +135,88 @@ async def test_credentials_are_readable_in_that_namespace_and_by_that_name_only(
     assert not await may(control_plane, "get", "secrets", name="prometheus-credentials", namespace="default")
     assert not await may(control_plane, "get", "secrets", name="another", namespace=namespace)
     assert not await may(control_plane, "list", "secrets", namespace=namespace)
+
+
+async def test_the_overlay_for_a_first_installation_adds_image_and_prometheus_to_the_base(control_plane: ControlPlane) -> None:
+    await applied(control_plane, "base")
+    # Tried, not kept: other tests stand on the base.
+    items = await applied(control_plane, "examples/install", "--dry-run=server")
+    (deployment,) = (item for item in items if item["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == "registry.example.com/inference-autoscaler:0.1.0"
+    given = (
+        item for item in items if item["kind"] == "ConfigMap" and item["metadata"]["name"].startswith(f"{SYSTEM}-prometheus-")
+    )
+    (configuration,) = given
+    assert {"name": configuration["metadata"]["name"], "defaultMode": 420} in [
+        volume.get("configMap") for volume in pod["volumes"]
+    ]
+    # What the container is started with is what the controller reads there.
+    (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "prometheus")
+    assert f"--config={mount['mountPath']}/{next(iter(configuration['data']))}" in container["args"]
+    assert not [word for word in container["args"] if word.startswith("--prometheus")], "it would override the file's URL"
+
+
+def test_what_the_overlay_holds_as_a_comment_is_right_once_the_signs_are_off(tmp_path: Path) -> None:
+    text = (DEPLOY / "examples" / "install" / "prometheus.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "prometheus.yaml"
+    file.write_text(text)
+    assert prometheus_settings(load_configuration(file), None, ()).default.credentials == CredentialPlaces()
+    file.write_text(re.sub(r"^  # ( *(?:credentials|\w+File|headers):)", r"  \1", text, flags=re.M))
+    found = prometheus_settings(load_configuration(file), None, ()).default.credentials
+    assert (found.bearer_token, found.ca) == (FromFile("/etc/prometheus/token"), FromFile("/etc/prometheus/ca.crt"))
+    assert list(found.headers) == ["X-Scope-OrgID"]
+
+
+async def test_the_overlay_s_further_port_opens_the_network_policy(control_plane: ControlPlane, tmp_path: Path) -> None:
+    for name in ("base", "crds", "examples"):
+        shutil.copytree(DEPLOY / name, tmp_path / name)
+    file = tmp_path / "examples" / "install" / "kustomization.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(re.sub(r"^  # ( *(?:- target|patch|- \{op))", r"  \1", text, flags=re.M))
+    done = await control_plane.kubectl("kustomize", str(file.parent))
+    assert not done.code, done.err
+    (policy,) = (item for item in yaml.safe_load_all(done.out) if item["kind"] == "NetworkPolicy")
+    assert {"port": 8080, "protocol": "TCP"} in [port for rule in policy["spec"]["egress"] for port in rule["ports"]]
+
+
+async def test_some_namespaces_only_takes_the_cluster_wide_rights_away(control_plane: ControlPlane) -> None:
+    """What comes of it under these rights alone: tests/e2e/test_i_namespaces.py."""
+    await applied(control_plane, "base")
+    teams = ("team-a", "team-b")
+    for team in teams:
+        await control_plane.create_namespace(team)
+    try:
+        items = await applied(control_plane, "examples/some-namespaces", "--dry-run=server")
+    finally:
+        for team in teams:
+            await control_plane.delete_namespace(team)
+    wide = [item for item in items if item["kind"] == "ClusterRole"]
+    assert [item["metadata"]["name"] for item in wide] == [SYSTEM]
+    assert [rule["resources"] for rule in wide[0]["rules"]] == [["acceleratorpools"]]
+    assert [item["metadata"]["name"] for item in items if item["kind"] == "ClusterRoleBinding"] == [SYSTEM]
+    for kind in ("Role", "RoleBinding"):
+        assert sorted(item["metadata"]["namespace"] for item in items if item["kind"] == kind) == [SYSTEM, *teams]
+    (deployment,) = (item for item in items if item["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert [word for word in container["args"] if "namespace" in word] == [f"--namespace={team}" for team in teams]
+
+
+def test_a_namespace_s_rights_are_the_base_s_without_the_pools() -> None:
+    """The same verbs in one namespace as the base has in all: a right that is added there is added here."""
+
+    def rules(*files: str) -> set[tuple[str, str, str]]:
+        documents = [document for file in files for document in yaml.safe_load_all((DEPLOY / file).read_text(encoding="utf-8"))]
+        wanted = [document for document in documents if document["kind"] in ("ClusterRole", "Role")]
+        wanted = [document for document in wanted if document["metadata"].get("namespace") != SYSTEM and "rules" in document]
+        return {right for document in wanted for right in rights(document)}
+
+    everywhere = rules("base/rbac.yaml")
+    pools = {right for right in everywhere if right[1].startswith("acceleratorpools")}
+    assert len(pools) == 3
+    assert rules("components/watched-namespace/rbac.yaml") == everywhere - pools
+    assert rules("components/some-namespaces/clusterrole.yaml") < pools
 
 
 @pytest.mark.parametrize("file", sorted((DEPLOY / "examples").glob("*.yaml")), ids=lambda file: file.stem)

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "replay record": "a Prometheus: tests/docs/test_worked_example.py, tests/replay/test_record.py",
     "build/week": "what was recorded there: tests/docs/test_worked_example.py",
     "half-full": "the reader's own policy: tests/policies/test_docs.py",
+    "deploy/examples/some-namespaces": "takes rights away that other tests use: tests/e2e/test_i_namespaces.py",
     "docker": "a container engine: tests/deploy/test_image.py",
     "kubectl -n inference-autoscaler rollout": "nodes that run pods",
     "kubectl -n inference-autoscaler port-forward": "nodes that run pods",

@@ -14,13 +14,22 @@ from autoscaler.core.contract import check_policy
 from autoscaler.core.model import ParamValue
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.signals import SIGNALS
-from policies import fixed, reactive, schedule, seasonal, target
+from policies import fixed, hpa, keda, kpa, reactive, schedule, seasonal, target
 
 CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
     (fixed.POLICY, {"replicas": 3}),
     (target.POLICY, {}),
     (target.POLICY, {"signal": "demand"}),
     (target.POLICY, {"tolerance": 0.1}),
+    (kpa.POLICY, {}),
+    (kpa.POLICY, {"signal": "demand", "stable_window_s": 300, "scale_down_delay_s": 120, "activation_scale": 3}),
+    (keda.POLICY, {}),
+    (keda.POLICY, {"triggers": "cron", "start": "8 15 * * *", "end": "12 15 * * *", "desired_replicas": 7}),
+    (keda.POLICY, {"triggers": "prometheus+cron", "desired_replicas": 7, "min_replica_count": 0, "cooldown_period_s": 60}),
+    (keda.POLICY, {"unknown": "error", "fallback_replicas": 6, "idle_replica_count": 0, "min_replica_count": 2}),
+    (keda.POLICY, {"signal": "utilization", "metric_type": "Value", "threshold": 0.7, "behavior": True}),
+    (hpa.POLICY, {}),
+    (hpa.POLICY, {"signal": "utilization", "target": 0.7}),
     (reactive.POLICY, {}),
     (reactive.POLICY, {"basis": "running"}),
     (reactive.POLICY, {"window_s": 15.0, "floor": 0.0, "wait_s": 2.0, "sample_s": 60.0, "hold_s": 0.0}),
@@ -46,13 +55,25 @@ def test_a_schedule_keeps_the_contract(tmp_path: Path) -> None:
 
 def test_the_entry_points_name_them() -> None:
     found = {entry.name: entry.load() for entry in entry_points(group="inference_autoscaler.policies")}
-    for policy in (fixed.POLICY, schedule.POLICY, target.POLICY, reactive.POLICY, seasonal.POLICY):
+    for policy in (
+        fixed.POLICY,
+        schedule.POLICY,
+        target.POLICY,
+        hpa.POLICY,
+        kpa.POLICY,
+        keda.POLICY,
+        reactive.POLICY,
+        seasonal.POLICY,
+    ):
         assert found[policy.name] is policy
 
 
 def test_importing_policies_is_light() -> None:
+    modules = ", ".join(
+        f"policies.{name}" for name in ["fixed", "schedule", "target", "hpa", "kpa", "reactive", "seasonal", "each"]
+    )
     code = (
-        "import sys, policies, policies.fixed, policies.schedule, policies.target, policies.reactive, policies.seasonal, policies.each;"
+        f"import sys, {modules};"
         "heavy = {'scipy', 'aiohttp', 'kubernetes_asyncio', 'pandas', 'asyncio', 'msgspec', 'autoscaler.spec'} & set(sys.modules);"
         "print(*sorted(heavy))"
     )

@@ -85,6 +85,15 @@ def test_inspect() -> None:
         (["run", "-t", SURGE, "--set", "scenario.plant=flow"], 1, "requests"),
         (["run", "-t", SURGE, "--set", "minReplicas=500"], 1, "minReplicas"),
         (["run", "-t", str(ROOT / "pyproject.toml")], 1, "no known format"),
+        (["run", "-t", str(ROOT / "replay")], 2, "replay: a folder; name a file in it"),
+        (
+            ["run", "-t", SURGE, "--set", "warmup=5m"],
+            2,
+            "--set warmup: a field of the scenario, not of the manifest; write scenario.warmup",
+        ),
+        (["run", "-t", SURGE, "--set", "scenario.foo=1"], 2, "--set scenario.foo: unknown field 'foo'"),
+        (["run", "-t", SURGE, "--set", "objective.foo=1"], 2, "--set objective.foo: unknown field 'foo'"),
+        (["run", "-t", f"{SURGE}:foo=1"], 2, "surge.csv:foo: unknown field 'foo'"),
         (["verify", "none"], 2, "none: no such file"),
         (["inspect", "none"], 2, "none: no such file"),
         (["nothing"], 2, "No such command"),
@@ -112,3 +121,15 @@ def test_the_example_of_each_help_works_in_a_clone(command: str) -> None:
         done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert not re.search(r"\x1b\[", done.stdout + done.stderr)
+
+
+def test_no_request_is_no_promise_kept(tmp_path: Path) -> None:
+    trace = tmp_path / "quiet.csv"
+    trace.write_text("offset_s,requests\n" + "".join(f"{60 * minute},0\n" for minute in range(8)))
+    result = replay("run", "-t", str(trace), "-p", "reactive", "-o", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    assert "99.50%, but no request came: there was nothing to keep" in result.stdout
+    assert "100" not in result.stdout
+    result = replay("compare", "-t", str(trace), "-p", "reactive")
+    assert "no requests" in result.stdout
+    assert "kept" not in result.stdout

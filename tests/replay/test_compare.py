@@ -11,7 +11,7 @@ from replay.cli import main
 from replay.compare import labels
 from replay.parallel import WorkerError, in_order
 from replay.report.comparison import verdict
-from replay.traces.files import TraceError
+from replay.traces.error import TraceError
 from replay.traces.uses import trace_use
 from tests.conftest import ROOT
 from tests.replay.made import write
@@ -147,7 +147,6 @@ def test_what_is_wrong_is_told_also_from_other_processes(arguments: list[str], c
 
 
 def test_the_optimum_beside_the_policies(tmp_path: Path) -> None:
-    pytest.importorskip("replay.optimum.solve")
     page = tmp_path / "page.html"
     result = replay("compare", "-t", f"{DAY}:length=1h", "-p", "fixed:replicas=20", "--optimum", "--json", "-o", str(page))
     assert result.exit_code == 0, result.output
@@ -190,7 +189,12 @@ def test_work_comes_back_in_order_and_errors_keep_words_and_code(jobs: int) -> N
 
 
 def score(
-    policy: str, hours: float, attained: float | None, cost: float | None = None, ratio: float | None = None
+    policy: str,
+    hours: float,
+    attained: float | None,
+    cost: float | None = None,
+    ratio: float | None = None,
+    requests: float = 100.0,
 ) -> dict[str, Any]:
     return {
         "trace": "t",
@@ -198,6 +202,7 @@ def score(
         "replica_hours": hours,
         "attained_ratio": attained,
         "promised_ratio": 0.995,
+        "requests": requests,
         "cost": cost,
         "cost_ratio": ratio,
         "optimum": None
@@ -219,3 +224,5 @@ def test_the_verdict_names_the_cheapest_that_keeps_its_promise() -> None:
     assert "Nobody keeps" in verdict([score("a", 10, 0.5), score("b", 20, 0.6)])["words"]
     assert "b comes closest" in verdict([score("a", 10, 0.5), score("b", 20, 0.6)])["words"]
     assert verdict([score("a", 10, None)])["best"] == ""
+    nothing = verdict([score("a", 10, 1.0, requests=0), score("b", 20, 1.0, requests=0)])
+    assert nothing == {"trace": "t", "best": "", "words": "No request came, so there was no promise to keep."}

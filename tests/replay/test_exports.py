@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from autoscaler.errors import UsageError
 from replay.traces import prometheus_json
-from replay.traces.files import TraceError, write_text
+from replay.traces.error import TraceError
+from replay.traces.files import write_text
 from replay.traces.picks import picks
 from replay.traces.registry import FORMATS, NO_PICKS, format_of, read_any, read_trace
 from replay.traces.signal_series import SignalSeries

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from autoscaler.errors import UsageError
 from replay.standard.make_traces import CHAT, FOLDER, chat
 from replay.traces.blocks import blocks_of, request_log
-from replay.traces.files import TraceError, write_text
+from replay.traces.error import TraceError
+from replay.traces.files import write_text
 from replay.traces.registry import FORMATS, format_of, read_requests, read_trace, request_blocks
 from replay.traces.requests import RequestLog, counted
 from tests.replay.made import write

@@ -6,6 +6,7 @@ import pytest
 
 from autoscaler.errors import InvalidManifest, UsageError
 from replay.scenario import Scenario, load_scenario, start_unix_s
+from replay.traces.uses import trace_use
 from tests.replay.made import STANDARD, write
 
 
@@ -57,5 +58,13 @@ def test_a_bad_setting_names_the_flag_and_an_unknown_one_is_wrong_usage() -> Non
         load_scenario(None, {"nodes.start": "soon"})
     with pytest.raises(UsageError, match="did you mean 'warmup'"):
         load_scenario(None, {"warmupp": "2d"})
+    with pytest.raises(UsageError, match=r"^--set scenario\.nodes\.foo: unknown field 'foo'"):
+        load_scenario(None, {"nodes.foo": "1"})
+    with pytest.raises(UsageError, match=r"^--set scenario\.faults\.7\.kind: '7' is no item"):
+        load_scenario(None, {"faults.7.kind": "Outage"})
+    with pytest.raises(UsageError, match=r"^-t day\.csv:foo: unknown field 'foo'"):
+        load_scenario(None, None, trace_use("day.csv:foo=1"))
+    with pytest.raises(InvalidManifest, match=r"^-t day\.csv:smoothing=soon: "):
+        load_scenario(None, None, trace_use("day.csv:smoothing=soon"))
     with pytest.raises(UsageError, match="no such file"):
         load_scenario(Path("nowhere.yaml"))

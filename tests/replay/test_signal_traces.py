@@ -17,7 +17,8 @@ from autoscaler.core.signals import IDLE, KNOWN, SIGNALS, UNKNOWN
 from autoscaler.errors import UsageError
 from replay.cli import main
 from replay.open_loop import TraceMetrics, run_open_loop
-from replay.traces.files import TraceError, write_text
+from replay.traces.error import TraceError
+from replay.traces.files import write_text
 from replay.traces.registry import FORMATS, NO_PICKS, format_of, read_any, read_trace
 from replay.traces.signal_series import SignalSeries
 from tests.replay.made import manifests, scenario, write

@@ -10,7 +10,7 @@ import zstandard
 from autoscaler.errors import OutsideError, UsageError
 from replay.standard.make_traces import FOLDER, TRACES, counts
 from replay.traces.demand import arrivals, rates_per_s, scale_factor
-from replay.traces.files import TraceError
+from replay.traces.error import TraceError
 from replay.traces.portrait import portrait
 from replay.traces.registry import read_trace
 from replay.traces.series import bridged, gaps
@@ -39,8 +39,8 @@ def test_column_order_other_columns_line_ends_and_empty_lines_do_not_matter(tmp_
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("time,count\n0,1\n", r":1: no known format; there are counts .*\(is: 'time,count'\)"),
-        ("", ":1: no known format"),
+        ("time,count\n0,1\n", r":1: no known format \(is: 'time,count'\); known, by the first line, are\n  counts: "),
+        ("", ":1: the first line is empty"),
         ("offset_s,requests\n", ":2: no bins"),
         ("offset_s,requests\n0,1\n", "at least two bins"),
         ("offset_s,requests\n0,1\n10,many\n", r":3: requests: a number is expected \(is: 'many'\)"),

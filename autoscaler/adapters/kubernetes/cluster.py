@@ -17,6 +17,7 @@ from autoscaler.adapters.kubernetes.picture import Picture
 from autoscaler.adapters.kubernetes.pods import Pod, PodState
 from autoscaler.adapters.kubernetes.scale import ScaleClient, ScaleState
 from autoscaler.adapters.kubernetes.services import Judge, Service, decoded
+from autoscaler.clock import ClockSteps
 from autoscaler.core.model import Direction, Fleet, Ints, Memory, Outcome, Pause, Plan, Written
 from autoscaler.errors import OutsideError
 from autoscaler.ports import Clock
@@ -59,6 +60,7 @@ class KubernetesCluster:
         self.services = self.picture.services
         self.pods = self.picture.pods
         self._clock = clock
+        self._steps = ClockSteps(clock)
         self._scales = ScaleClient(api, may_write)
         self._columns = Columns()
         self._memories: dict[str, Memory] = {}
@@ -88,6 +90,8 @@ class KubernetesCluster:
     # ------------------------------------------------------------ the port: observe
 
     async def observe(self, at_s: float) -> Fleet:
+        if set_by_s := self._steps.set_by_s():
+            self.picture.foreign.shift(set_by_s)
         self.picture.aim_all()
         services = self.services
         if (before := services.arrange()) is not None:

@@ -76,6 +76,8 @@ def _ready(tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]]) -> tuple[S
         return "False", Reason.Unschedulable, pending_words(troubled)
     if troubled:
         return "False", Reason.ReplicasFailing, pending_words(troubled)
+    if row in tick.unlearnt:
+        return "True", Reason.LearningPast, f"decided on by what is seen now; {tick.unlearnt[row]}"
     return "True", Reason.Reconciled, "decided on, and nothing is in the way"
 
 

@@ -16,8 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autoscaler.adapters.kubernetes.api_error import ApiError
-from autoscaler.errors import UsageError
+from autoscaler.errors import OutsideError, UsageError
 
+DEFAULT_KUBECONFIG = "~/.kube/config"
 REREAD_S = 60.0
 """Token files and kubeconfig users without an expiry of their own are read again this often."""
 
@@ -126,10 +127,25 @@ async def from_kubeconfig(path: str | None, context: str | None, monotonic_s: Ca
 
 
 async def find(kubeconfig: str | None, monotonic_s: Callable[[], float]) -> Credentials:
-    """As kubectl does: the file that was named, else the service account inside a pod, else the default kubeconfig."""
+    """As kubectl does: the file that was named, else the service account inside a pod, else the default kubeconfig. Raises OutsideError
+    where there is none of them."""
     if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
         return await in_cluster(monotonic_s)
+    if kubeconfig is None and (missing := _no_default_kubeconfig()):
+        raise OutsideError(
+            f"no cluster to talk to: this is not a pod (KUBERNETES_SERVICE_HOST is not set), and {missing}. Give --kubeconfig FILE, or "
+            "set KUBECONFIG to the file that kubectl uses. Without a cluster, `autoscaler demo` shows the same controller on a simulated one."
+        )
     return await from_kubeconfig(kubeconfig, None, monotonic_s)
+
+
+def _no_default_kubeconfig() -> str:
+    """Why there is no default kubeconfig, in words; "" where there is one. KUBECONFIG may name several files."""
+    named = os.environ.get("KUBECONFIG", "")
+    files = [file for file in named.split(os.pathsep) if file] or [DEFAULT_KUBECONFIG]
+    if any(os.path.isfile(os.path.expanduser(file)) for file in files):
+        return ""
+    return f"the kubeconfig that KUBECONFIG names is not there ({named})" if named else f"there is no {DEFAULT_KUBECONFIG}"
 
 
 def environment_proxy(url: str) -> str | None:

@@ -7,7 +7,7 @@ again and again), at most a day; a change of the manifest, which is its owner's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoscaler.adapters.kubernetes.moments import time_text
 from autoscaler.adapters.kubernetes.pod_index import TargetKey
@@ -64,6 +64,11 @@ class ForeignWriters:
         """The foreign write that keeps us off this target now."""
         write = self._writes.get(key)
         return write if write is not None and at_s < write.until_s else None
+
+    def shift(self, by_s: float) -> None:
+        """The clock was set by `by_s`: what is to be waited for takes as long as before."""
+        for key, write in self._writes.items():
+            self._writes[key] = replace(write, at_s=write.at_s + by_s, until_s=write.until_s + by_s)
 
     def forgive(self, key: TargetKey) -> None:
         """The manifest changed, or the target is gone."""

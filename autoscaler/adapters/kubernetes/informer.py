@@ -17,9 +17,9 @@ import orjson
 
 from autoscaler.adapters.kubernetes.api import KubeApi, Object
 from autoscaler.adapters.kubernetes.api_error import ApiError, error_of_status
-from autoscaler.adapters.kubernetes.backoff import Backoff
 from autoscaler.adapters.kubernetes.discovery import Resource
 from autoscaler.adapters.kubernetes.lines import LARGEST_LINE_BYTES, Lines, LineTooLongError
+from autoscaler.backoff import Backoff
 
 log = logging.getLogger(__name__)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Final
 
+from autoscaler import tick_budget
 from autoscaler.adapters.kubernetes.api import MERGE_PATCH, KubeApi
 from autoscaler.adapters.kubernetes.api_error import ApiError
 from autoscaler.adapters.kubernetes.services import POOLS
@@ -28,6 +30,15 @@ class PoolReporter:
         if not tick.leading:
             self._sent.clear()  # another one writes
             return
+        try:
+            async with asyncio.timeout(tick_budget.POOLS * tick.interval_s):
+                await self._write(tick)
+        except TimeoutError:
+            log.warning("not every AcceleratorPool's status was written in time; the rest comes with the next ticks")
+        for gone in self._sent.keys() - tick.plan.nodes.keys():
+            del self._sent[gone]
+
+    async def _write(self, tick: Tick) -> None:
         for pool, nodes in tick.plan.nodes.items():
             if self._sent.get(pool) == nodes or not self._may_write():
                 continue
@@ -37,11 +48,9 @@ class PoolReporter:
                     f"{POOLS.path(None, pool)}/status",
                     body={"status": {"plannedNodes": nodes}},
                     content_type=MERGE_PATCH,
-                    timeout_s=min(CALL_TIMEOUT_S, tick.interval_s),
+                    timeout_s=CALL_TIMEOUT_S,
                 )
             except ApiError as fault:
                 log.warning("the status of AcceleratorPool %s was not written: %s", pool, fault, extra={"object": pool})
             else:
                 self._sent[pool] = nodes
-        for gone in self._sent.keys() - tick.plan.nodes.keys():
-            del self._sent[gone]

@@ -11,6 +11,8 @@ class Reason(StrEnum):
     # Ready
     Reconciled = "Reconciled"
     """Everything is as it should be."""
+    LearningPast = "LearningPast"
+    """Decided on as always, but what Prometheus knows of the past isn't learnt yet; the message says why."""
     InvalidSpec = "InvalidSpec"
     """The manifest has a fault that the schema could not see."""
     Unschedulable = "Unschedulable"

@@ -19,7 +19,7 @@ from autoscaler.spec import InferenceAutoscalerStatus, LimitStatus, MemoryStatus
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 13
+COLUMNS: Final = 14
 
 
 def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
@@ -41,8 +41,17 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
             tick.fleet.ready,
             tick.fleet.starting,
             np.where(np.isnan(recommended), -1, np.ceil(np.nan_to_num(recommended) - 1e-9)).astype(np.int64),
+            _unlearnt(tick),
         ]
     )
+
+
+def _unlearnt(tick: Tick) -> Ints:
+    """Rows whose past isn't known; of the words only whether they changed."""
+    found = np.zeros(len(tick.fleet), dtype=np.int64)
+    for row, words in tick.unlearnt.items():
+        found[row] = hash(words)
+    return found
 
 
 def _paused(tick: Tick) -> Ints:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import orjson
 
+from autoscaler import tick_budget
 from autoscaler.adapters.kubernetes.api import MERGE_PATCH, KubeApi, Object
 from autoscaler.adapters.kubernetes.api_error import ApiError
 from autoscaler.adapters.kubernetes.cluster import KubernetesCluster
@@ -42,8 +43,8 @@ class StatusSettings:
     at_once: int = 8
     refresh_s: float = 600.0
     call_timeout_s: float = 5.0
-    share: float = 0.2
-    events_share: float = 0.05
+    share: float = tick_budget.STATUS
+    events_share: float = tick_budget.EVENTS
 
 
 class StatusReporter:

@@ -15,11 +15,14 @@ from autoscaler.spec import duration_s
 
 def prometheus_settings(configuration: Configuration, url: str | None, namespaces: tuple[str, ...]) -> PrometheusSettings:
     """What the Prometheus adapter is told. Raises UsageError."""
+    default = ServerSettings(url=DEFAULT_URL)
     if configuration.prometheus is not None:
         default = _server(configuration.prometheus, "prometheus")
-        default = replace(default, url=url) if url else default
-    else:
-        default = ServerSettings(url=url or DEFAULT_URL)
+    if url:
+        try:
+            default = replace(default, url=url)
+        except UsageError as fault:
+            raise UsageError(f"--prometheus: {fault}") from None
     return PrometheusSettings(
         default=default,
         named={name: _server(server, f"servers.{name}") for name, server in configuration.servers.items()},

@@ -1,14 +1,17 @@
-"""Past values for a cold start, by range queries: one query for each signal and stretch of time, whatever the number of services.
+"""Past values for services that are new, by range queries: one query for each signal and stretch of time, whatever the number of services.
 
 Which pods were a service's in the past is told by their names, because Kubernetes has forgotten them: what is left of a pod's name without
 the parts that a Deployment (two) or StatefulSet (the ordinal) put on. Pods that were not ready then can't be told any more; they had
-hardly any work. A stretch that fails stays unknown: a policy that learns from the past can do with gaps.
+hardly any work. A stretch that fails stays unknown, and the services that it tells of are named, so that somebody may ask again.
+
+Where few services are asked for, the queries are narrowed to their namespaces: what one new service costs must not grow with the fleet.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, overload
 
 import numpy as np
@@ -20,7 +23,7 @@ from autoscaler.adapters.prometheus.problems import QueryFailed, Unparsable
 from autoscaler.adapters.prometheus.promql import ConfinedQuery
 from autoscaler.adapters.prometheus.quantiles import quantiles
 from autoscaler.core.model import Bools, Fleet, Floats, Readings, SignalColumn
-from autoscaler.core.signals import SIGNALS, SignalState
+from autoscaler.core.signals import KNOWN, SIGNALS, UNKNOWN
 
 MAX_POINTS: Final = 10_000
 """Steps in one range query; Prometheus refuses more than 11,000."""
@@ -31,6 +34,8 @@ MAX_STRETCHES: Final = 64
 QUERY_S: Final = 30.0
 ALL_S: Final = 90.0
 BUCKETS_EXPECTED: Final = 20
+MOST_NAMESPACES: Final = 50
+"""Queries are narrowed to at most so many: a longer text costs the server more than it spares."""
 
 _DEPLOYMENT_POD: Final = re.compile(r"(.+)-[a-z0-9]{1,10}-[a-z0-9]{5}")
 _ORDINAL_POD: Final = re.compile(r"(.+)-[0-9]+")
@@ -41,6 +46,18 @@ class RangeClient(Protocol):
 
     async def query_range(self, promql: str, start_s: float, end_s: float, step_s: float, deadline_s: float) -> Data:
         """Raises a QueryFailed."""
+
+
+class FewAtOnce:
+    """A client that is asked for the past beside the ticks: most of its connections stay free for these."""
+
+    def __init__(self, client: RangeClient, most: int) -> None:
+        self._client = client
+        self._free = asyncio.Semaphore(most)
+
+    async def query_range(self, promql: str, start_s: float, end_s: float, step_s: float, deadline_s: float) -> Data:
+        async with self._free:
+            return await self._client.query_range(promql, start_s, end_s, step_s, deadline_s)
 
 
 class PodNames:
@@ -77,27 +94,55 @@ class PodNames:
 
 
 class Past:
-    """Values of `times_s` (t,) rising, evenly spaced; kept as float32, since a fortnight of thousands of services is much."""
+    """Values of `times_s` (t,) rising, evenly spaced, of the rows that are `asked` for (bools (n,)); kept as float32, since a fortnight of
+    thousands of services is much. failed: of which rows something could not be read, in words."""
 
     deadline_s = ALL_S
 
-    def __init__(self, fleet: Fleet, times_s: list[float], rows_by_pod: Mapping[tuple[str, str], int]) -> None:
+    def __init__(
+        self, fleet: Fleet, times_s: list[float], rows_by_pod: Mapping[tuple[str, str], int], asked: Bools | None = None
+    ) -> None:
         self.fleet = fleet
+        self.rows = np.arange(len(fleet)) if asked is None else np.flatnonzero(asked)
+        self.place = np.full(len(fleet), -1, dtype=np.int64)
+        """(n,): where a row stands in `rows`."""
+        self.place[self.rows] = np.arange(len(self.rows))
         self.times_s = np.array(times_s)
         self.step_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else 15.0
         self.names = PodNames(fleet, rows_by_pod)
-        self.pods = len(rows_by_pod)
+        found = sorted({fleet.specs[row].namespace for row in self.rows.tolist()})
+        self.namespaces = tuple(found) if len(found) <= MOST_NAMESPACES and len(self.rows) < len(fleet) else None
+        """What queries may be narrowed to; None: nothing."""
+        here = None if self.namespaces is None else frozenset(self.namespaces)
+        self.pods = sum(here is None or namespace in here for namespace, _ in rows_by_pod)
         self.values: dict[str, npt.NDArray[np.float32]] = {}
+        self.failed: dict[int, str] = {}
 
     def column(self, signal: str) -> npt.NDArray[np.float32]:
-        """Values (t, n) of a signal, NaN where unknown."""
-        return self.values.setdefault(signal, np.full((len(self.times_s), len(self.fleet)), np.nan, dtype=np.float32))
+        """Values (t, rows asked for) of a signal, NaN where unknown."""
+        return self.values.setdefault(signal, np.full((len(self.times_s), len(self.rows)), np.nan, dtype=np.float32))
+
+    def fail(self, rows: Iterable[int], why: str) -> None:
+        """Notes that something of these rows could not be read."""
+        for row in rows:
+            self.failed.setdefault(row, why)
 
     def stretches(self, series: int) -> list[tuple[int, int]]:
         """First and last step of each range query for about `series` series, newest first."""
         length = max(1, min(MAX_POINTS, MAX_SAMPLES // max(series, 1)))
         found = [(max(last - length + 1, 0), last) for last in range(len(self.times_s) - 1, -1, -length)]
         return found[:MAX_STRETCHES]
+
+    async def in_time(self, reads: Awaitable[None], rows: Sequence[int]) -> None:
+        """Awaits the reads of `rows` for as long as all may take; what isn't there then has failed."""
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                await reads
+        except TimeoutError:
+            self.fail(rows, f"not all of it came within {self.deadline_s:g} s")
+        except Exception as fault:
+            self.fail(rows, f"internal fault: {fault}")
+            raise
 
     async def ask(self, client: RangeClient, promql: str, stretch: tuple[int, int]) -> list[Row]:
         """The series of one stretch. Raises a QueryFailed."""
@@ -109,13 +154,14 @@ class Past:
         for stretch in self.stretches(1):
             try:
                 series = await self.ask(client, query.promql, stretch)
-            except QueryFailed:
+            except QueryFailed as fault:
+                self.fail([row for _, row in takers], str(fault))
                 continue
             if len(series) != 1:
                 continue
             steps, values = self.points(series[0], stretch)
             for signal, row in takers:
-                self.column(signal)[steps, row] = np.where(values >= 0, values, np.nan)
+                self.column(signal)[steps, self.place[row]] = np.where(values >= 0, values, np.nan)
 
     def points(self, series: Row, stretch: tuple[int, int]) -> tuple[npt.NDArray[np.int64], Floats]:
         """(steps, values) of a series; what is not finite or outside the stretch is left out. Raises Unparsable."""
@@ -128,10 +174,10 @@ class Past:
     def readings(self, derived: Mapping[str, Bools]) -> Sequence[Readings]:
         """One for each time, made when looked at."""
         # Of the derived signals, utilization has no past: how many replicas were ready then is not known.
-        rows = derived["concurrency"]
+        rows = derived["concurrency"][self.rows]
         if rows.any() and "queue" in self.values and "running" in self.values:
             self.column("concurrency")[:, rows] = (self.values["queue"] + self.values["running"])[:, rows]
-        return _PastReadings(self.times_s, self.values)
+        return _PastReadings(self)
 
 
 async def read_past(past: Past, client: RangeClient, reader: PresetReader, signal: str, rows: Bools) -> None:
@@ -139,16 +185,18 @@ async def read_past(past: Past, client: RangeClient, reader: PresetReader, signa
     buckets = reader.preset.signals[signal].buckets
     for stretch in past.stretches(past.pods * (BUCKETS_EXPECTED if buckets else 1)):
         try:
-            series = await past.ask(client, reader.promql(signal), stretch)
+            series = await past.ask(client, reader.promql(signal, past.namespaces), stretch)
             values = (_quantiles if buckets else _sums)(past, reader, signal, series, stretch)
-        except QueryFailed:
+        except QueryFailed as fault:
+            past.fail(np.flatnonzero(rows).tolist(), f"{signal}: {fault}")
             continue
-        past.column(signal)[stretch[0] : stretch[1] + 1, rows] = values[:, rows]
+        taken = rows[past.rows]
+        past.column(signal)[stretch[0] : stretch[1] + 1, taken] = values[:, taken]
 
 
 def _sums(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], stretch: tuple[int, int]) -> Floats:
-    """Sums or means (t, n)."""
-    services, length = len(past.fleet), stretch[1] - stretch[0] + 1
+    """Sums or means (t, rows asked for)."""
+    services, length = len(past.rows), stretch[1] - stretch[0] + 1
     signed = reader.preset.signals[signal].signed
     cells, found = [], []
     for one in series:
@@ -169,8 +217,8 @@ def _sums(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], 
 
 
 def _quantiles(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], stretch: tuple[int, int]) -> Floats:
-    """Quantiles (t, n); NaN where no request finished."""
-    services, length = len(past.fleet), stretch[1] - stretch[0] + 1
+    """Quantiles (t, rows asked for); NaN where no request finished."""
+    services, length = len(past.rows), stretch[1] - stretch[0] + 1
     scale = reader.preset.signals[signal].bound_scale
     by_bound: dict[float, Floats] = {}
     for one in series:
@@ -188,20 +236,23 @@ def _quantiles(past: Past, reader: PresetReader, signal: str, series: Sequence[R
     if not len(bounds):
         return np.full((length, services), np.nan)
     counts = np.stack([by_bound[bound] for bound in bounds.tolist()], axis=-1).reshape(length * services, len(bounds))
-    wanted = np.tile([spec.objective.promised_ratio for spec in past.fleet.specs], length)
+    wanted = np.tile([past.fleet.specs[row].objective.promised_ratio for row in past.rows.tolist()], length)
     return quantiles(bounds, counts, wanted).reshape(length, services)
 
 
 def _row_of(past: Past, reader: PresetReader, series: Row) -> tuple[int, str]:
+    """(place among the rows asked for or -1, bucket bound) of a series."""
     labels = labels_of(bytes(series.metric))
     names = reader.scope.labels
-    return past.names.row(labels.get(names.namespace, ""), labels.get(names.pod, "")), labels.get("le", "")
+    row = past.names.row(labels.get(names.namespace, ""), labels.get(names.pod, ""))
+    return int(past.place[row]) if row >= 0 else -1, labels.get("le", "")
 
 
 class _PastReadings(Sequence[Readings]):
-    def __init__(self, times_s: Floats, values: Mapping[str, npt.NDArray[np.float32]]) -> None:
-        self._times_s = times_s
-        self._values = values
+    def __init__(self, past: Past) -> None:
+        self._times_s = past.times_s
+        self._values = past.values
+        self._rows, self._services = past.rows, len(past.fleet)
 
     def __len__(self) -> int:
         return len(self._times_s)
@@ -217,18 +268,18 @@ class _PastReadings(Sequence[Readings]):
             raise IndexError(index)
         return Readings(
             at_s=float(self._times_s[index]),
-            signals={signal: _column(values[index]) for signal, values in self._values.items()},
+            signals={signal: self._column(values[index]) for signal, values in self._values.items()},
         )
 
-
-def _column(values: npt.NDArray[np.float32]) -> SignalColumn:
-    exact = values.astype(np.float64)
-    unknown = np.isnan(exact)
-    return SignalColumn(
-        values=exact,
-        age_s=np.where(unknown, np.inf, 0.0),
-        state=np.where(unknown, SignalState.UNKNOWN, SignalState.KNOWN).astype(np.int8),
-    )
+    def _column(self, values: npt.NDArray[np.float32]) -> SignalColumn:
+        exact = np.full(self._services, np.nan)
+        exact[self._rows] = values
+        unknown = np.isnan(exact)
+        return SignalColumn(
+            values=exact,
+            age_s=np.where(unknown, np.inf, 0.0),
+            state=np.where(unknown, UNKNOWN, KNOWN).astype(np.int8),
+        )
 
 
 def _rows(data: Data) -> list[Row]:

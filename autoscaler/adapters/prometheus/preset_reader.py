@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 
 from autoscaler.adapters.prometheus.answers import Data, Sample, Vector
 from autoscaler.adapters.prometheus.client import PrometheusClient
@@ -52,8 +53,10 @@ class PresetReader:
             *(self._read(client, signal, at_s, deadline_s, aged) for signal in signals),
         ]
 
-    def promql(self, signal: str) -> str:
-        """The query of a signal ("": of the ages)."""
+    def promql(self, signal: str, namespaces: tuple[str, ...] | None = None) -> str:
+        """The query of a signal ("": of the ages); of some of the scope's `namespaces` only, where they are given."""
+        if namespaces is not None:
+            return self.preset.signals[signal].term.promql(replace(self.scope, namespaces=namespaces))
         text = self._texts.get(signal)
         if text is None:
             term = self.preset.signals[signal].term if signal else self.preset.alive

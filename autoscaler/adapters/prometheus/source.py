@@ -20,7 +20,7 @@ import numpy as np
 from autoscaler.adapters.prometheus.client import PrometheusClient
 from autoscaler.adapters.prometheus.credentials import Credentials
 from autoscaler.adapters.prometheus.own_reader import NOT_ASKED, OwnValue, read_own
-from autoscaler.adapters.prometheus.past import Past, read_past
+from autoscaler.adapters.prometheus.past import FewAtOnce, Past, read_past
 from autoscaler.adapters.prometheus.preset_reader import PresetReader
 from autoscaler.adapters.prometheus.settings import PrometheusSettings, ServerSettings
 from autoscaler.adapters.prometheus.wiring import DERIVED, OwnUse, PresetUse, ServerKey, Wiring, wire
@@ -28,13 +28,14 @@ from autoscaler.adapters.prometheus.words import Reasons
 from autoscaler.core.capacity import utilization_at
 from autoscaler.core.model import Bools, Fleet, Floats, Readings, SignalColumn
 from autoscaler.core.signals import SignalState
-from autoscaler.ports import Clock, ReadyPods, SecretReader
+from autoscaler.ports import Backfill, Clock, ReadyPods, SecretReader
 
 log = logging.getLogger(__name__)
 
 WORK: Final = ("demand", "queue", "running", "concurrency")
 SHARE_FOR_QUERY: Final = 0.85
 SHARE_FOR_QUERIES: Final = 0.9
+IN_TIME_S: Final = 5.0
 """Of the tick's deadline, for one query (which then says itself that it was late) and for all; the rest is for adding up what arrived."""
 
 
@@ -54,6 +55,7 @@ class PrometheusSource:
         self._readers: dict[tuple[ServerKey, str, tuple[str, ...] | None], PresetReader] = {}
         self._wiring = Wiring()
         self._wired_revision: int | None = None
+        self._for_past: dict[ServerKey, tuple[PrometheusClient, FewAtOnce]] = {}
         self._unwired: list[PrometheusClient] = []
         self.queries_last_tick = 0
         self.warnings: tuple[str, ...] = ()
@@ -87,26 +89,36 @@ class PrometheusSource:
         self.warnings = tuple(dict.fromkeys(w for _, client in self._clients.values() for w in client.warnings))
         return _Assembly(fleet, wiring, asked, at_s).readings(uses, own)
 
-    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Sequence[Readings]:
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
         """Past values; see ``autoscaler.ports.MetricSource`` and ``past``."""
         if not times_s:
-            return ()
+            return Backfill()
         wiring = await self._wire(fleet)
         asked = asked_rows(len(fleet), wanted, wiring)
-        rows_by_pod = self._pods.rows_by_pod()
-        past = Past(fleet, list(times_s), rows_by_pod)
+        anything: Bools = np.logical_or.reduce([np.zeros(len(fleet), dtype=np.bool_), *asked.values()])
+        past = Past(fleet, list(times_s), self._pods.rows_by_pod(), anything)
         work: list[Coroutine[None, None, None]] = []
         for use in wiring.presets:
             reader = self._reader(use)
             for signal, rows in use.rows.items():
                 if signal in asked and (rows & asked[signal]).any():
-                    work.append(read_past(past, self._clients[use.server][1], reader, signal, rows & asked[signal]))
+                    reads = read_past(past, self._patient(use.server), reader, signal, rows & asked[signal])
+                    work.append(past.in_time(reads, np.flatnonzero(rows & asked[signal]).tolist()))
         for own_use in wiring.own:
             takers = [(signal, row) for signal, row in own_use.takers if signal in asked and asked[signal][row]]
             if takers:
-                work.append(past.read_own(self._clients[own_use.server][1], own_use.query, takers))
-        await _within(work, past.deadline_s)
-        return past.readings(wiring.derived)
+                reads = past.read_own(self._patient(own_use.server), own_use.query, takers)
+                work.append(past.in_time(reads, [row for _, row in takers]))
+        await _within(work, past.deadline_s + IN_TIME_S)
+        return Backfill(readings=past.readings(wiring.derived), failed=past.failed)
+
+    def _patient(self, server: ServerKey) -> FewAtOnce:
+        """The server's client, for the past."""
+        settings, client = self._clients[server]
+        found = self._for_past.get(server)
+        if found is None or found[0] is not client:
+            found = self._for_past[server] = client, FewAtOnce(client, max(settings.concurrency // 4, 1))
+        return found[1]
 
     async def close(self) -> None:
         """Ends all connections."""

@@ -60,6 +60,7 @@ class Metrics:
         self._leading = Gauge(_PREFIX + "leading", "1 while this process may act.", registry=registry)
         self._last_tick = Gauge(_PREFIX + "last_tick_timestamp_seconds", "When the last tick began.", registry=registry)
         self._objects = Gauge(_PREFIX + "objects", "Objects that are decided on.", registry=registry)
+        self._unlearnt = Gauge(_PREFIX + "objects_without_past", "Objects whose past is still to be learnt.", registry=registry)
         self._tick: Tick | None = None
         self._labels: tuple[str, ...] = ()
         self._revision = -1
@@ -76,6 +77,7 @@ class Metrics:
         self._leading.set(tick.leading)
         self._last_tick.set(tick.decisions.at_s)
         self._objects.set(len(tick.fleet))
+        self._unlearnt.set(len(tick.unlearnt))
         self._tick = tick
         if tick.fleet.revision != self._revision:
             self._labels = tuple(f'{{namespace="{spec.namespace}",name="{spec.name}"}}' for spec in tick.fleet.specs)

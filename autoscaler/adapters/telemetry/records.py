@@ -22,7 +22,8 @@ class RecordWriter:
     are more than `max_files`.
 
     state: ``Engine.save``. It opens each file (as it stood after the last tick of the file before), so that every file can be verified
-    alone; the very first tick of a process stands before any state, since what it learnt from the past is not in the records.
+    alone. A tick before which something came in that is not in the records (`Tick.unrecorded`; the very first one of a process) stands
+    before a state, and can't be verified itself.
     Writing happens in a thread of its own: a slow disk delays records, and at most `max_waiting` ticks wait for it; more are dropped and
     counted, and a new file is begun once there is room again.
     """
@@ -65,11 +66,10 @@ class RecordWriter:
             self.dropped += 1
             self._interrupted = True
             return
-        if self._interrupted:
-            self._interrupted = False
-            self._revision = -1
+        if self._interrupted or tick.unrecorded:
+            new_file, self._interrupted = self._interrupted, False
             lines = self._fleet_line(tick, "unknown") + encode(tick_record(tick)) + self._fleet_line(tick, "state")
-            self._queue(lines, tick.decisions.at_s, new_file=True)
+            self._queue(lines, tick.decisions.at_s, new_file=new_file)
             return
         lines = encode(tick_record(tick))
         if tick.fleet.revision != self._revision:

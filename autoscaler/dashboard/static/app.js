@@ -73,6 +73,8 @@ function streamUrl() {
 function onMessage(message) {
   const { fleet, service } = message;
   demo.show(message.demo);
+  byId("reads-only").hidden = Boolean(message.demo);
+  byId("simulated").hidden = !message.demo;
   if (message.demo?.finished) ended(message.demo);
   if (!fleet.tick) {
     setText(byId("live-words"), "Live, waiting for the first tick");

@@ -22,7 +22,7 @@ export function showFigures(fleet) {
   const troubled = (statuses.blind ?? 0) + (statuses.partial ?? 0);
   const figures = [
     ["Services", count(fleet.services), troubled ? `${count(troubled)} with unknown signals` : "all signals known"],
-    ["Demand", `${number(fleet.demand_per_s)}/s`, "requests arriving"],
+    ["Demand", fleet.demand_per_s === null ? "unknown" : `${number(fleet.demand_per_s)}/s`, "requests arriving"],
     ["Replicas ready", count(replicas.ready), replicas.starting ? `${count(replicas.starting)} starting` : `of ${count(replicas.planned)} planned`],
     ["Nodes", fleet.pools?.length ? count(nodes) : "–", fleet.pools?.length ? `in ${count(fleet.pools.length)} ${fleet.pools.length === 1 ? "pool" : "pools"}` : "no pools"],
     ["Promise kept", percent(fleet.attained_ratio), fleet.attained_basis === "requests" ? "of all requests" : "of the demand, by ticks"],

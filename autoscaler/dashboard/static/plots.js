@@ -173,7 +173,7 @@ export class Plots {
     return {
       width: plot.canvas.clientWidth || 300,
       height: plot.plan.height,
-      padding: [8, 18, 0, 0],
+      padding: [8, 26, 0, 0], // half a label of hours, minutes and seconds
       legend: { show: false },
       cursor: {
         sync: { key: SYNC }, drag: { x: false, y: false }, focus: { prox: -1 },

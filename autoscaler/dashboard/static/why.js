@@ -32,7 +32,7 @@ let speaking = 0;
 
 export function showWhy(service) {
   const why = service.explanation;
-  setText(byId("crumb"), `${service.namespace} / ${service.name}  ·  ${service.target}  ·  ${service.mode}`);
+  setText(byId("crumb"), [`${service.namespace} / ${service.name}`, service.target, service.mode].join("  ·\u00a0 "));
   const title = `Why ${count(why.planned)} ${why.planned === 1 ? "replica" : "replicas"}?`;
   setText(byId("why-title"), title);
   const lead = leadOf(why);
@@ -126,6 +126,7 @@ function showSignals(service, why) {
   const list = byId("signals");
   if (!signals.length) {
     list.replaceChildren(make("li", { class: "chip", "data-state": "unknown" }, "No signal was read in this tick"));
+    setText(byId("signals-age"), "");
     return;
   }
   while (list.children.length > signals.length) list.lastChild.remove();
@@ -133,13 +134,17 @@ function showSignals(service, why) {
     if (list.children.length && list.firstChild.children.length !== 4) list.replaceChildren();
     list.append(make("li", { class: "chip" }, make("i", { "aria-hidden": "true" }), make("span"), make("strong"), make("span", { class: "muted" })));
   }
+  // Signals of one scrape have one age: said once, and again only beside those that differ.
+  const ages = signals.map((signal) => (signal.age_s === null ? "" : `${duration(signal.age_s)} old`));
+  const usual = ages.find((age) => age && ages.filter((other) => other === age).length * 2 > ages.length) ?? "";
+  setText(byId("signals-age"), usual && `, ${usual}`);
   signals.forEach((signal, index) => {
     const chip = list.children[index];
     chip.dataset.state = signal.state;
     const [, name, value, age] = chip.children;
     setText(name, signalName(signal.name));
     setText(value, signal.state === "known" ? withUnit(signal.value, signal.unit) : STATE[signal.state] ?? signal.state);
-    setText(age, signal.age_s === null ? "" : `${duration(signal.age_s)} old`);
+    setText(age, ages[index] === usual ? "" : ages[index]);
     if (signal.why) chip.title = signal.why;
     else chip.removeAttribute("title");
   });

@@ -12,7 +12,7 @@ from replay.plant.plant import QUANTILES
 from replay.plant.requests.spread import Spread
 
 USUAL_WAIT_S = 5.0
-_JUDGED = {"queue_wait_s": 0, "ttft_s": 1, "latency_s": 2}
+_SIGNALS = ("queue_wait_s", "ttft_s", "latency_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +24,8 @@ class Promise:
 
 
 def promise(objective: Objective) -> Promise:
-    if objective.signal in _JUDGED:
-        return Promise(judged=_JUDGED[objective.signal], allowed_s=objective.target)
+    if objective.signal in _SIGNALS:
+        return Promise(judged=_SIGNALS.index(objective.signal), allowed_s=objective.target)
     return Promise(judged=0, allowed_s=USUAL_WAIT_S)
 
 
@@ -60,9 +60,11 @@ class Tally:
 
 
 class Fates:
-    """One service's requests, as they end. late_by_tick, longest_by_tick: as of ``replay.plant.waits.Waits``, by time of arrival."""
+    """One service's requests, as they end. late_by_tick, longest_by_tick: of what is judged, by time of arrival."""
 
     def __init__(self, kept_by: Promise, *, scored_from_s: int, tick_s: int, ticks: int) -> None:
+        self.signal = _SIGNALS[kept_by.judged]
+        self.allowed_s = kept_by.allowed_s
         self._promise = kept_by
         self._from_s = scored_from_s
         self._tick_s = tick_s
@@ -76,13 +78,14 @@ class Fates:
         _count_into(self._ended, self._promise, born >= self._from_s, (waits, firsts, ends))
         self._counts = _whole_seconds(self._counts, waits[born >= self._from_s])
         if len(self.late_by_tick):
-            self._by_tick(born, waits, (waits, firsts, ends)[self._promise.judged] > self._promise.allowed_s)
+            self._by_tick(born, (waits, firsts, ends)[self._promise.judged])
 
-    def _by_tick(self, born: Floats, waits: Floats, late: Any) -> None:
+    def _by_tick(self, born: Floats, judged: Floats) -> None:
         ticks = np.minimum((born / self._tick_s).astype(np.int64), len(self.late_by_tick) - 1)
-        waited = waits > 0
-        if waited.any():
-            np.maximum.at(self.longest_by_tick, ticks[waited], np.ceil(waits[waited]).astype(np.int64))
+        took = judged > 0
+        late = judged > self.allowed_s
+        if took.any():
+            np.maximum.at(self.longest_by_tick, ticks[took], np.ceil(judged[took]).astype(np.int64))
         if late.any():
             np.add.at(self.late_by_tick, ticks[late], 1.0)
 

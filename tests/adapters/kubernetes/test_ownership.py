@@ -101,3 +101,18 @@ async def test_a_foreign_write_while_nobody_looked(team: Team) -> None:
     async with team.cluster() as cluster:
         fleet = await observed(cluster)
         assert why(fleet).startswith("ForeignWriter: kubectl")
+
+
+async def test_a_clock_that_is_set_does_not_end_the_wait(team: Team) -> None:
+    team.deployment(replicas=2)
+    team.service(status={"lastScaleTime": "2026-01-01T00:00:00Z"})
+    target = ("deployments.apps", "team", "llama")
+    async with team.cluster() as cluster:
+        await observed(cluster)
+        foreign = cluster.picture.foreign
+        write = foreign.of(target, 0.0)
+        assert write is not None
+        assert foreign.of(target, write.until_s) is None
+        foreign.shift(3600.0)
+        assert foreign.of(target, write.until_s + 3599.0) is not None
+        assert foreign.of(target, write.until_s + 3600.0) is None

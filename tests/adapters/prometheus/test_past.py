@@ -53,7 +53,7 @@ async def backfill(fake: FakePrometheus, signals: Signals, times_s: list[float],
     source = a_source(fake.url, PodsInMemory({("team", "a"): 0, ("team", "b"): 0}))
     fleet = a_fleet([a_service("llama", signals)], ready=[2])
     try:
-        return list(await source.backfill(fleet, wanted(fleet, *names), times_s))
+        return list((await source.backfill(fleet, wanted(fleet, *names), times_s)).readings)
     finally:
         await source.close()
 
@@ -118,7 +118,46 @@ async def test_queries_do_not_grow_with_services() -> None:
         for revision, services in enumerate((1, 50)):
             fake.asked.clear()
             fleet = a_fleet([a_service(f"s{row}") for row in range(services)], revision=revision)
-            assert len(await source.backfill(fleet, wanted(fleet, "demand", "queue"), steps(100))) == 100
+            assert len((await source.backfill(fleet, wanted(fleet, "demand", "queue"), steps(100))).readings) == 100
             assert len(fake.asked) == 2
-        assert await source.backfill(fleet, wanted(fleet, "demand"), []) == ()
+        assert (await source.backfill(fleet, wanted(fleet, "demand"), [])).readings == ()
         await source.close()
+
+
+async def test_what_could_not_be_read_is_named_and_what_is_not_there_is_not() -> None:
+    signals = Signals(presets=["vllm"], queries=[Query(signal="demand", query="sum(rate(hits[1m]))")])
+    async with FakePrometheus() as fake:
+        source = a_source(fake.url, PodsInMemory({("team", "a"): 0}))
+        fleet = a_fleet([a_service("llama", signals), a_service("other"), a_service("none", Signals(presets=[]))])
+        nothing = await source.backfill(fleet, wanted(fleet, "demand", "queue"), steps(3))
+        assert not nothing.failed, "nobody has a past, and that is an answer"
+        fake.faults = [Fault("status", where="hits")]
+        assert list((await source.backfill(fleet, wanted(fleet, "demand", "queue"), steps(3))).failed) == [0]
+        fake.faults = [Fault("status")]
+        failed = (await source.backfill(fleet, wanted(fleet, "demand", "queue"), steps(3))).failed
+        assert sorted(failed) == [0, 1]
+        assert "503" in failed[1]
+        await source.close()
+
+
+async def test_what_hangs_has_failed_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Past, "deadline_s", 0.2)
+    async with FakePrometheus() as fake:
+        fake.faults = [Fault("hang")]
+        source = a_source(fake.url, PodsInMemory({("team", "a"): 0}))
+        fleet = a_fleet([a_service("llama")])
+        assert "0.2 s" in (await source.backfill(fleet, wanted(fleet, "demand"), steps(3))).failed[0]
+        await source.close()
+
+
+async def test_one_new_service_costs_no_more_in_a_large_fleet() -> None:
+    async with FakePrometheus() as fake:
+        for namespace in ("team", "others"):
+            await fake.write(vllm("a", queue=2 if namespace == "team" else 7, namespace=namespace))
+        source = a_source(fake.url, PodsInMemory({("team", "a"): 1, ("others", "a"): 0}))
+        fleet = a_fleet([a_service("big", namespace="others"), a_service("new", namespace="team")], ready=[1, 1])
+        past = await source.backfill(fleet, {"queue": [1]}, steps(2))
+        await source.close()
+    assert [value(one, "queue", 1) for one in past.readings] == [(2.0, "KNOWN")] * 2
+    assert [value(one, "queue", 0)[1] for one in past.readings] == ["UNKNOWN"] * 2
+    assert all('namespace=~"team"' in asked for asked in fake.queries())

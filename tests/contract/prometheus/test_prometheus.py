@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from autoscaler.adapters.prometheus.answers import Matrix, Scalar, Vector, labels_of
@@ -13,7 +14,9 @@ from autoscaler.adapters.prometheus.presets import PRESETS
 from autoscaler.adapters.prometheus.problems import PrometheusRefused
 from autoscaler.adapters.prometheus.terms import Scope, SeriesLabels
 from autoscaler.clock import ManualClock
-from autoscaler.core.model import Readings
+from autoscaler.controller import Controller
+from autoscaler.core.model import PolicyRef, Readings
+from autoscaler.plugins import load_policies
 from autoscaler.spec import Query, Signals
 from tests.adapters.prometheus.worlds import (
     PodsInMemory,
@@ -30,6 +33,7 @@ from tests.adapters.prometheus.worlds import (
 from tests.contract.prometheus.conftest import Server
 from tests.realparts.prometheus_server import PrometheusServer
 from tests.realparts.remote_write import STALE_MARKER
+from tests.ticks import MadeCluster
 
 
 async def ask(server: Server, promql: str) -> Vector | Scalar | Matrix | object:
@@ -246,7 +250,7 @@ async def test_the_past_is_learnt_again_also_of_pods_that_are_gone(server: Serve
     source = a_source(server.url, PodsInMemory({(server.namespace, "a"): 0}), namespaces=(server.namespace,))
     fleet = a_fleet([a_service("llama", Signals(), server.namespace)])
     times_s = [server.now_s - back for back in (900, 450, 0)]
-    past = await source.backfill(fleet, wanted(fleet, "queue", "demand"), times_s)
+    past = (await source.backfill(fleet, wanted(fleet, "queue", "demand"), times_s)).readings
     await source.close()
     assert [value(one, "queue") for one in past][1:] == [(9.0, "KNOWN"), (3.0, "KNOWN")]
     assert value(past[0], "queue")[1] == "UNKNOWN"
@@ -283,3 +287,45 @@ async def test_a_real_prometheus_that_freezes_stops_and_comes_back(real_server: 
     readings = await source.read(fleet, wanted(fleet, "queue"), real_server.now_s + 45, 10.0)
     assert value(readings, "queue") == (4.0, "KNOWN")
     await source.close()
+
+
+@pytest.mark.realparts
+async def test_the_past_is_learnt_when_prometheus_has_come_back_and_of_who_comes_later(
+    real_server: Server, prometheus: PrometheusServer
+) -> None:
+    """The whole way, from a real Prometheus' blocks to what a policy knows."""
+    server = real_server
+    await server.write(vllm(**server.where("a"), queue=1, per_s=3), vllm(**server.where("b"), queue=1, per_s=5))
+    pods = PodsInMemory({(server.namespace, "a"): 0})
+    source = a_source(server.url, pods, namespaces=(server.namespace,))
+    reactive = (PolicyRef(name="reactive"),)
+    specs = [a_service(name, Signals(), server.namespace, policies=reactive) for name in ("llama", "qwen")]
+    clock, cluster = ManualClock(server.now_s), MadeCluster(specs[:1], current=9)
+    controller = Controller(clock=clock, metrics=source, cluster=cluster, policies=load_policies(), waits_for_past=True)
+
+    def learnt() -> list[float]:
+        found: list[float] = controller.engine.save()["policies"]["reactive"]["dispersion"]["pairs"]
+        return found
+
+    await prometheus.stop()
+    try:
+        tick = await controller.tick()
+        assert "no connection" in tick.unlearnt[0]
+        assert learnt() == [0.0]
+    finally:
+        await prometheus.start()
+    clock.advance_to(server.now_s + 15.0)
+    tick = await controller.tick()
+    assert not tick.unlearnt
+    assert tick.unrecorded
+    assert learnt()[0] > 0
+    assert "Settling" not in [limit.name for limit in tick.decisions.limits(0)]
+
+    cluster.specs, cluster.current, cluster.starting = tuple(specs), np.array([9, 9]), np.zeros(2, dtype=np.int64)
+    cluster.revision += 1
+    pods.set({(server.namespace, "a"): 0, (server.namespace, "b"): 1})
+    clock.advance_to(server.now_s + 30.0)
+    tick = await controller.tick()
+    await source.close()
+    assert not tick.unlearnt
+    assert learnt()[1] > 0

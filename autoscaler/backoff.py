@@ -1,4 +1,4 @@
-"""Exponential backoff with jitter: the only place where this adapter waits before it tries again."""
+"""Exponential backoff with jitter: how long whoever tries again by itself (watches, the reading of the past) waits before that."""
 
 from __future__ import annotations
 

@@ -1,0 +1,72 @@
+"""Where services are taught their past: policy objects of their own, shown it in order of time while the engine's go on deciding.
+
+A policy object serves many services and sees time go forward, so it can't be shown the past of one of them. That one grows up apart, and
+the engine's policies then take over what these have learnt (``core.policy.TakesOver``): nobody else's row is touched by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autoscaler.core.group import Group
+from autoscaler.core.history import History
+from autoscaler.core.model import Bools, Fleet, Readings
+from autoscaler.core.policy import PolicyType
+from autoscaler.core.table import Table
+
+
+def wants_past(policy_type: PolicyType) -> bool:
+    """Whether the policy is shown the past. One that wants none must not begin there: it may count from its first tick."""
+    return bool(policy_type.lookback_s or policy_type.backfill_s)
+
+
+class Nursery:
+    """The services `rows` of a fleet, each with those of its policies that want a past.
+
+    columns: how many moments histories hold. What is learnt is of the fleet as it was handed in; who takes it over goes by keys.
+    """
+
+    def __init__(
+        self, fleet: Fleet, table: Table, policies: Mapping[str, PolicyType], *, columns: int, seed: int, rows: Collection[int]
+    ) -> None:
+        self.table = table
+        self._fleet = fleet
+        members: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+        for row in sorted(rows):
+            for ref in table.specs[row].policies:
+                if ref.name in policies and wants_past(policies[ref.name]):
+                    members.setdefault(ref.name, []).append((row, ref.params))
+        nobody = np.full(len(table), -1, dtype=np.int64)
+        made = [Group(policies[name], table, uses, seed, None, nobody) for name, uses in members.items()]
+        self.groups = {group.name: group for group in made if len(group.rows)}
+        self.histories = {name: History(len(table), columns) for group in made for name in group.signals}
+        self.backfill_s = max((group.type.backfill_s for group in self.groups.values()), default=0.0)
+
+    def wanted(self, *, far: bool) -> dict[str, Sequence[int]]:
+        """Signal → rows whose past is to be shown; far: only for policies that want more of it than their histories hold."""
+        wanted: dict[str, set[int]] = {}
+        for group in self.groups.values():
+            if group.type.backfill_s or not far:
+                for name, rows in group.signals.items():
+                    wanted.setdefault(name, set()).update(rows)
+        return {name: sorted(rows) for name, rows in wanted.items() if rows}
+
+    def learn(self, readings: Readings, step_s: float, *, far: bool) -> None:
+        """Shows a moment, `step_s` after the one before; each must be later than the last one."""
+        if not far:
+            for name, history in self.histories.items():
+                column = readings.signals.get(name)
+                history.push(readings.at_s, np.full(len(history), np.nan) if column is None else column.values)
+        for group in self.groups.values():
+            if group.type.backfill_s or not far:
+                group.observe(self._fleet, self.table, readings, self.histories, step_s)
+
+    def known(self) -> Bools:
+        """Rows (n,) of which something was known in the near past."""
+        known: Bools = np.zeros(len(self.table), dtype=np.bool_)
+        for history in self.histories.values():
+            known |= np.isfinite(history.last(history.filled)).any(axis=1)
+        return known

@@ -1,0 +1,187 @@
+"""Teaching the engine what Prometheus still knows of the past, service by service, until it is known.
+
+Who needs it is batched: one *round* at a time reads the past of all services that lack it (queries stay constant in number, however many
+there are) and shows it to policies of their own (``core.nursery``). It goes on beside the ticks, which so never wait long for it, and at a
+later tick the engine's policies take over what was learnt. A service whose past can't be read is tried again, with growing pauses; one
+that has none is done. The same for all: at the start, added later, or decided on by other signals or policies than before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from autoscaler.backoff import Backoff
+from autoscaler.core.engine import Engine, PastOf
+from autoscaler.core.model import Fleet, Readings
+from autoscaler.core.nursery import Nursery
+from autoscaler.ports import Clock, MetricSource
+
+log = logging.getLogger(__name__)
+
+FAR_STEP_S = 300.0
+RETRY_FIRST_S = 10.0
+RETRY_LONGEST_S = 300.0
+_NOBODY: Mapping[int, str] = {}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Round:
+    """keys: who is taught, and of which past; at_s: when it began; failed: by key, in words."""
+
+    keys: Mapping[str, PastOf]
+    nursery: Nursery
+    at_s: float
+    moments: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class Learner:
+    """Belongs to one controller. wait_s: the longest that a tick waits for a round it has begun (None: till its end); a fast answer is so
+    known before the first decision."""
+
+    def __init__(self, engine: Engine, metrics: MetricSource, clock: Clock, *, wait_s: float | None, seed: int = 0) -> None:
+        self.told = asyncio.Event()
+        """Set once a first round has ended, well or not, or nobody needs one: what can be known at the start is known."""
+        self.faults: tuple[str, ...] = ()
+        """What policies did wrong when they took over a past, at the last one."""
+        self._engine = engine
+        self._metrics = metrics
+        self._clock = clock
+        self._wait_s = wait_s
+        self._backoff = Backoff(np.random.Generator(np.random.PCG64(seed)), RETRY_FIRST_S, RETRY_LONGEST_S)
+        self._retry_at_s = 0.0
+        self._known: dict[str, PastOf] = {}
+        self._failed: dict[str, str] = {}
+        self._lacking: set[str] = set()
+        self._compared: Mapping[str, PastOf] | None = None
+        self._round: asyncio.Task[_Round] | None = None
+
+    async def step(self, fleet: Fleet, at_s: float) -> bool:
+        """A tick's share of the work. True where the engine now knows a past that it didn't."""
+        self._compare()
+        if not self._lacking and self._round is None:
+            return False
+        changed = self._take() if self._round is not None and self._round.done() else False
+        if self._round is None and (keys := self._due()):
+            self._round = asyncio.create_task(self._read(fleet, keys, at_s), name="the past")
+            await asyncio.wait({self._round}, timeout=self._wait_s)
+            if self._round.done():
+                changed = self._take() or changed
+        return changed
+
+    def unlearnt(self) -> Mapping[int, str]:
+        """Rows of the engine's fleet whose past is wanted and not known, in words."""
+        if not self._lacking:
+            return _NOBODY
+        row_of = self._engine.table.row_of
+        return {row_of[key]: self._failed.get(key, "its past is being read") for key in self._lacking if key in row_of}
+
+    async def close(self) -> None:
+        """Ends a round that is under way."""
+        if self._round is not None:
+            self._round.cancel()
+            await asyncio.gather(self._round, return_exceptions=True)
+            self._round = None
+
+    # ------------------------------------------------------------ who
+
+    def _compare(self) -> None:
+        """Finds out who lacks a past, after the fleet has changed."""
+        past_of = self._engine.past_of
+        if past_of is self._compared:
+            return
+        self._compared = past_of
+        self._known = {key: past for key, past in self._known.items() if past_of.get(key) == past}
+        self._lacking = past_of.keys() - self._known.keys()
+        self._failed = {key: words for key, words in self._failed.items() if key in self._lacking}
+        if not self._lacking:
+            self.told.set()
+
+    def _due(self) -> dict[str, PastOf]:
+        """Who is to be taught now: those never tried at once, together with those that failed once their pause is over."""
+        again = self._clock.monotonic_s() >= self._retry_at_s
+        return {key: self._engine.past_of[key] for key in self._lacking if again or key not in self._failed}
+
+    # ------------------------------------------------------------ a round
+
+    async def _read(self, fleet: Fleet, keys: Mapping[str, PastOf], at_s: float) -> _Round:
+        """The far past in coarse steps, as far as the policies want it, then the near one in the controller's own steps."""
+        engine, step_s = self._engine, self._engine.interval_s
+        taught = _Round(keys=keys, nursery=engine.nursery(fleet, keys), at_s=at_s)
+        near = [at_s - step_s * k for k in range(int(engine.lookback_s / step_s), 0, -1)]
+        newest_far_s = (near[0] if near else at_s) - FAR_STEP_S
+        count = int((newest_far_s - (at_s - taught.nursery.backfill_s)) / FAR_STEP_S)
+        far = [newest_far_s - FAR_STEP_S * k for k in range(count, -1, -1)] if count > 0 else []
+        try:
+            # Both at once, of the fleet as it is now: it may have changed before the first one is there.
+            distant, recent = await asyncio.gather(
+                self._past(fleet, taught, far, far=True), self._past(fleet, taught, near, far=False)
+            )
+            await self._show(taught, distant, FAR_STEP_S, far=True)
+            await self._show(taught, recent, step_s, far=False)
+        except Exception as fault:  # of ours; it must not end the ticks
+            log.exception("learning from the past failed")
+            taught.failed = dict.fromkeys(keys, f"internal fault: {fault}")
+        return taught
+
+    async def _past(self, fleet: Fleet, taught: _Round, times_s: list[float], *, far: bool) -> Sequence[Readings]:
+        wanted = taught.nursery.wanted(far=far)
+        if not times_s or not wanted:
+            return ()
+        past = await self._metrics.backfill(fleet, wanted, times_s)
+        for row, words in past.failed.items():
+            key = fleet.specs[row].key
+            if key in taught.keys:
+                taught.failed.setdefault(key, words)
+        return past.readings
+
+    async def _show(self, taught: _Round, past: Sequence[Readings], step_s: float, *, far: bool) -> None:
+        taught.moments += len(past)
+        for readings in past:
+            taught.nursery.learn(readings, step_s, far=far)
+            await asyncio.sleep(0)  # ticks go first
+
+    def _take(self) -> bool:
+        """Lets the engine take over what a round has learnt. What could be read in part only is better than nothing once; later it would
+        replace what was learnt since."""
+        assert self._round is not None
+        taught, self._round = self._round.result(), None
+        self.told.set()
+        wanted = self._engine.past_of
+        asked = {key for key, past in taught.keys.items() if wanted.get(key) == past}
+        done = asked - taught.failed.keys()
+        first = asked - self._failed.keys()
+        if any(key in first for key in taught.failed) or any(key in self._failed for key in done):
+            self._backoff.progress()
+        self._known.update((key, wanted[key]) for key in done)
+        self._lacking -= done
+        self._note_failures({key: words for key, words in taught.failed.items() if key in asked})
+        adopted = done | first
+        if not taught.moments or not adopted:
+            return False
+        log.info("the past was learnt: %d services, %d moments", len(done), taught.moments)
+        self.faults = self._engine.adopt(taught.nursery, adopted, taught.at_s)
+        for fault in self.faults:
+            log.error("%s", fault)
+        return True
+
+    def _note_failures(self, failed: Mapping[str, str]) -> None:
+        self._failed = {key: words for key, words in self._failed.items() if key in self._lacking}
+        if not failed:
+            return
+        pause_s = self._backoff.next_s()
+        self._retry_at_s = self._clock.monotonic_s() + pause_s
+        new = [key for key, words in failed.items() if _prefixed(words) != self._failed.get(key)]
+        self._failed.update((key, _prefixed(words)) for key, words in failed.items())
+        if new:
+            say = "the past of %d services can't be read and is tried again, next in %.0f s; %s: %s"
+            log.warning(say, len(failed), pause_s, new[0], failed[new[0]])
+
+
+def _prefixed(words: str) -> str:
+    return f"its past can't be read and is tried again: {words}"

@@ -1,0 +1,48 @@
+"""What each make target installs: the demo only what the programs need, and nothing twice, in whatever order they are called."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What the Makefile looks at, with an empty virtual environment."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", "deploy/locked_requirements.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").touch()
+    return tmp_path
+
+
+def asked(clone: Path, target: str) -> list[str]:
+    """What `make TARGET` asks the lock for, "" where it installs nothing; afterwards it is as if that had been installed."""
+    done = subprocess.run(["make", "-n", target], cwd=clone, capture_output=True, text=True, timeout=60, check=True)
+    lines = [shlex.split(line.removeprefix("@"), comments=False) for line in done.stdout.splitlines()]
+    for words in lines:
+        if words[:1] == ["touch"]:
+            for name in words[1:]:
+                (clone / name).touch()
+    return [" ".join(words[2 : words.index(">")]) for words in lines if "deploy/locked_requirements.py" in words]
+
+
+def test_the_demo_installs_what_the_programs_need_and_the_tests_the_rest(clone: Path) -> None:
+    assert asked(clone, "demo") == [". hatchling editables"]
+    assert asked(clone, "demo") == asked(clone, "venv") == []
+    assert asked(clone, "test") == [". hatchling editables dev"]
+    assert asked(clone, "lint") == asked(clone, "demo") == []
+
+
+def test_after_the_tests_the_demo_starts_at_once(clone: Path) -> None:
+    assert asked(clone, "test") == [". hatchling editables dev"]
+    assert asked(clone, "demo") == asked(clone, "realparts") == []
+    assert asked(clone, "bench") == [". hatchling editables dev fast"]
+    assert asked(clone, "test") == asked(clone, "demo") == asked(clone, "bench") == []
