@@ -76,6 +76,8 @@ class Behavior:
         after: Floats = wish
         if self._legacy is not None or np.count_nonzero(wish != current):
             after = self._stabilized(at_s, current, wish)
+            if outside is None and not np.count_nonzero(after != current):
+                return after
             # Bounds beat rates: a scale-up stops at the maximum, a scale-down at the minimum.
             grows = after > current
             if np.count_nonzero(grows):

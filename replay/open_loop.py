@@ -108,6 +108,11 @@ class TraceMetrics:
             why=lambda name, row: self._why(name, row, place, at_s),
         )
 
+    def recorded(self, times_s: Floats) -> dict[str, Floats]:
+        """The trace's values at these seconds from its beginning, for plots: NaN in gaps."""
+        places = np.minimum((times_s / self._step_s + 1e-9).astype(np.int64), len(self._quiet) - 1)
+        return {name: values[places] for name, values in self._values.items()}
+
     async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
         return Backfill()  # a trace has no past before its start
 

@@ -28,7 +28,7 @@ def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBud
     """The plan for one tick. Only services that may be written at all (Active, not somebody else's number) use up the budget; `shadow`:
     none may."""
     current, desired = fleet.current, decisions.desired
-    may_write = table.nowhere if shadow else table.active > fleet.hands_off  # active, and not hands off
+    may_write = table.nowhere if shadow else table.writable(fleet)
     limits: dict[int, Limit] = {}
     replicas = desired
     for up, allowance in ((True, budget.add), (False, budget.remove)):

@@ -75,6 +75,8 @@ class Table:
         self.pauses: dict[int, Pause] = {row: spec.pause for row, spec in enumerate(specs) if spec.pause is not None}
         self._scheduled = [row for row, spec in enumerate(specs) if spec.schedules]
         self._minute = -1
+        self._fleet: Fleet | None = None
+        self._writable: Bools = self.active
         self.no_wish: Floats = np.full(len(specs), np.nan)
         self.zeros: Floats = np.zeros(len(specs))
         self.no_headroom: Ints = np.zeros(len(specs), dtype=np.int64)
@@ -89,6 +91,12 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.specs)
+
+    def writable(self, fleet: Fleet) -> Bools:
+        """Where counts may be written, (n,): Active, and nobody else's number."""
+        if fleet is not self._fleet:
+            self._fleet, self._writable = fleet, self.active & ~fleet.hands_off
+        return self._writable
 
     def move_bounds(self, at_s: float) -> None:
         """Applies the schedules in force at `at_s`; of several the last one in the manifest wins, bound by bound."""

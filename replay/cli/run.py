@@ -83,18 +83,12 @@ def command(
         try:
             (output / "score.json").write_bytes(score)
             result.write_schedules(output)
-            if not result.score.get("open_loop"):
-                write_report(result, output / "report.html", output / _RECORDS)
+            write_report(result, output / "report.html", output / _RECORDS)
         except OSError as fault:
             raise OutsideError(f"{output}: {fault.strerror}") from None
     click.echo(score.decode() if as_json else words(result.score), nl=False)
     if output is not None and not as_json:
-        click.echo(f"\n{'decisions' if result.score.get('open_loop') else 'report'}: {output / _shown(result.score)}")
-
-
-def _shown(score: dict[str, Any]) -> str:
-    """The file that people look at. An open loop has no report: it is about kept promises."""
-    return "schedule.csv" if score.get("open_loop") else "report.html"
+        click.echo(f"\nreport: {output / 'report.html'}")
 
 
 def words(score: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from autoscaler.core.capacity import batch_at
 from autoscaler.core.model import Floats, ScalingSpec, States
+from autoscaler.core.value import maker
 from replay.plant.faults import Faults
 from replay.plant.kernel import FluidState, Kernel, fluid_state, kernel_for
 from replay.plant.nodes import Pool
@@ -18,6 +19,7 @@ from replay.plant.plant import Plant, PlantSettings
 from replay.plant.signals import Replica, Scrape, signal
 from replay.plant.waits import Waits, wait_quantile_s
 
+_scrape = maker(Scrape)
 _LOG_BYTES: Final = 1 << 25
 
 
@@ -134,14 +136,14 @@ class FluidPlant(Plant):
             arrived, used = sums[0]
         else:
             arrived, used = np.sum([one for one, _ in sums], axis=0), np.sum([one for _, one in sums], axis=0)
-        return Scrape(
-            now_s,
-            state.queue.copy(),
-            state.running.copy(),
-            self.life.ready.copy(),
-            arrived / self._window_s,
-            used / self._window_s,
-            complete,
+        return _scrape(
+            at_s=now_s,
+            queue=state.queue.copy(),
+            running=state.running.copy(),
+            ready=self.life.ready.copy(),
+            demand_per_s=arrived / self._window_s,
+            utilization=used / self._window_s,
+            complete=complete,
         )
 
     def signal(self, name: str, seen: Scrape) -> tuple[Floats, States | None]:

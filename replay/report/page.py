@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ import numpy as np
 import orjson
 
 from autoscaler.core.model import Floats, ScalingSpec
+from replay.report.open_loop import open_loop_service
 from replay.report.series import bucket_times, short, thinned
 from replay.report.worst import worst_spans
 from replay.run import Result
@@ -30,13 +32,20 @@ def report(result: Result, records: Path | None) -> str:
     """The page's text."""
     score = result.score
     specs = result.world.specs
-    shown = sorted(range(len(specs)), key=lambda row: _margin(score["services"][specs[row].key]))[:_MOST_SERVICES]
+    open_loop = bool(score.get("open_loop"))
+    rows = list(range(len(specs)))
+    shown = (rows if open_loop else sorted(rows, key=lambda row: _margin(score["services"][specs[row].key])))[:_MOST_SERVICES]
     buckets = _BUCKETS if len(shown) == 1 else max(_BUCKETS // len(shown), 150)
     data = {
         "score": {key: value for key, value in score.items() if key not in ("services", "wall_s", "schema")},
         "start_s": result.world.start_s,
         "warmup_s": score["warmup_s"],
-        "services": [_service(result, row, buckets, records) for row in shown],
+        "services": [
+            open_loop_service(result, row, buckets, partial(_words_at, result, row, records))
+            if open_loop
+            else _service(result, row, buckets, records)
+            for row in shown
+        ],
         "others": len(specs) - len(shown),
     }
     vendor = files("autoscaler") / "dashboard" / "static" / "vendor"
@@ -119,6 +128,10 @@ def _worst(result: Result, row: int, spec: ScalingSpec, columns: Mapping[str, An
             }
         )
     return found
+
+
+def _words_at(result: Result, row: int, records: Path | None, ticks: Sequence[int]) -> dict[int, str]:
+    return _reasons(result, row, ticks, records)
 
 
 def _reasons(result: Result, row: int, ticks: Sequence[int], records: Path | None) -> dict[int, str]:

@@ -4,13 +4,18 @@ import re
 from pathlib import Path
 
 import numpy as np
+import orjson
+import pytest
 
+from replay.open_loop import run_open_loop
 from replay.plugins import policy_ref
 from replay.report.page import report
 from replay.report.series import bucket_times, short, thinned
 from replay.report.worst import worst_spans
 from replay.run import run_replay
-from tests.replay.made import manifests, noise, scenario, series, wavy
+from replay.traces.signal_series import SignalSeries
+from tests.browser import browser
+from tests.replay.made import manifests, noise, scenario, series, wavy, write
 
 
 def test_the_report_needs_nothing_else_and_says_why(tmp_path: Path) -> None:
@@ -62,6 +67,26 @@ def test_the_report_of_a_month_is_as_small_as_that_of_a_day() -> None:
     assert abs(len(month) - len(day)) < 30_000
 
 
+def test_the_report_of_a_year_is_small_and_keeps_its_one_bad_minute() -> None:
+    minutes = 1440 * 365
+    counts = np.full(minutes, 600.0)
+    counts[300_000] = 6_000.0
+    result = run_replay(
+        manifests(),
+        scenario(interval="1h", metrics__period="1h", metrics__window="1h", nodes__check="1h", scale__mode="Factor"),
+        series(counts),
+        policy=policy_ref("fixed:replicas=8"),
+    )
+    page = report(result, None)
+    assert len(page) < 300_000  # the goal is 2 MB; most of it is the plots' library
+    data = orjson.loads(re.search(r"const data = (\{.*\});$", page, re.MULTILINE)[1])  # type: ignore[index]
+    (one,) = data["services"]
+    queue = result.world.plant.queue_by_tick[0]
+    assert max(one["columns"]["queue"]) == pytest.approx(queue.max(), rel=1e-3)
+    assert abs(one["times_s"][int(np.argmax(one["columns"]["queue"]))] - 300_000 * 60) < 86_400
+    assert one["worst"][0]["from_s"] <= 300_000 * 60 < one["worst"][0]["to_s"]
+
+
 def test_the_worst_spans_are_apart_and_begin_where_the_trouble_begins() -> None:
     late = np.zeros(1000)
     late[100:110] = 5.0
@@ -72,3 +97,51 @@ def test_the_worst_spans_are_apart_and_begin_where_the_trouble_begins() -> None:
     assert [(span.first, span.peak, span.late) for span in found] == [(100, 115, 100.0), (500, 500, 80.0)]
     assert worst_spans(np.zeros(100), 40, 0) == []
     assert len(worst_spans(np.ones(10), 40, 0)) == 1
+
+
+@pytest.fixture
+def open_loop_file(tmp_path: Path) -> Path:
+    queue = np.full(240, 20.0)
+    queue[100:120], queue[150:160] = 90.0, np.nan
+    trace = SignalSeries(
+        name="incident", start_s=0.0, step_s=15.0, signals={"queue": queue, "gpu_utilization": np.full(240, 0.5)}
+    )
+    records = tmp_path / "records.jsonl"
+    policy = policy_ref("target:signal=queue,target=10")
+    page_text = report(run_open_loop(manifests(), scenario(), trace, policy=policy, records=records), records)
+    return write(tmp_path / "report.html", page_text)
+
+
+async def test_an_open_loop_s_report_shows_what_was_recorded_and_decided(open_loop_file: Path) -> None:
+    async with browser() as page:
+        for width, dark in ((1280, False), (400, True)):
+            await page.open(open_loop_file.as_uri(), width=width, dark=dark)
+            await page.until("document.querySelectorAll('#plots canvas').length === 3")  # two signals, and replicas
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+            text = await page.evaluate("document.querySelector('main').textContent")
+            assert "Open loop" in text
+            assert "7 replicas more" in text
+            assert "target: queue 90 at 10 a replica: 9" in text
+            assert page.complaints == []
+
+
+@pytest.fixture
+def wavy_file(tmp_path: Path) -> Path:
+    return write(
+        tmp_path / "report.html",
+        report(run_replay(manifests(), scenario(), wavy(), policy=policy_ref("fixed:replicas=20")), None),
+    )
+
+
+async def test_on_paper_the_plots_are_as_wide_as_the_paper_and_light(wavy_file: Path) -> None:
+    widths = "[...document.querySelectorAll('.u-wrap')].map(one => one.clientWidth)"
+    ink = "getComputedStyle(document.documentElement).getPropertyValue('--ink').trim()"
+    async with browser() as page:
+        await page.open(wavy_file.as_uri(), width=1280, dark=True)
+        await page.until("document.querySelectorAll('#plots canvas').length === 4")
+        wide, dark = await page.evaluate(widths), await page.evaluate(ink)
+        await page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert await page.evaluate(widths) == [640] * 4
+        assert await page.evaluate(ink) == "#1c2330" != dark
+        await page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert (await page.evaluate(widths), await page.evaluate(ink)) == (wide, dark)
