@@ -69,7 +69,7 @@ class Wva:
             self._full = np.where(full[:, None], shifted, self._full)
         figures = _Figures(kv, queue, self._capacity(kv, queue, ready), self._demand(observation, kv, queue))
         published = self._published(observation, figures)
-        wish = average_value(published, self._one, ready + observation.starting, self._tolerance)
+        wish = average_value(published, self._one, (ready + observation.starting).astype(np.float64), self._tolerance)
         wish = np.where(np.isnan(published), np.nan, wish)
         self._behavior.note_changes(observation)
         outside = self._behavior.outside(observation)
