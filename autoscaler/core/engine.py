@@ -27,17 +27,14 @@ from autoscaler.core.model import (
     Memory,
     Readings,
     Recommendation,
-    ScalingSpec,
 )
 from autoscaler.core.nursery import Nursery, wants_past
-from autoscaler.core.policy import PolicyType, complete_params
+from autoscaler.core.policy import PolicyType
 from autoscaler.core.table import Table
 from autoscaler.core.value import maker
 
 PastOf: TypeAlias = tuple[object, ...]
 """The (policy, signal) pairs of a service and where its signals come from: equal ones have the same past."""
-
-OWN_HOLD = " (no down window on top: none is given, and the policies hold their counts by themselves)"
 
 _context = maker(Context)
 _decisions = maker(Decisions)
@@ -90,7 +87,7 @@ class Engine:
         old = self._table
         if old is not None and old.revision == fleet.revision:
             return False
-        table = Table(fleet, self._holds)
+        table = Table(fleet)
         moved = np.array([old.row_of.get(key, -1) if old else -1 for key in table.keys], dtype=np.int64)
         self._make_groups(table, moved)
         self._make_histories(table, moved)
@@ -104,21 +101,6 @@ class Engine:
         self._table = table
         self._meet(np.flatnonzero(moved < 0).tolist(), fleet, at_s)
         return True
-
-    def _holds(self, spec: ScalingSpec) -> bool:
-        """Whether each of a service's policies but floors holds its counts by itself, so that no default window is needed on top."""
-        found = []
-        for ref in spec.policies:
-            policy = self._policies.get(ref.name)
-            if policy is None:
-                return False
-            if policy.alone:
-                try:
-                    params, faults = complete_params(policy, ref.params)
-                    found.append(not faults and bool(policy.holds(params)))
-                except Exception:  # a stranger's plug-in; what it did wrong is said where its group is made
-                    return False
-        return bool(found) and all(found)
 
     def _make_groups(self, table: Table, moved: Ints) -> None:
         self.faults = {}
@@ -525,8 +507,7 @@ def _reasons(
             return f"signals unknown for {since:.0f} s: holding {int(held(context)[row])} ({words})"
         for group, wish, position in said:
             if float(wish.replicas[position]) == float(context.recommended[row]):
-                window = OWN_HOLD if row in context.table.hold_themselves else ""
-                return f"{group.name}: {_words(wish, position)}{window}"
+                return f"{group.name}: {_words(wish, position)}"
         return ""
 
     return reason
