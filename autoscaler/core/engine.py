@@ -236,7 +236,8 @@ class Engine:
         table = self._compiled(fleet)
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
         rows = [table.row_of[key] for key in keys]
-        return Nursery(fleet, table, self._policies, columns=columns, seed=self._seed, rows=rows)
+        usable = {group.name: group.type for group in self._groups}  # for what can't be made here nobody takes over a past
+        return Nursery(fleet, table, usable, columns=columns, seed=self._seed, rows=rows)
 
     def adopt(self, taught: Nursery, keys: Collection[str], at_s: float) -> tuple[str, ...]:
         """The services `keys` take over what was learnt of them apart; those of which something was known need not wait any longer for
