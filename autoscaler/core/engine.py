@@ -218,7 +218,8 @@ class Engine:
         table = self._compiled(fleet)
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
         rows = [table.row_of[key] for key in keys]
-        return Nursery(fleet, table, self._policies, columns=columns, seed=self._seed, rows=rows)
+        usable = {group.name: group.type for group in self._groups}  # for what can't be made here nobody takes over a past
+        return Nursery(fleet, table, usable, columns=columns, seed=self._seed, rows=rows)
 
     def adopt(self, taught: Nursery, keys: Collection[str], at_s: float) -> tuple[str, ...]:
         """The services `keys` take over what was learnt of them apart; those of which something was known need not wait any longer for
@@ -235,18 +236,17 @@ class Engine:
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         return tuple([fault for fault in faults if fault])
 
-    def shift(self, by_s: float) -> None:
+    def shift(self, by_s: float) -> tuple[str, ...]:
         """The wall clock was set by `by_s` (negative: back): remembered moments move along, so that windows and holds age by the time that
-        really passed, not by what somebody set."""
+        really passed, not by what somebody set. What went wrong in policies, in words."""
         for history in (*self._signals.values(), self._wishes, self._changes):
             if history is not None:
                 history.shift(by_s)
-        for group in self._groups:
-            group.shift(by_s)
         self._blind_since_s = self._blind_since_s + by_s
         self._settled_at_s = self._settled_at_s + by_s
         self._all_settled_at_s += by_s
         self._last_at_s += by_s
+        return tuple([fault for group in self._groups if (fault := group.shift(by_s))])
 
     def decide(self, fleet: Fleet, readings: Readings) -> Decisions:
         """One tick's decisions. Each tick's readings must be later than the last one's."""
