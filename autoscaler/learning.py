@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 FAR_STEP_S = 300.0
 RETRY_FIRST_S = 10.0
 RETRY_LONGEST_S = 300.0
+FAR_TRIES = 8
+"""So often, about half an hour long, the far past is asked for where only that can't be read: too many samples for the server, too slow. A
+fleet's fortnight is much to ask for again and again, and what is seen from now on is learnt as well."""
 _NOBODY: Mapping[int, str] = {}
 
 
@@ -39,6 +42,8 @@ class _Round:
     nursery: Nursery | None = None
     moments: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    near_failed: set[str] = field(default_factory=set)
+    """Of those, whose near past is missing."""
 
 
 _Running: TypeAlias = tuple[_Round, asyncio.Task[None]]
@@ -61,6 +66,9 @@ class Learner:
         self._retry_at_s = 0.0
         self._known: dict[str, PastOf] = {}
         self._failed: dict[str, str] = {}
+        self._far_tries: dict[str, int] = {}
+        self._given_up: dict[str, str] = {}
+        """Among the known: those whose far past could not be read, in words."""
         self._lacking: set[str] = set()
         self._compared: Mapping[str, PastOf] | None = None
         self._round: _Running | None = None
@@ -84,10 +92,11 @@ class Learner:
 
     def unlearnt(self) -> Mapping[int, str]:
         """Rows of the engine's fleet whose past is wanted and not known, in words."""
-        if not self._lacking:
+        if not self._lacking and not self._given_up:
             return _NOBODY
         row_of = self._engine.table.row_of
-        return {row_of[key]: self._failed.get(key, "its past is being read") for key in self._lacking if key in row_of}
+        words = self._given_up | {key: self._failed.get(key, "its past is being read") for key in self._lacking}
+        return {row_of[key]: why for key, why in words.items() if key in row_of}
 
     async def close(self) -> None:
         """Ends a round that is under way."""
@@ -108,6 +117,8 @@ class Learner:
         self._known = {key: past for key, past in self._known.items() if past_of.get(key) == past}
         self._lacking = past_of.keys() - self._known.keys()
         self._failed = {key: words for key, words in self._failed.items() if key in self._lacking}
+        self._far_tries = {key: tries for key, tries in self._far_tries.items() if key in self._lacking}
+        self._given_up = {key: words for key, words in self._given_up.items() if key in self._known}
         if not self._lacking:
             self.told.set()
 
@@ -134,9 +145,11 @@ class Learner:
             await self._show(taught, nursery, recent, step_s, far=False)
             for key, words in nursery.failed.items():
                 taught.failed.setdefault(key, words)
+                taught.near_failed.add(key)
         except Exception as fault:  # of ours; it must not end the ticks
             log.exception("learning from the past failed")
             taught.failed = dict.fromkeys(taught.keys, f"internal fault: {fault}")
+            taught.near_failed = set(taught.keys)
 
     async def _past(
         self, fleet: Fleet, taught: _Round, nursery: Nursery, times_s: list[float], *, far: bool
@@ -149,6 +162,8 @@ class Learner:
             key = fleet.specs[row].key
             if key in taught.keys:
                 taught.failed.setdefault(key, words)
+                if not far:
+                    taught.near_failed.add(key)
         return past.readings
 
     async def _show(self, taught: _Round, nursery: Nursery, past: Sequence[Readings], step_s: float, *, far: bool) -> None:
@@ -177,9 +192,10 @@ class Learner:
         first = asked - self._failed.keys()
         if any(key in first for key in taught.failed) or any(key in self._failed for key in done):
             self._backoff.progress()
-        self._known.update((key, wanted[key]) for key in done)
-        self._lacking -= done
-        self._note_failures({key: words for key, words in taught.failed.items() if key in asked})
+        known = done | self._give_up({key: words for key, words in taught.failed.items() if key in asked - taught.near_failed})
+        self._known.update((key, wanted[key]) for key in known)
+        self._lacking -= known
+        self._note_failures({key: words for key, words in taught.failed.items() if key in asked - known})
         adopted = done | first
         if taught.nursery is None or not taught.moments or not adopted:
             return False
@@ -188,6 +204,15 @@ class Learner:
         for fault in self.faults:
             log.error("%s", fault)
         return True
+
+    def _give_up(self, far_failed: Mapping[str, str]) -> set[str]:
+        """Those of whom only the far past can't be read, and that often enough. They keep what they have learnt."""
+        self._far_tries.update((key, self._far_tries.get(key, 0) + 1) for key in far_failed)
+        over = {key: words for key, words in far_failed.items() if self._far_tries[key] >= FAR_TRIES}
+        self._given_up.update((key, f"its far past was given up after {FAR_TRIES} tries: {words}") for key, words in over.items())
+        for key, words in list(over.items())[:1]:
+            log.warning("the far past of %d services was given up after %d tries; %s: %s", len(over), FAR_TRIES, key, words)
+        return set(over)
 
     def _note_failures(self, failed: Mapping[str, str]) -> None:
         self._failed = {key: words for key, words in self._failed.items() if key in self._lacking}

@@ -15,7 +15,7 @@ from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.model import Fleet, PolicyRef, ScalingSpec
 from autoscaler.core.policy import Params, Policy
-from autoscaler.learning import RETRY_LONGEST_S
+from autoscaler.learning import FAR_TRIES, RETRY_LONGEST_S
 from autoscaler.plugins import load_policies
 from autoscaler.ports import Backfill, Tick
 from tests.ticks import PER_REPLICA, MadeCluster, MadeMetrics, PerReplica, a_spec
@@ -155,6 +155,40 @@ async def test_tries_grow_apart_but_never_more_than_five_minutes() -> None:
     assert gaps[0] <= 15.0
     assert gaps.max() <= RETRY_LONGEST_S + 15.0
     assert len(tries) < 40, "in 100 minutes"
+
+
+class NoFarPast(MadeMetrics):
+    """The far past of some rows is too much for the server; the near one is there."""
+
+    rows: tuple[int, ...] = (0,)
+
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        found = await super().backfill(fleet, wanted, times_s)
+        far = times_s[0] < START_S - 86_400.0
+        asked = {row for rows in wanted.values() for row in rows}
+        return Backfill(readings=found.readings, failed={row: "too many samples" for row in self.rows if far and row in asked})
+
+
+async def test_a_far_past_that_never_comes_is_given_up_and_said() -> None:
+    clock, cluster, metrics = ManualClock(START_S), MadeCluster([spec("a"), spec("b")], current=30), NoFarPast(SIGNALS)
+    metrics.past = SIGNALS
+    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies=load_policies(), waits_for_past=True)
+    tick = await controller.tick()
+    assert list(tick.unlearnt) == [0]
+    assert "Settling" not in [limit.name for limit in tick.decisions.limits(0)], "the near past is known"
+    clock.advance_to(clock.now_s() + 15.0)
+    await ticked(controller, clock, 400)
+    assert len(metrics.asked) == 2 * FAR_TRIES
+    samples = controller.engine.save()["policies"]["seasonal"]["samples"]
+    tick = await controller.tick()
+    assert tick.unlearnt == {0: f"its far past was given up after {FAR_TRIES} tries: too many samples"}
+    assert samples[0] > 0
+    # Another past is another matter.
+    metrics.rows = ()
+    cluster.specs = (spec("a", sources="another server"), spec("b"))
+    cluster.revision += 1
+    clock.advance_to(clock.now_s() + 15.0)
+    assert not (await controller.tick()).unlearnt
 
 
 async def test_one_that_fails_does_not_hold_up_one_that_is_new() -> None:
