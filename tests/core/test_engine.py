@@ -287,14 +287,14 @@ def test_a_policy_that_cannot_be_made_is_a_fault_of_its_services_only() -> None:
 def test_faulty_parameters_and_unknown_names_are_said() -> None:
     loop = Loop(
         [
-            a_spec("a", policies=refs("fixed")),
+            a_spec("a", policies=refs("per-replica", target="much")),
             a_spec("b", policies=refs("magic")),
             a_spec("c", policies=refs("fixed", replicas=2)),
         ]
     )
     decisions = loop.tick()
     assert decisions.desired.tolist() == [10, 10, 2]
-    assert decisions.reason(0) == "policy 'fixed': replicas: policy 'fixed' needs it; the count"
+    assert decisions.reason(0) == "policy 'per-replica': target: 'much' is not a number"
     assert decisions.reason(1).startswith("policy 'magic' is not installed; there are fixed, given,")
 
 
