@@ -9,6 +9,9 @@ DEV    := $(VENV)/.installed-dev
 FAST   := $(VENV)/.installed-fast
 INPUTS := pyproject.toml requirements.lock deploy/locked_requirements.py
 
+# One set-up at a time in one .venv, also under make -j.
+.NOTPARALLEL:
+
 .PHONY: demo venv test lint check bench realparts lock clean
 
 # Every hash of the lock is checked. An editable project has none, so it comes after what it needs, and brings nothing along.

@@ -7,7 +7,7 @@ fleet record that says how the engine stood, and the ticks after it, can run the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -21,11 +21,15 @@ from autoscaler.core.signals import UNKNOWN
 from autoscaler.ports import Tick
 
 SCHEMA: Final = 1
-_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+_NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
+_OPTIONS: Final = _NUMPY | orjson.OPT_APPEND_NEWLINE
+_PIECE: Final = 1024
+"""Items of a list that are encoded at once."""
 
 
 Start: TypeAlias = Literal["cold", "state", "continues", "unknown"]
-"""How the engine stood before the tick that follows a fleet record: new, as ``state`` says, as the ticks before left it, or unrecorded."""
+"""How the engine stood before the tick that follows a fleet record: new, as ``state`` says, as the ticks before left it, or unrecorded
+(from there on until a state follows)."""
 
 
 def fleet_record(
@@ -116,6 +120,30 @@ def _whys(tick: Tick, name: str, column: SignalColumn) -> dict[str, str]:
 def encode(record: Mapping[str, Any]) -> bytes:
     """One JSON line. The same record always gives the same bytes."""
     return orjson.dumps(_contiguous(record), option=_OPTIONS)
+
+
+def encode_in_pieces(record: Mapping[str, Any]) -> Iterator[bytes]:
+    """The bytes of ``encode``, piece by piece: a thread that encodes a large record lets others run between two of them (the encoder does
+    not while it works)."""
+    yield from _pieces(record)
+    yield b"\n"
+
+
+def _pieces(value: Any) -> Iterator[bytes]:
+    if isinstance(value, Mapping):
+        opening = b"{"
+        for key, item in value.items():
+            yield opening + orjson.dumps(key) + b":"
+            yield from _pieces(item)
+            opening = b","
+        yield b"}" if opening == b"," else b"{}"
+    elif isinstance(value, list) and len(value) > _PIECE:
+        for start in range(0, len(value), _PIECE):
+            yield b"[" if not start else b","
+            yield orjson.dumps(_contiguous(value[start : start + _PIECE]), option=_NUMPY)[1:-1]
+        yield b"]"
+    else:
+        yield orjson.dumps(_contiguous(value), option=_NUMPY)
 
 
 def decode_spec(data: Mapping[str, Any]) -> ScalingSpec:

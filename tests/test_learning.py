@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.model import Fleet, PolicyRef, ScalingSpec
-from autoscaler.learning import RETRY_LONGEST_S
+from autoscaler.core.policy import Params, Policy
+from autoscaler.learning import FAR_TRIES, RETRY_LONGEST_S
 from autoscaler.plugins import load_policies
 from autoscaler.ports import Backfill, Tick
-from tests.ticks import MadeCluster, MadeMetrics, a_spec
+from tests.ticks import PER_REPLICA, MadeCluster, MadeMetrics, PerReplica, a_spec
 
 START_S = 1_750_000_000.0
 USUAL = (PolicyRef(name="reactive"), PolicyRef(name="seasonal"))
@@ -34,8 +37,8 @@ def a_loop(
 ) -> tuple[Controller, MadeCluster, MadeMetrics, ManualClock]:
     clock, cluster, metrics = ManualClock(START_S), MadeCluster(specs, current=30), MadeMetrics(SIGNALS)
     metrics.past = past
-    settings = {"waits_for_past": True, **settings}
-    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies=load_policies(), **settings)
+    settings = {"waits_for_past": True, "policies": load_policies(), **settings}
+    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, **settings)
     return controller, cluster, metrics, clock
 
 
@@ -154,6 +157,40 @@ async def test_tries_grow_apart_but_never_more_than_five_minutes() -> None:
     assert len(tries) < 40, "in 100 minutes"
 
 
+class NoFarPast(MadeMetrics):
+    """The far past of some rows is too much for the server; the near one is there."""
+
+    rows: tuple[int, ...] = (0,)
+
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        found = await super().backfill(fleet, wanted, times_s)
+        far = times_s[0] < START_S - 86_400.0
+        asked = {row for rows in wanted.values() for row in rows}
+        return Backfill(readings=found.readings, failed={row: "too many samples" for row in self.rows if far and row in asked})
+
+
+async def test_a_far_past_that_never_comes_is_given_up_and_said() -> None:
+    clock, cluster, metrics = ManualClock(START_S), MadeCluster([spec("a"), spec("b")], current=30), NoFarPast(SIGNALS)
+    metrics.past = SIGNALS
+    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies=load_policies(), waits_for_past=True)
+    tick = await controller.tick()
+    assert list(tick.unlearnt) == [0]
+    assert "Settling" not in [limit.name for limit in tick.decisions.limits(0)], "the near past is known"
+    clock.advance_to(clock.now_s() + 15.0)
+    await ticked(controller, clock, 400)
+    assert len(metrics.asked) == 2 * FAR_TRIES
+    samples = controller.engine.save()["policies"]["seasonal"]["samples"]
+    tick = await controller.tick()
+    assert tick.unlearnt == {0: f"its far past was given up after {FAR_TRIES} tries: too many samples"}
+    assert samples[0] > 0
+    # Another past is another matter.
+    metrics.rows = ()
+    cluster.specs = (spec("a", sources="another server"), spec("b"))
+    cluster.revision += 1
+    clock.advance_to(clock.now_s() + 15.0)
+    assert not (await controller.tick()).unlearnt
+
+
 async def test_one_that_fails_does_not_hold_up_one_that_is_new() -> None:
     controller, cluster, metrics, clock = a_loop([spec("a")])
     metrics.past_fault = "no connection"
@@ -214,3 +251,49 @@ async def test_a_fault_of_ours_in_the_past_does_not_end_the_ticks() -> None:
     controller = Controller(clock=ManualClock(START_S), metrics=Broken(SIGNALS), cluster=cluster, policies=load_policies())
     tick = await controller.tick()
     assert "a fault of ours" in tick.unlearnt[0]
+
+
+# ---------------------------------------------------------------- strangers' policies
+
+STRANGER = (PolicyRef(name="reactive"), PolicyRef(name="stranger"))
+
+
+def with_a_stranger(make: Callable[[Params], Policy]) -> dict[str, Any]:
+    """The settings of a loop whose policies are the shipped ones and one that is nobody's friend."""
+    stranger = replace(
+        PER_REPLICA,
+        name="stranger",
+        make=lambda params, _rng: make(params),
+        signals=lambda _params: ("demand",),
+        optional_signals=("concurrency",),
+        lookback_s=300.0,
+    )
+    return {"policies": {**load_policies(), "stranger": stranger}}
+
+
+@pytest.mark.parametrize("waits_for_past", [True, False])
+@pytest.mark.parametrize("made_before", [0, 1])
+async def test_a_policy_that_cannot_be_made_hurts_nobody_elses_past(waits_for_past: bool, made_before: int) -> None:
+    """Not for the engine, or for the engine but not where a past is learnt."""
+    made: list[Params] = []
+
+    def make(params: Params) -> Policy:
+        made.append(params)
+        if len(made) > made_before:
+            raise RuntimeError("not today")
+        return PerReplica(params)
+
+    specs = [spec("a", policies=STRANGER), spec("b", policies=USUAL)]
+    controller, _, _, clock = a_loop(specs, waits_for_past=waits_for_past, interval_s=15.0, **with_a_stranger(make))
+    async with asyncio.timeout(20):
+        while (tick := await controller.tick()) and 1 in tick.unlearnt:
+            await asyncio.sleep(0)
+            clock.advance_to(clock.now_s() + 0.01)
+    assert controller.past.told.is_set()
+    assert tick.decisions.desired[1] < 30, "the other one knows its past and acts"
+    if made_before:
+        assert "policy 'stranger' can't be made: RuntimeError: not today" in tick.unlearnt[0]
+    else:
+        assert not tick.unlearnt, "what can't be made here can't take anything over either"
+        assert "not today" in tick.decisions.reason(0)
+    await controller.past.close()

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Final
 
+from autoscaler.adapters.telemetry.record_files import RecordFiles
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.ports import Tick
-from autoscaler.record import Start, encode, fleet_record, tick_record
+from autoscaler.record import Start, encode, encode_in_pieces, fleet_record, tick_record
 
 log = logging.getLogger(__name__)
 
+STATE_EVERY_S: Final = 600.0
+"""A large state is written at most so often."""
+SMALL_STATE_BYTES: Final = 2**20
+"""A state that is no larger is written whenever it helps."""
+
 
 class RecordWriter:
-    """A reporter that appends every tick to ``DIR/records-<time>.jsonl`` and starts a new file at `max_bytes`; the oldest go when there
-    are more than `max_files`.
+    """A reporter that appends every tick to ``DIR/records-<time>.jsonl`` and starts a new file once `max_bytes` of ticks are in it; the
+    oldest go when there are more than `max_files`, or more than `max_directory_bytes` in all.
 
-    state: ``Engine.save``. It opens each file (as it stood after the last tick of the file before), so that every file can be verified
-    alone. A tick before which something came in that is not in the records (`Tick.unrecorded`; the very first one of a process) stands
-    before a state, and can't be verified itself.
+    state: ``Engine.save``; what it gives must be a snapshot (it is encoded in another thread while the ticks go on). It opens each file
+    (as it stood after the last tick of the file before), so that every file can be verified alone. A tick before which something came in
+    that is not in the records (`Tick.unrecorded`; the very first one of a process) can't be verified, nor can those after it until a state
+    is written: at once, or, where it is large (of thousands of services that learn weeks, 75 MB), `STATE_EVERY_S` after the last one.
     Writing happens in a thread of its own: a slow disk delays records, and at most `max_waiting` ticks wait for it; more are dropped and
     counted, and a new file is begun once there is room again.
     """
@@ -39,7 +46,9 @@ class RecordWriter:
         state: Callable[[], Mapping[str, Any]],
         max_bytes: int = 64 * 2**20,
         max_files: int = 32,
+        max_directory_bytes: int = 2560 * 2**20,
         max_waiting: int = 16,
+        small_state_bytes: int = SMALL_STATE_BYTES,
     ) -> None:
         self._directory = directory
         self._seed = seed
@@ -48,17 +57,25 @@ class RecordWriter:
         self._wanted = wanted
         self._state = state
         self._max_bytes = max_bytes
-        self._max_files = max_files
         self._max_waiting = max_waiting
+        self._small_state_bytes = small_state_bytes
+        self._files = RecordFiles(directory, max_files=max_files, max_bytes=max_directory_bytes)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records")
         self._waiting = 0
-        self._file: BinaryIO | None = None
-        self._bytes = max_bytes
+        """Ticks and states that are not written yet."""
+        self._bytes = 0
+        """Of the ticks in the file being written; the states count only in the directory."""
+        self._state_bytes = 0
+        """How large the last state was; set by the writer's thread."""
+        self._state_at_s = float("-inf")
+        self._unknown = True
+        """How the engine stands is not in the records."""
         self._revision = -1
         self._interrupted = True
         """No file is being continued: none yet, or the last lines did not reach it."""
         self._failing = False
         self.dropped = 0
+        """Ticks that are in no file."""
 
     async def report(self, tick: Tick) -> None:
         """Queues the tick for writing and returns at once."""
@@ -66,47 +83,52 @@ class RecordWriter:
             self.dropped += 1
             self._interrupted = True
             return
-        if self._interrupted or tick.unrecorded:
-            new_file, self._interrupted = self._interrupted, False
-            lines = self._fleet_line(tick, "unknown") + encode(tick_record(tick)) + self._fleet_line(tick, "state")
-            self._queue(lines, tick.decisions.at_s, new_file=new_file)
-            return
+        at_s = tick.decisions.at_s
+        new_file, self._interrupted = self._interrupted, False
         lines = encode(tick_record(tick))
-        if tick.fleet.revision != self._revision:
-            lines = self._fleet_line(tick, "continues") + lines
-        self._queue(lines, tick.decisions.at_s, new_file=False)
-        if self._bytes >= self._max_bytes:
-            self._queue(self._fleet_line(tick, "state"), tick.decisions.at_s, new_file=True)
+        if new_file or tick.unrecorded:
+            self._unknown = True
+            lines = encode(self._fleet(tick, "unknown")) + lines
+        elif tick.fleet.revision != self._revision:
+            lines = encode(self._fleet(tick, "continues")) + lines
+        self._bytes = len(lines) if new_file else self._bytes + len(lines)
+        self._queue(self._write_tick, lines, at_s, new_file)
+        full = self._bytes >= self._max_bytes
+        if (full or self._unknown) and self._state_due(at_s):
+            self._state_at_s, self._unknown = at_s, False
+            self._bytes = 0 if full else self._bytes
+            self._queue(self._write_state, self._fleet(tick, "state"), at_s, full)
 
-    def _fleet_line(self, tick: Tick, start: Start) -> bytes:
+    def _state_due(self, at_s: float) -> bool:
+        # Either way: the clock may have been set.
+        return self._state_bytes <= self._small_state_bytes or abs(at_s - self._state_at_s) >= STATE_EVERY_S
+
+    def _fleet(self, tick: Tick, start: Start) -> dict[str, Any]:
         self._revision = tick.fleet.revision
-        return encode(
-            fleet_record(
-                tick.fleet,
-                at_s=tick.decisions.at_s,
-                interval_s=tick.interval_s,
-                seed=self._seed,
-                wanted=self._wanted(),
-                budget=self._budget,
-                shadow=self._shadow,
-                start=start,
-                state=self._state() if start == "state" else None,
-            )
+        return fleet_record(
+            tick.fleet,
+            at_s=tick.decisions.at_s,
+            interval_s=tick.interval_s,
+            seed=self._seed,
+            wanted=self._wanted(),
+            budget=self._budget,
+            shadow=self._shadow,
+            start=start,
+            state=self._state() if start == "state" else None,
         )
 
-    def _queue(self, lines: bytes, at_s: float, *, new_file: bool) -> None:
-        self._bytes = len(lines) if new_file else self._bytes + len(lines)
+    def _queue(self, write: Callable[..., None], *arguments: Any) -> None:
         self._waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self._thread, self._write, lines, at_s, new_file)
-        future.add_done_callback(self._done)
+        future = asyncio.get_running_loop().run_in_executor(self._thread, write, *arguments)
+        future.add_done_callback(partial(self._done, write == self._write_tick))
 
-    def _done(self, future: asyncio.Future[None]) -> None:
+    def _done(self, is_tick: bool, future: asyncio.Future[None]) -> None:
         self._waiting -= 1
         error = future.exception()
         if error is None:
             self._failing = False
             return
-        self.dropped += 1
+        self.dropped += is_tick
         self._interrupted = True
         if not self._failing:
             self._failing = True
@@ -114,25 +136,20 @@ class RecordWriter:
                 "records can't be written to %s (%s); decisions go on, records are dropped until it works", self._directory, error
             )
 
-    def _write(self, lines: bytes, at_s: float, new_file: bool) -> None:
-        if new_file or self._file is None:
-            self._start_file(at_s)
-        assert self._file is not None
-        self._file.write(lines)
-        self._file.flush()
+    def _write_tick(self, lines: bytes, at_s: float, new_file: bool) -> None:
+        self._append([lines], at_s, new_file)
 
-    def _start_file(self, at_s: float) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._directory.mkdir(parents=True, exist_ok=True)
-        stamp = datetime.fromtimestamp(at_s, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        self._file = (self._directory / f"records-{stamp}.jsonl").open("ab")
-        for old in sorted(self._directory.glob("records-*.jsonl"))[: -self._max_files]:
-            old.unlink(missing_ok=True)
+    def _write_state(self, record: Mapping[str, Any], at_s: float, new_file: bool) -> None:
+        pieces = list(encode_in_pieces(record))
+        self._state_bytes = sum(map(len, pieces))
+        self._append(pieces, at_s, new_file)
+
+    def _append(self, lines: Sequence[bytes], at_s: float, new_file: bool) -> None:
+        if new_file:
+            self._files.start(at_s)
+        self._files.append(lines, at_s)
 
     async def close(self) -> None:
         """Writes what waits and closes the file."""
         await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown, True)
-        if self._file is not None:
-            self._file.close()
+        self._files.close()
