@@ -17,6 +17,7 @@ from replay.optimum.solve import Optimum
 from replay.parallel import in_order
 from replay.report.beside import curve, put_beside
 from replay.report.pictures import pictures
+from replay.report.room import Room
 from replay.report.words import WorstWords
 from replay.run import run_replay
 from replay.scenario import Scenario, start_unix_s
@@ -69,7 +70,7 @@ class _Job:
     manifests: tuple[spec.Manifest, ...]
     trace: TraceSetting
     policy: PolicyRef | None
-    buckets: int
+    room: Room | None
     optimum_rows: tuple[int, ...] = ()
 
 
@@ -94,19 +95,19 @@ def compare(
     policies: Sequence[PolicyRef | None],
     *,
     jobs: int = 1,
-    buckets: int = 0,
+    room: Room | None = None,
     optimum: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Comparison:
-    """Runs every policy (None: the manifest's own) on every trace. buckets: of the report's curves, 0 where no report is wanted.
+    """Runs every policy (None: the manifest's own) on every trace. room: of the report, None where none is wanted.
 
     Raises AutoscalerError as ``run_replay`` does.
     """
     given = tuple(manifests)
-    work = [_Job(manifests=given, trace=trace, policy=policy, buckets=buckets) for trace in traces for policy in policies]
+    work = [_Job(manifests=given, trace=trace, policy=policy, room=room) for trace in traces for policy in policies]
     # Each trace's optima once, whatever the number of policies.
     clairvoyant = [
-        _Job(manifests=given, trace=trace, policy=None, buckets=0, optimum_rows=tuple(rows))
+        _Job(manifests=given, trace=trace, policy=None, room=None, optimum_rows=tuple(rows))
         for trace in (traces if optimum else ())
         for rows in alike_rows(given, trace.scenario)
     ]
@@ -119,11 +120,14 @@ def compare(
         Row(score=_with_optimum(one["score"], found[job.trace.label]), start_s=one["start_s"], pictures=one["pictures"])
         for job, one in zip(work, made[len(clairvoyant) :], strict=True)
     ]
-    if not (optimum and buckets):
+    if not (optimum and room):
         return Comparison(rows=rows, traces=[trace.label for trace in traces])
     for row in rows:
         put_beside(row.pictures, found[row.score["trace"]])
-    curves = {label: [curve(one, buckets) for one in of.values()] for label, of in found.items()}
+    drawn = {(row.score["trace"], picture["service"]) for row in rows for picture in row.pictures}
+    curves = {
+        label: [curve(one, room.buckets) for one in of.values() if (label, one.key) in drawn] for label, of in found.items()
+    }
     return Comparison(rows=rows, traces=[trace.label for trace in traces], optima=curves)
 
 
@@ -138,11 +142,11 @@ def _work(job: _Job) -> Any:
         watcher.append(WorstWords(world))
         return watcher[0]
 
-    result = run_replay(job.manifests, job.trace.scenario, trace, policy=job.policy, watch=watch if job.buckets else None)
+    result = run_replay(job.manifests, job.trace.scenario, trace, policy=job.policy, watch=watch if job.room else None)
     return {
         "score": {**result.score, "trace": job.trace.label},
         "start_s": start_unix_s(job.trace.scenario),
-        "pictures": pictures(result, watcher[0], job.buckets) if job.buckets else [],
+        "pictures": pictures(result, watcher[0], job.room) if job.room else [],
     }
 
 

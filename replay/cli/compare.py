@@ -73,7 +73,7 @@ def command(
     from replay.parallel import usual_jobs
     from replay.plugins import loadable, policy_ref
     from replay.report.comparison import write_comparison
-    from replay.report.pictures import MOST_SERVICES, buckets_for
+    from replay.report.room import room_for
     from replay.report.table import comparison_table
     from replay.scenario import load_scenario
     from replay.settings import split
@@ -91,14 +91,14 @@ def command(
     ]
     for note in sorted({note for one in tried for note in notes(one.scenario, single_requests=False)}) if optimum else ():
         click.echo(f"replay: {note}", err=True)
-    count = len(tried) * len(refs) * min(len(services(loaded)), MOST_SERVICES)
+    runs = len(tried) * len(refs)
     with progress(f"{len(refs)} policies on {len(tried)} traces") as told:
         comparison = compare(
             loaded,
             tried,
             refs,
             jobs=jobs or usual_jobs(),
-            buckets=buckets_for(count) if output is not None else 0,
+            room=room_for(runs, len(services(loaded))) if output is not None else None,
             optimum=optimum,
             progress=told,
         )

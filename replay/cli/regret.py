@@ -66,7 +66,7 @@ def command(
     from replay.plugins import loadable, policy_ref
     from replay.regret.compare import regret
     from replay.report.comparison import write_comparison
-    from replay.report.pictures import MOST_SERVICES, buckets_for
+    from replay.report.room import room_for
     from replay.report.table import regret_table
     from replay.settings import split
     from replay.verify import record_files
@@ -75,7 +75,7 @@ def command(
     of_manifest, of_scenario = split(pairs(settings))
     loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
     refs: list[PolicyRef | None] = [*map(policy_ref, dict.fromkeys(policies))] or [None]
-    count = (len(refs) + 1) * min(len(services(loaded)), MOST_SERVICES)
+    runs = len(refs) + 1  # those over the plant, and what ran
     with progress(f"{len(refs)} candidates on recorded days") as told:
         found = regret(
             record_files(records),
@@ -84,7 +84,7 @@ def command(
             scenario=scenario,
             overrides=of_scenario,
             jobs=jobs or usual_jobs(),
-            buckets=buckets_for(count) if output is not None else 0,
+            room=room_for(runs, len(services(loaded))) if output is not None else None,
             progress=told,
         )
     if output is not None:

@@ -16,6 +16,7 @@ from replay.plugins import policy_text
 from replay.regret.recorded import Recorded, read_recorded
 from replay.regret.shadow import Wishes, found_wishes, shadow
 from replay.regret.tried import WHAT_RAN, setting_of, tried
+from replay.report.room import Room
 from replay.score import SCHEMA
 from replay.world import node_pools, services
 
@@ -42,7 +43,7 @@ class _Job:
     closed: bool
     scenario: Path | None
     overrides: Mapping[str, str]
-    buckets: int
+    room: Room | None
 
 
 def regret(
@@ -53,7 +54,7 @@ def regret(
     scenario: Path | None = None,
     overrides: Mapping[str, str] | None = None,
     jobs: int = 1,
-    buckets: int = 0,
+    room: Room | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Regret:
     """policies: the candidates (None: the manifest's own). scenario, overrides: of the plant, where the records don't say.
@@ -71,7 +72,7 @@ def regret(
             closed=closed,
             scenario=scenario,
             overrides=dict(overrides or {}),
-            buckets=buckets,
+            room=room,
         )
         for closed in ((True, False) if rows else (False,))
         for policy, what_ran in ((None, True), *((policy, False) for policy in policies))
@@ -109,7 +110,7 @@ def _work(job: _Job) -> Row:
             label=LABEL,
             what_ran=job.what_ran,
             policy=name,
-            buckets=job.buckets,
+            room=job.room,
         )
     wishes = found_wishes(job.files, recorded.keys) if job.what_ran else shadow(job.files, specs, pools)
     return Row(score=_open_score(name, wishes, specs, pools, recorded), start_s=recorded.start_s)

@@ -16,6 +16,7 @@ from replay.compare import Row
 from replay.plugins import installed
 from replay.regret.recorded import Recorded
 from replay.report.pictures import pictures
+from replay.report.room import Room
 from replay.report.words import WorstWords
 from replay.run import play
 from replay.scenario import Scenario, load_scenario
@@ -48,7 +49,7 @@ def tried(
     label: str,
     what_ran: bool,
     policy: str,
-    buckets: int,
+    room: Room | None,
 ) -> Row:
     """One candidate, or what ran, on the recorded demand of these rows. specs: one a row."""
     counts = _filled(recorded.current)[list(rows)]
@@ -63,11 +64,11 @@ def tried(
         # Services begin with one count in a scenario; here each begins with its own.
         world.plant.life.set_replicas(row, int(counts[row, 0]), 0)
     words = WorstWords(world)
-    result = play(world, scenario, policies=known, trace=label, policy=policy, reporters=[words] if buckets else [])
+    result = play(world, scenario, policies=known, trace=label, policy=policy, reporters=[words] if room else [])
     return Row(
         score={**result.score, "loop": "closed"},
         start_s=world.start_s,
-        pictures=pictures(result, words, buckets) if buckets else [],
+        pictures=pictures(result, words, room) if room else [],
     )
 
 

@@ -2,58 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from autoscaler.core.model import Floats, ScalingSpec
-from replay.report.series import bucket_times, short, thinned
-from replay.report.words import SPAN_S, WorstWords
+from autoscaler.core.model import Floats
+from replay.report.room import DETAIL_BUCKETS, Room
+from replay.report.series import Column, bucket_times, short, thinned
+from replay.report.words import SPAN_S, Said, WorstWords
 from replay.report.worst import Span, worst_spans
 from replay.run import Result
 
-MOST_SERVICES: Final = 8
-_MOST_BUCKETS: Final = 700
-_FEWEST_BUCKETS: Final = 40
-_BYTES: Final = 1_100_000
-"""What the curves of one page may take; a bucket of a run's curves takes about 40 bytes."""
-_BYTES_A_BUCKET: Final = 40
 _AROUND_S: Final = 600
 """The worst ten minutes are drawn with what was before and after."""
 
 
-def buckets_for(pictures: int) -> int:
-    """Into how many buckets curves are cut so that the page stays small with so many runs."""
-    return int(np.clip(_BYTES // (_BYTES_A_BUCKET * max(pictures, 1)), _FEWEST_BUCKETS, _MOST_BUCKETS))
-
-
-def pictures(result: Result, words: WorstWords | None, buckets: int) -> list[dict[str, Any]]:
+def pictures(result: Result, words: WorstWords | None, room: Room) -> list[dict[str, Any]]:
     """One picture a service; of many services those that kept their promise worst, in the manifest's order."""
     specs, scores = result.world.specs, result.score["services"]
     margins = [scores[one.key]["attained_ratio"] - one.objective.promised_ratio for one in specs]
-    shown = sorted(sorted(range(len(specs)), key=lambda row: (margins[row], row))[:MOST_SERVICES])
-    return [_picture(result, row, words, buckets) for row in shown]
+    shown = sorted(sorted(range(len(specs)), key=lambda row: (margins[row], row))[: room.services])
+    return [picture(_course(result, row, words), room.buckets) for row in shown]
 
 
-def _picture(result: Result, row: int, words: WorstWords | None, buckets: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """One service of one run, as far as a picture needs it. columns: by name, (ticks,). late_by_tick (ticks,): requests that came then
+    and waited too long. from_tick: the first after the warm-up. said(first, last): what the policy said between these ticks."""
+
+    service: str
+    capacity_per_s: float
+    allowed_s: float
+    judged: str
+    signal: str
+    tick_s: int
+    from_tick: int
+    columns: Mapping[str, Column]
+    late_by_tick: Floats
+    said: Callable[[int, int], Sequence[Said]]
+
+
+def _course(result: Result, row: int, words: WorstWords | None) -> Course:
     world = result.world
     plant, spec = world.plant, world.specs[row]
-    tick_s = plant.settings.tick_s
-    columns = _columns(result, row)
-    times = np.arange(result.ledger.ticks, dtype=np.float64) * tick_s
+    return Course(
+        service=spec.key,
+        capacity_per_s=spec.capacity.per_s,
+        allowed_s=plant.waits[row].allowed_s,
+        judged=plant.waits[row].signal,
+        signal=spec.objective.signal,
+        tick_s=plant.settings.tick_s,
+        from_tick=-(-plant.settings.warmup_s // plant.settings.tick_s),
+        columns=_columns(result, row),
+        late_by_tick=plant.waits[row].late_by_tick,
+        said=lambda first, last: [] if words is None else words.between(row, first, last),
+    )
+
+
+def picture(course: Course, buckets: int) -> dict[str, Any]:
+    """Of a size that depends on the buckets alone, however long the run was."""
+    columns, tick_s = course.columns, course.tick_s
+    times = np.arange(len(columns["ready"]), dtype=np.float64) * tick_s
     curves = {name: columns[name] for name in ("ready", "paid", "nodes", "queue", "wait")}
-    spans = worst_spans(plant.waits[row].late_by_tick, max(SPAN_S // tick_s, 1), -(-plant.settings.warmup_s // tick_s))
+    spans = worst_spans(course.late_by_tick, max(SPAN_S // tick_s, 1), course.from_tick)
     return {
-        "service": spec.key,
-        "capacity_per_s": spec.capacity.per_s if spec.capacity.per_s == spec.capacity.per_s else None,
-        "allowed_s": plant.waits[row].allowed_s,
-        "judged": plant.waits[row].signal,
-        "signal": spec.objective.signal,
+        "service": course.service,
+        "capacity_per_s": course.capacity_per_s if course.capacity_per_s == course.capacity_per_s else None,
+        "allowed_s": course.allowed_s,
+        "judged": course.judged,
+        "signal": course.signal,
         "tick_s": tick_s,
         "times_s": [round(value) for value in bucket_times(times, buckets).tolist()],
         "demand": short(thinned(columns["demand"], buckets)),
         "curves": {name: short(thinned(values, buckets)) for name, values in curves.items()},
-        "worst": [_worst(row, spec, span, columns, words, tick_s, detail=number == 0) for number, span in enumerate(spans)],
+        "worst": [_worst(course, span, min(buckets, DETAIL_BUCKETS) if number == 0 else 0) for number, span in enumerate(spans)],
     }
 
 
@@ -75,9 +99,8 @@ def _columns(result: Result, row: int) -> dict[str, Any]:
     }
 
 
-def _worst(
-    row: int, spec: ScalingSpec, span: Span, columns: dict[str, Any], words: WorstWords | None, tick_s: int, *, detail: bool
-) -> dict[str, Any]:
+def _worst(course: Course, span: Span, detail_buckets: int) -> dict[str, Any]:
+    columns, tick_s = course.columns, course.tick_s
     part = slice(span.first, span.last)
     demand = float(np.max(columns["demand"][part]))
     found: dict[str, Any] = {
@@ -85,20 +108,22 @@ def _worst(
         "to_s": span.last * tick_s,
         "late": round(span.late, 1),
         "demand": round(demand, 2),
-        "needed": int(np.ceil(demand / spec.capacity.per_s - 1e-9)) if spec.capacity.per_s > 0 else None,
+        "needed": int(np.ceil(demand / course.capacity_per_s - 1e-9)) if course.capacity_per_s > 0 else None,
         "queue": round(float(np.max(columns["queue"][part])), 1),
         "wait": int(np.max(columns["wait"][part])),
         "ready": [int(np.min(columns["ready"][part])), int(np.max(columns["ready"][part]))],
         "desired": [int(np.min(columns["desired"][part])), int(np.max(columns["desired"][part]))],
-        "said": [] if words is None else [[said.tick * tick_s, said.words] for said in words.between(row, span.first, span.last)],
+        "said": [[said.tick * tick_s, said.words] for said in course.said(span.first, span.last)],
     }
-    if detail:
+    if detail_buckets:
         around = _AROUND_S // tick_s
         first, last = max(span.first - around, 0), min(span.last + around, len(columns["ready"]))
-        step = max((last - first) // 240, 1)
-        ticks = np.arange(first, last, step)
+        times = np.arange(first, last, dtype=np.float64) * tick_s
         found["detail"] = {
-            "times_s": (ticks * tick_s).tolist(),
-            **{name: short(columns[name][ticks].astype(np.float64)) for name in ("demand", "ready", "desired", "queue")},
+            "times_s": [round(value) for value in bucket_times(times, detail_buckets).tolist()],
+            **{
+                name: short(thinned(columns[name][first:last], detail_buckets))
+                for name in ("demand", "ready", "desired", "queue")
+            },
         }
     return found

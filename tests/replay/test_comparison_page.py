@@ -13,7 +13,7 @@ from autoscaler.core.model import PolicyRef
 from replay.compare import Comparison, TraceSetting, compare
 from replay.plugins import policy_ref
 from replay.report.comparison import comparison_page
-from replay.report.pictures import buckets_for
+from replay.report.room import room_for
 from tests.browser import Page, browser
 from tests.conftest import ROOT
 from tests.replay.made import manifests, noise, scenario, write
@@ -27,7 +27,7 @@ DRAWN = "document.querySelectorAll('#plots canvas').length === 6"
 def made(*policies: str, traces: tuple[Path, ...] = (DAY, SURGE), **settings: str) -> Comparison:
     refs: list[PolicyRef | None] = [policy_ref(policy) for policy in policies]
     given = [TraceSetting(path=path, label=path.name.partition(".")[0], scenario=scenario(**settings)) for path in traces]
-    return compare(manifests(), given, refs, buckets=buckets_for(len(traces) * len(policies)))
+    return compare(manifests(), given, refs, room=room_for(len(traces) * len(policies), 1))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_a_year_of_ticks_stays_small(tmp_path: Path) -> None:
         label="year",
         scenario=scenario(interval="1h", metrics__period="1h", metrics__window="1h", nodes__check="1h", noise="false"),
     )
-    comparison = compare(manifests(), [year], [policy_ref("fixed:replicas=20")], buckets=buckets_for(21))
+    comparison = compare(manifests(), [year], [policy_ref("fixed:replicas=20")], room=room_for(21, 1))
     (row,) = comparison.rows
     assert row.score["ticks"] == hours
     assert row.pictures[0]["worst"]
