@@ -111,7 +111,7 @@ class Controller:
             leading=leading,
             interval_s=self.interval_s,
             timings_s=stopwatch.laps_s,
-            problems=(*faults, *self.engine.problems()),
+            problems=(*faults, *self.past.faults, *self.engine.problems()),
             unlearnt=self.past.unlearnt(),
             unrecorded=learnt or set_by_s != 0.0 or (recompiled and self.engine.resettled),
             memory=self.engine.memory,

@@ -32,13 +32,15 @@ _NOBODY: Mapping[int, str] = {}
 
 @dataclass(slots=True, kw_only=True)
 class _Round:
-    """keys: who is taught, and of which past; at_s: when it began; nursery: None where it could not be made; failed: by key, in words."""
+    """keys: who is taught, and of which past; at_s: when it began; nursery: None where it could not be made; failed: by key, in words;
+    gaps: keys of which something in the near past could not be read."""
 
     keys: Mapping[str, PastOf]
     at_s: float
     nursery: Nursery | None = None
     moments: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    gaps: set[str] = field(default_factory=set)
 
 
 _Running: TypeAlias = tuple[_Round, asyncio.Task[None]]
@@ -52,7 +54,7 @@ class Learner:
         self.told = asyncio.Event()
         """Set once a first round has ended, well or not, or nobody needs one: what can be known at the start is known."""
         self.faults: tuple[str, ...] = ()
-        """What policies did wrong when they took over a past, at the last one."""
+        """What policies did wrong at the last step, when they were shown a past or took it over."""
         self._engine = engine
         self._metrics = metrics
         self._clock = clock
@@ -67,6 +69,7 @@ class Learner:
 
     async def step(self, fleet: Fleet, at_s: float) -> bool:
         """A tick's share of the work. True where the engine now knows a past that it didn't."""
+        self.faults = ()
         self._compare()
         if not self._lacking and self._round is None:
             return False
@@ -149,6 +152,8 @@ class Learner:
             key = fleet.specs[row].key
             if key in taught.keys:
                 taught.failed.setdefault(key, words)
+                if not far:
+                    taught.gaps.add(key)
         return past.readings
 
     async def _show(self, taught: _Round, nursery: Nursery, past: Sequence[Readings], step_s: float, *, far: bool) -> None:
@@ -180,13 +185,15 @@ class Learner:
         self._known.update((key, wanted[key]) for key in done)
         self._lacking -= done
         self._note_failures({key: words for key, words in taught.failed.items() if key in asked})
+        self.faults = () if taught.nursery is None else tuple(taught.nursery.failures.values())
         adopted = done | first
         if taught.nursery is None or not taught.moments or not adopted:
             return False
         log.info("the past was learnt: %d services, %d moments", len(done), taught.moments)
-        self.faults = self._engine.adopt(taught.nursery, adopted, taught.at_s)
-        for fault in self.faults:
+        faults = self._engine.adopt(taught.nursery, adopted, taught.at_s, taught.gaps)
+        for fault in faults:
             log.error("%s", fault)
+        self.faults += faults
         return True
 
     def _note_failures(self, failed: Mapping[str, str]) -> None:
@@ -198,9 +205,9 @@ class Learner:
         new = [key for key, words in failed.items() if _prefixed(words) != self._failed.get(key)]
         self._failed.update((key, _prefixed(words)) for key, words in failed.items())
         if new:
-            say = "the past of %d services can't be read and is tried again, next in %.0f s; %s: %s"
+            say = "the past of %d services can't be learnt and is tried again, next in %.0f s; %s: %s"
             log.warning(say, len(failed), pause_s, new[0], failed[new[0]])
 
 
 def _prefixed(words: str) -> str:
-    return f"its past can't be read and is tried again: {words}"
+    return f"its past can't be learnt and is tried again: {words}"

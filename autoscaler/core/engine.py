@@ -239,20 +239,24 @@ class Engine:
         usable = {group.name: group.type for group in self._groups}  # for what can't be made here nobody takes over a past
         return Nursery(fleet, table, usable, columns=columns, seed=self._seed, rows=rows)
 
-    def adopt(self, taught: Nursery, keys: Collection[str], at_s: float) -> tuple[str, ...]:
-        """The services `keys` take over what was learnt of them apart; those of which something was known need not wait any longer for
-        their histories to fill. What went wrong, in words."""
+    def adopt(self, taught: Nursery, keys: Collection[str], at_s: float, gaps: Collection[str] = ()) -> tuple[str, ...]:
+        """The services `keys` take over what was learnt of them apart; those whose near past was known need not wait any longer for their
+        histories to fill, unless it has `gaps` or a policy can't take it over. What went wrong, in words."""
         place = {key: row for row, key in enumerate(taught.table.keys) if key in keys}
         rows: Ints = np.array([place.get(key, -1) for key in self.table.keys], dtype=np.int64)
         for name, history in self._signals.items():
             if name in taught.histories:
                 history.adopt(taught.histories[name], rows)
-        pairs = [(group, taught.groups[group.name]) for group in self._groups if group.name in taught.groups]
-        faults = [group.adopt(other, keys) for group, other in pairs]
         known = np.append(taught.known(), False)[rows]
+        known[[self.table.row_of[key] for key in gaps if key in self.table.row_of]] = False
+        faults = []
+        for group in self._groups:
+            if group.name in taught.groups and (fault := group.adopt(taught.groups[group.name], keys)):
+                faults.append(fault)
+                known[group.rows] = False
         self._settled_at_s = np.where(known, np.minimum(self._settled_at_s, at_s), self._settled_at_s)
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
-        return tuple([fault for fault in faults if fault])
+        return tuple(faults)
 
     def shift(self, by_s: float) -> tuple[str, ...]:
         """The wall clock was set by `by_s` (negative: back): remembered moments move along, so that windows and holds age by the time that
