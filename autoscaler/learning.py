@@ -92,13 +92,17 @@ class Learner:
         row_of = self._engine.table.row_of
         return {row_of[key]: self._failed.get(key, "its past is being read") for key in self._lacking if key in row_of}
 
-    async def close(self) -> None:
-        """Ends a round that is under way."""
+    async def drop_round(self) -> None:
+        """Ends a round that is under way, or over and not taken yet. Those that it was about still lack their past."""
         if self._round is not None:
             _, task = self._round
             self._round = None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Leaves nothing running."""
+        await self.drop_round()
 
     # ------------------------------------------------------------ who
 

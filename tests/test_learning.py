@@ -169,17 +169,18 @@ async def test_one_that_fails_does_not_hold_up_one_that_is_new() -> None:
     assert 1 not in tick.unlearnt
 
 
+class Slow(MadeMetrics):
+    def __init__(self) -> None:
+        super().__init__(SIGNALS)
+        self.past = SIGNALS
+        self.go_on = asyncio.Event()
+
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        await self.go_on.wait()
+        return await super().backfill(fleet, wanted, times_s)
+
+
 async def test_ticks_go_on_beside_a_slow_past_and_take_it_over_when_it_is_there() -> None:
-    class Slow(MadeMetrics):
-        def __init__(self) -> None:
-            super().__init__(SIGNALS)
-            self.past = SIGNALS
-            self.go_on = asyncio.Event()
-
-        async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
-            await self.go_on.wait()
-            return await super().backfill(fleet, wanted, times_s)
-
     clock, cluster, metrics = ManualClock(START_S), MadeCluster([spec("a")], current=30), Slow()
     controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies=load_policies(), interval_s=1.0)
     ticks: list[Tick] = []
@@ -196,6 +197,49 @@ async def test_ticks_go_on_beside_a_slow_past_and_take_it_over_when_it_is_there(
             clock.advance_to(clock.now_s() + 1.0)
     assert tick.unrecorded
     assert tick.decisions.desired[0] < 30
+    await controller.past.close()
+
+
+async def round_over() -> None:
+    async with asyncio.timeout(20):
+        await asyncio.gather(*[task for task in asyncio.all_tasks() if task.get_name() == "the past"])
+
+
+@pytest.mark.parametrize("over", [False, True])
+@pytest.mark.parametrize("by_s", [0.0, 900.0, -900.0])
+async def test_a_clock_that_is_set_while_a_past_is_read_loses_no_hold(by_s: float, over: bool) -> None:
+    """Demand was high until a minute before the start: `reactive` holds its count for five minutes. over: the round has ended already, and
+    only the next tick would take it."""
+
+    class Settable(ManualClock):
+        set_by_s = 0.0
+
+        def now_s(self) -> float:
+            return super().now_s() + self.set_by_s
+
+    clock, metrics = Settable(START_S), Slow()
+    cluster = MadeCluster([spec("a", policies=(PolicyRef(name="reactive"),))], current=40)
+    metrics.signals = {**SIGNALS, "demand": lambda _at_s, _row: 3.0}
+    metrics.past = {**SIGNALS, "demand": lambda at_s, _row: 30.0 if at_s - clock.set_by_s < START_S - 60.0 else 3.0}
+    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies=load_policies(), interval_s=1.0)
+    await controller.tick()
+    if over:
+        metrics.go_on.set()
+        await round_over()
+    clock.set_by_s = by_s
+    clock.advance_to(clock.monotonic_s() + 1.0)
+    assert (await controller.tick()).decisions.desired[0] > 15
+    metrics.go_on.set()
+    await round_over()
+    clock.advance_to(clock.monotonic_s() + 1.0)
+    tick = await controller.tick()
+    assert not tick.unlearnt
+    assert 15 < tick.decisions.desired[0] < 40, "learnt, and what was needed is held"
+    assert "stay" in tick.decisions.reason(0)
+    clock.advance_to(START_S + 200.0)
+    assert (await controller.tick()).decisions.desired[0] == tick.decisions.desired[0]
+    clock.advance_to(START_S + 300.0)
+    assert (await controller.tick()).decisions.desired[0] < 10
     await controller.past.close()
 
 
