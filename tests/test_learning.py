@@ -131,6 +131,25 @@ async def test_other_policies_or_signals_mean_another_past() -> None:
     assert metrics.asked
 
 
+async def test_another_target_has_another_past() -> None:
+    """The burst of the one before was its own; that of the new one is held as if its manifest were new."""
+    found = []
+    for name in ("a", "b"):
+        controller, cluster, metrics, clock = a_loop([spec("a", policies=(PolicyRef(name="reactive"),))])
+        metrics.signals = metrics.past = {**SIGNALS, "demand": lambda _at_s, _row: 3.0}
+        await ticked(controller, clock, 5)
+        metrics.asked.clear()
+        metrics.signals = metrics.past = {**SIGNALS, "demand": lambda at_s, _row: 30.0 if at_s < START_S else 3.0}
+        cluster.specs = (spec(name, policies=(PolicyRef(name="reactive"),), target="Deployment/y"),)
+        cluster.current = np.array([40])
+        cluster.revision += 1
+        found.append(await ticked(controller, clock, 30))
+        assert metrics.asked
+    assert found[0] == found[1]
+    assert found[0][0][0] > 15
+    assert found[0][-1][0] < 10
+
+
 async def test_no_past_is_an_answer_and_not_asked_for_again() -> None:
     controller, _, metrics, clock = a_loop([spec("a")], past=None)
     tick = await controller.tick()
