@@ -43,11 +43,17 @@ class ClockSteps:
         self._clock = clock
         self._offset_s = clock.now_s() - clock.monotonic_s()
 
-    def set_by_s(self) -> float:
-        """By how much the clock was set since the last call, forward or (negative) back; 0 for what is only corrected gently."""
-        offset_s = self._clock.now_s() - self._clock.monotonic_s()
+    def look(self) -> tuple[float, float]:
+        """What time it is (Unix seconds), and by how much the clock was set since the last look, forward or (negative) back; 0 for what is
+        only corrected gently. Of one look, so that a time of after the step is never taken for one of before it."""
+        now_s = self._clock.now_s()
+        offset_s = now_s - self._clock.monotonic_s()
         by_s, self._offset_s = offset_s - self._offset_s, offset_s
-        return by_s if abs(by_s) > GENTLE_S else 0.0
+        return now_s, by_s if abs(by_s) > GENTLE_S else 0.0
+
+    def set_by_s(self) -> float:
+        """The second half of a look."""
+        return self.look()[1]
 
 
 class ManualClock:

@@ -77,14 +77,14 @@ class Controller:
     async def tick(self) -> Tick:
         """One whole pass. Faults outside become unknown signals, refused writes and words in the tick, never exceptions."""
         stopwatch = Stopwatch(self._clock)
-        at_s = self._clock.now_s()
-
-        fleet = await self._cluster.observe(at_s)
-        set_by_s = self._steps.set_by_s()
+        at_s, set_by_s = self._steps.look()
         faults: tuple[str, ...] = ()
         if set_by_s:
             log.warning("the clock was set by %+.1f s; windows and holds go on as if it had not been", set_by_s)
             faults = self.engine.shift(set_by_s)
+            await self.past.drop_round()  # its moments are of the clock before
+
+        fleet = await self._cluster.observe(at_s)
         recompiled = self.engine.prepare(fleet, at_s)
         learnt = await self.past.step(fleet, at_s)
         stopwatch.lap("observe")
@@ -111,7 +111,7 @@ class Controller:
             leading=leading,
             interval_s=self.interval_s,
             timings_s=stopwatch.laps_s,
-            problems=(*faults, *self.engine.problems()),
+            problems=(*faults, *self.past.faults, *self.engine.problems()),
             unlearnt=self.past.unlearnt(),
             unrecorded=learnt or set_by_s != 0.0 or (recompiled and self.engine.resettled),
             memory=self.engine.memory,

@@ -35,7 +35,8 @@ _NOBODY: Mapping[int, str] = {}
 
 @dataclass(slots=True, kw_only=True)
 class _Round:
-    """keys: who is taught, and of which past; at_s: when it began; nursery: None where it could not be made; failed: by key, in words."""
+    """keys: who is taught, and of which past; at_s: when it began; nursery: None where it could not be made; failed: by key, in words;
+    gaps: keys of which something in the near past could not be read."""
 
     keys: Mapping[str, PastOf]
     at_s: float
@@ -57,7 +58,7 @@ class Learner:
         self.told = asyncio.Event()
         """Set once a first round has ended, well or not, or nobody needs one: what can be known at the start is known."""
         self.faults: tuple[str, ...] = ()
-        """What policies did wrong when they took over a past, at the last one."""
+        """What policies did wrong at the last step, when they were shown a past or took it over."""
         self._engine = engine
         self._metrics = metrics
         self._clock = clock
@@ -75,6 +76,7 @@ class Learner:
 
     async def step(self, fleet: Fleet, at_s: float) -> bool:
         """A tick's share of the work. True where the engine now knows a past that it didn't."""
+        self.faults = ()
         self._compare()
         if not self._lacking and self._round is None:
             return False
@@ -98,13 +100,17 @@ class Learner:
         words = self._given_up | {key: self._failed.get(key, "its past is being read") for key in self._lacking}
         return {row_of[key]: why for key, why in words.items() if key in row_of}
 
-    async def close(self) -> None:
-        """Ends a round that is under way."""
+    async def drop_round(self) -> None:
+        """Ends a round that is under way, or over and not taken yet. Those that it was about still lack their past."""
         if self._round is not None:
             _, task = self._round
             self._round = None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Leaves nothing running."""
+        await self.drop_round()
 
     # ------------------------------------------------------------ who
 
@@ -196,13 +202,15 @@ class Learner:
         self._known.update((key, wanted[key]) for key in known)
         self._lacking -= known
         self._note_failures({key: words for key, words in taught.failed.items() if key in asked - known})
+        self.faults = () if taught.nursery is None else tuple(taught.nursery.failures.values())
         adopted = done | first
         if taught.nursery is None or not taught.moments or not adopted:
             return False
         log.info("the past was learnt: %d services, %d moments", len(done), taught.moments)
-        self.faults = self._engine.adopt(taught.nursery, adopted, taught.at_s)
-        for fault in self.faults:
+        faults = self._engine.adopt(taught.nursery, adopted, taught.at_s, taught.near_failed)
+        for fault in faults:
             log.error("%s", fault)
+        self.faults += faults
         return True
 
     def _give_up(self, far_failed: Mapping[str, str]) -> set[str]:
@@ -223,9 +231,9 @@ class Learner:
         new = [key for key, words in failed.items() if _prefixed(words) != self._failed.get(key)]
         self._failed.update((key, _prefixed(words)) for key, words in failed.items())
         if new:
-            say = "the past of %d services can't be read and is tried again, next in %.0f s; %s: %s"
+            say = "the past of %d services can't be learnt and is tried again, next in %.0f s; %s: %s"
             log.warning(say, len(failed), pause_s, new[0], failed[new[0]])
 
 
 def _prefixed(words: str) -> str:
-    return f"its past can't be read and is tried again: {words}"
+    return f"its past can't be learnt and is tried again: {words}"

@@ -343,3 +343,24 @@ async def test_a_policy_that_fails_when_the_clock_is_set_leaves_the_others_holds
         clock.advance_to(clock.monotonic_s() + 15.0)
         if number == 4:
             clock.set_by_s = 3600.0
+
+
+async def test_a_clock_that_is_set_while_the_cluster_is_observed_is_met_by_the_next_tick() -> None:
+    """The tick's own time is of before the step: it must not be told from holds that have moved already."""
+
+    class SetMeanwhile(MadeCluster):
+        async def observe(self, at_s: float) -> Fleet:
+            clock.set_by_s = 3600.0
+            return await super().observe(at_s)
+
+    spec = a_spec(fallback=replace(a_spec().fallback, after_s=1800.0, action="Exactly", replicas=2))
+    clock, cluster = Settable(1_750_000_000.0), SetMeanwhile([spec], current=30)
+    metrics = MadeMetrics({"concurrency": lambda _at_s, _row: math.nan})
+    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies={"per-replica": PER_REPLICA})
+    for at_s in (1_750_000_000.0, 1_750_003_615.0, 1_750_003_630.0):
+        tick = await controller.tick()
+        assert tick.decisions.at_s == at_s
+        assert tick.unrecorded == (at_s == 1_750_003_615.0)
+        waits_s = clock.monotonic_s() - 1_750_000_000.0
+        assert f"signals unknown for {waits_s:.0f} s" in tick.decisions.reason(0)
+        clock.advance_to(clock.monotonic_s() + 15.0)

@@ -13,7 +13,7 @@ import pytest
 
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
-from autoscaler.core.model import Fleet, PolicyRef, ScalingSpec
+from autoscaler.core.model import Fleet, Ints, Observation, PolicyRef, ScalingSpec
 from autoscaler.core.policy import Params, Policy
 from autoscaler.learning import FAR_TRIES, RETRY_LONGEST_S
 from autoscaler.plugins import load_policies
@@ -131,6 +131,25 @@ async def test_other_policies_or_signals_mean_another_past() -> None:
     assert metrics.asked
 
 
+async def test_another_target_has_another_past() -> None:
+    """The burst of the one before was its own; that of the new one is held as if its manifest were new."""
+    found = []
+    for name in ("a", "b"):
+        controller, cluster, metrics, clock = a_loop([spec("a", policies=(PolicyRef(name="reactive"),))])
+        metrics.signals = metrics.past = {**SIGNALS, "demand": lambda _at_s, _row: 3.0}
+        await ticked(controller, clock, 5)
+        metrics.asked.clear()
+        metrics.signals = metrics.past = {**SIGNALS, "demand": lambda at_s, _row: 30.0 if at_s < START_S else 3.0}
+        cluster.specs = (spec(name, policies=(PolicyRef(name="reactive"),), target="Deployment/y"),)
+        cluster.current = np.array([40])
+        cluster.revision += 1
+        found.append(await ticked(controller, clock, 30))
+        assert metrics.asked
+    assert found[0] == found[1]
+    assert found[0][0][0] > 15
+    assert found[0][-1][0] < 10
+
+
 async def test_no_past_is_an_answer_and_not_asked_for_again() -> None:
     controller, _, metrics, clock = a_loop([spec("a")], past=None)
     tick = await controller.tick()
@@ -203,17 +222,18 @@ async def test_one_that_fails_does_not_hold_up_one_that_is_new() -> None:
     assert 1 not in tick.unlearnt
 
 
+class Slow(MadeMetrics):
+    def __init__(self) -> None:
+        super().__init__(SIGNALS)
+        self.past = SIGNALS
+        self.go_on = asyncio.Event()
+
+    async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        await self.go_on.wait()
+        return await super().backfill(fleet, wanted, times_s)
+
+
 async def test_ticks_go_on_beside_a_slow_past_and_take_it_over_when_it_is_there() -> None:
-    class Slow(MadeMetrics):
-        def __init__(self) -> None:
-            super().__init__(SIGNALS)
-            self.past = SIGNALS
-            self.go_on = asyncio.Event()
-
-        async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
-            await self.go_on.wait()
-            return await super().backfill(fleet, wanted, times_s)
-
     clock, cluster, metrics = ManualClock(START_S), MadeCluster([spec("a")], current=30), Slow()
     controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies=load_policies(), interval_s=1.0)
     ticks: list[Tick] = []
@@ -230,6 +250,49 @@ async def test_ticks_go_on_beside_a_slow_past_and_take_it_over_when_it_is_there(
             clock.advance_to(clock.now_s() + 1.0)
     assert tick.unrecorded
     assert tick.decisions.desired[0] < 30
+    await controller.past.close()
+
+
+async def round_over() -> None:
+    async with asyncio.timeout(20):
+        await asyncio.gather(*[task for task in asyncio.all_tasks() if task.get_name() == "the past"])
+
+
+@pytest.mark.parametrize("over", [False, True])
+@pytest.mark.parametrize("by_s", [0.0, 900.0, -900.0])
+async def test_a_clock_that_is_set_while_a_past_is_read_loses_no_hold(by_s: float, over: bool) -> None:
+    """Demand was high until a minute before the start: `reactive` holds its count for five minutes. over: the round has ended already, and
+    only the next tick would take it."""
+
+    class Settable(ManualClock):
+        set_by_s = 0.0
+
+        def now_s(self) -> float:
+            return super().now_s() + self.set_by_s
+
+    clock, metrics = Settable(START_S), Slow()
+    cluster = MadeCluster([spec("a", policies=(PolicyRef(name="reactive"),))], current=40)
+    metrics.signals = {**SIGNALS, "demand": lambda _at_s, _row: 3.0}
+    metrics.past = {**SIGNALS, "demand": lambda at_s, _row: 30.0 if at_s - clock.set_by_s < START_S - 60.0 else 3.0}
+    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies=load_policies(), interval_s=1.0)
+    await controller.tick()
+    if over:
+        metrics.go_on.set()
+        await round_over()
+    clock.set_by_s = by_s
+    clock.advance_to(clock.monotonic_s() + 1.0)
+    assert (await controller.tick()).decisions.desired[0] > 15
+    metrics.go_on.set()
+    await round_over()
+    clock.advance_to(clock.monotonic_s() + 1.0)
+    tick = await controller.tick()
+    assert not tick.unlearnt
+    assert 15 < tick.decisions.desired[0] < 40, "learnt, and what was needed is held"
+    assert "stay" in tick.decisions.reason(0)
+    clock.advance_to(START_S + 200.0)
+    assert (await controller.tick()).decisions.desired[0] == tick.decisions.desired[0]
+    clock.advance_to(START_S + 300.0)
+    assert (await controller.tick()).decisions.desired[0] < 10
     await controller.past.close()
 
 
@@ -297,3 +360,93 @@ async def test_a_policy_that_cannot_be_made_hurts_nobody_elses_past(waits_for_pa
         assert not tick.unlearnt, "what can't be made here can't take anything over either"
         assert "not today" in tick.decisions.reason(0)
     await controller.past.close()
+
+
+class Learns(PerReplica):
+    """Takes a past over, as a policy that learns does."""
+
+    def adopt(self, other: Any, rows: Ints) -> None:
+        pass
+
+
+class FailsInFarSteps(Learns):
+    def observe(self, observation: Observation) -> None:
+        if observation.interval_s > 100:
+            raise ValueError("what a step")
+
+
+class FailsToAdopt(Learns):
+    def adopt(self, other: Any, rows: Ints) -> None:
+        raise ValueError("never mine")
+
+
+def settles(tick: Tick, row: int) -> bool:
+    return "Settling" in [limit.name for limit in tick.decisions.limits(row)]
+
+
+async def test_a_policy_that_fails_where_it_is_taught_is_named_and_its_services_settle() -> None:
+    settings = with_a_stranger(FailsInFarSteps)
+    settings["policies"]["stranger"] = replace(settings["policies"]["stranger"], backfill_s=86400.0)
+    controller, _, metrics, clock = a_loop([spec("a", policies=STRANGER), spec("b")], **settings)
+    metrics.signals = {**SIGNALS, "concurrency": lambda _at_s, _row: 50.0}
+    tick = await controller.tick()
+    words = "policy 'stranger' failed to observe: ValueError: what a step"
+    assert tick.problems == (words,)
+    assert words in tick.unlearnt[0]
+    assert list(tick.unlearnt) == [0]
+    assert [settles(tick, row) for row in (0, 1)] == [True, False]
+    clock.advance_to(clock.now_s() + 1.0)
+    assert (await controller.tick()).problems == (), "told once, not at each tick until it is tried again"
+
+
+async def test_a_policy_that_cannot_take_a_past_over_is_named_and_its_services_settle() -> None:
+    controller, _, metrics, clock = a_loop([spec("a", policies=STRANGER), spec("b")], **with_a_stranger(FailsToAdopt))
+    metrics.signals = {**SIGNALS, "concurrency": lambda _at_s, _row: 50.0}
+    tick = await controller.tick()
+    assert tick.problems == ("policy 'stranger' failed to take over a past: ValueError: never mine",)
+    assert [settles(tick, row) for row in (0, 1)] == [True, False]
+    clock.advance_to(clock.now_s() + 1.0)
+    assert (await controller.tick()).problems == ()
+
+
+def since(at_s: float, signal: Callable[[float, int], float]) -> Callable[[float, int], float]:
+    return lambda now_s, row: signal(now_s, row) if now_s >= at_s else math.nan
+
+
+@pytest.mark.parametrize(
+    ("past", "settled"),
+    [
+        (SIGNALS, True),
+        ({name: since(START_S - 200.0, signal) for name, signal in SIGNALS.items()}, True),
+        ({name: since(START_S - 100.0, signal) for name, signal in SIGNALS.items()}, False),
+        ({name: since(START_S - 20.0, signal) for name, signal in SIGNALS.items()}, False),
+        ({"queue": SIGNALS["queue"]}, False),
+        ({"demand": demand}, False),
+        ({"demand": demand, "queue": since(START_S - 20.0, SIGNALS["queue"])}, False),
+        ({"running": demand, "concurrency": demand}, False),
+    ],
+)
+async def test_whose_past_is_known_for_the_most_part_does_not_settle(past: Mapping[str, Any], settled: bool) -> None:
+    """All that `reactive` needs, for half of its five minutes."""
+    controller, *_ = a_loop([spec("a", policies=(PolicyRef(name="reactive"),))], past=past)
+    tick = await controller.tick()
+    assert settles(tick, 0) != settled
+    assert not tick.unlearnt
+
+
+@pytest.mark.parametrize("gap", ["far", "near"])
+async def test_a_gap_in_the_near_past_settles_and_one_in_the_far_past_does_not(gap: str) -> None:
+    class Gaps(MadeMetrics):
+        async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+            past = await super().backfill(fleet, wanted, times_s)
+            far = times_s[1] - times_s[0] > 100.0
+            return replace(past, failed={0: "a stretch is missing"} if far == (gap == "far") else {})
+
+    metrics = Gaps(SIGNALS)
+    metrics.past = SIGNALS
+    cluster = MadeCluster([spec("a"), spec("b")], current=30)
+    clock = ManualClock(START_S)
+    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies=load_policies(), waits_for_past=True)
+    tick = await controller.tick()
+    assert list(tick.unlearnt) == [0]
+    assert [settles(tick, row) for row in (0, 1)] == [gap == "near", False]

@@ -27,6 +27,7 @@ from autoscaler.core.model import (
     Memory,
     Readings,
     Recommendation,
+    ScalingSpec,
 )
 from autoscaler.core.nursery import Nursery, wants_past
 from autoscaler.core.policy import PolicyType
@@ -34,7 +35,7 @@ from autoscaler.core.table import Table
 from autoscaler.core.value import maker
 
 PastOf: TypeAlias = tuple[object, ...]
-"""The (policy, signal) pairs of a service and where its signals come from: equal ones have the same past."""
+"""The (policy, signal) pairs of a service, where its signals come from and its target: equal ones have the same past."""
 
 _context = maker(Context)
 _decisions = maker(Decisions)
@@ -88,7 +89,7 @@ class Engine:
         if old is not None and old.revision == fleet.revision:
             return False
         table = Table(fleet)
-        moved = np.array([old.row_of.get(key, -1) if old else -1 for key in table.keys], dtype=np.int64)
+        moved = np.array([_row_before(old, spec) for spec in table.specs], dtype=np.int64)
         self._make_groups(table, moved)
         self._make_histories(table, moved)
         self._last_desired = _moved(self._last_desired, moved, -1)
@@ -99,7 +100,7 @@ class Engine:
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         self._any_was_blind = True
         self._table = table
-        self._meet(np.flatnonzero(moved < 0).tolist(), fleet, at_s)
+        self._meet(np.flatnonzero(moved < 0).tolist(), fleet, at_s, old.row_of.keys() if old is not None else ())
         return True
 
     def _make_groups(self, table: Table, moved: Ints) -> None:
@@ -161,8 +162,8 @@ class Engine:
                     for row in rows:
                         names.setdefault(row, []).append((group.name, name))
         for row, of in names.items():
-            key, sources = table.keys[row], table.specs[row].sources
-            past = self.past_of[key] = (frozenset(of), sources)
+            key, spec = table.keys[row], table.specs[row]
+            past = self.past_of[key] = (frozenset(of), spec.sources, spec.target)
             if moved[row] >= 0 and before.get(key) != past:
                 self._settled_at_s[row] = at_s + self.lookback_s
                 self.resettled = True
@@ -170,13 +171,15 @@ class Engine:
     def _columns(self, window_s: float) -> int:
         return int(np.ceil(window_s / self.interval_s)) + 2
 
-    def _meet(self, rows: Sequence[int], fleet: Fleet, at_s: float) -> None:
-        """Services that this engine sees for the first time: what their status remembers counts, and what runs counts as wished.
+    def _meet(self, rows: Sequence[int], fleet: Fleet, at_s: float, retargeted: Collection[str]) -> None:
+        """Services that this engine sees for the first time: what their status remembers counts (but not of those `retargeted` keys that
+        it knows with another target: that is what it is of), and what runs counts as wished.
 
         As HPA does at a first sight, the current count enters the windows, so that neither a restart nor a new leader scales
         down before a whole down window has passed.
         """
-        memories = [(row, fleet.memories.get(self.table.keys[row], Memory())) for row in rows]
+        remembered = {key: memory for key, memory in fleet.memories.items() if key not in retargeted}
+        memories = [(row, remembered.get(self.table.keys[row], Memory())) for row in rows]
         for row, memory in memories:
             if memory.desired is not None:
                 self._last_desired[row] = memory.desired
@@ -221,20 +224,24 @@ class Engine:
         usable = {group.name: group.type for group in self._groups}  # for what can't be made here nobody takes over a past
         return Nursery(fleet, table, usable, columns=columns, seed=self._seed, rows=rows)
 
-    def adopt(self, taught: Nursery, keys: Collection[str], at_s: float) -> tuple[str, ...]:
-        """The services `keys` take over what was learnt of them apart; those of which something was known need not wait any longer for
-        their histories to fill. What went wrong, in words."""
+    def adopt(self, taught: Nursery, keys: Collection[str], at_s: float, gaps: Collection[str] = ()) -> tuple[str, ...]:
+        """The services `keys` take over what was learnt of them apart; those whose near past was known need not wait any longer for their
+        histories to fill, unless it has `gaps` or a policy can't take it over. What went wrong, in words."""
         place = {key: row for row, key in enumerate(taught.table.keys) if key in keys}
         rows: Ints = np.array([place.get(key, -1) for key in self.table.keys], dtype=np.int64)
         for name, history in self._signals.items():
             if name in taught.histories:
                 history.adopt(taught.histories[name], rows)
-        pairs = [(group, taught.groups[group.name]) for group in self._groups if group.name in taught.groups]
-        faults = [group.adopt(other, keys) for group, other in pairs]
         known = np.append(taught.known(), False)[rows]
+        known[[self.table.row_of[key] for key in gaps if key in self.table.row_of]] = False
+        faults = []
+        for group in self._groups:
+            if group.name in taught.groups and (fault := group.adopt(taught.groups[group.name], keys)):
+                faults.append(fault)
+                known[group.rows] = False
         self._settled_at_s = np.where(known, np.minimum(self._settled_at_s, at_s), self._settled_at_s)
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
-        return tuple([fault for fault in faults if fault])
+        return tuple(faults)
 
     def shift(self, by_s: float) -> tuple[str, ...]:
         """The wall clock was set by `by_s` (negative: back): remembered moments move along, so that windows and holds age by the time that
@@ -422,6 +429,12 @@ class Engine:
 
 
 # ---------------------------------------------------------------- small pieces
+
+
+def _row_before(old: Table | None, spec: ScalingSpec) -> int:
+    """The row of the same service before, −1 where there was none: under the same name with another target it is another service."""
+    row = -1 if old is None else old.row_of.get(spec.key, -1)
+    return row if old is not None and row >= 0 and old.specs[row].target == spec.target else -1
 
 
 def _moved(column: Any, moved: Ints, missing: float) -> Any:

@@ -105,9 +105,11 @@ class Group:
                 self.signals.setdefault(name, []).append(row)
 
     def _moved_from(self, before: Group, moved: Ints) -> Ints:
-        """For each of our positions the position in `before` that was the same service's same use of the policy, or −1."""
+        """For each of our positions the position in `before` that was the same service's same use of the policy, or −1; moved (n,): the
+        rows that services had then, −1 for new ones."""
         old = {use: position for position, use in enumerate(before._uses)}
-        return np.array([old.get(use, -1) for use in self._uses], dtype=np.int64)
+        found: Ints = np.array([old.get(use, -1) for use in self._uses], dtype=np.int64)
+        return np.where(moved[self.rows] >= 0, found, -1)
 
     def adopt(self, taught: Group, keys: Collection[str]) -> str:
         """Lets the services `keys` take over what the same policy has learnt of them apart. What went wrong, in words."""

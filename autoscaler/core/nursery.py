@@ -78,13 +78,29 @@ class Nursery:
             for name, history in self.histories.items():
                 column = readings.signals.get(name)
                 history.push(readings.at_s, np.full(len(history), np.nan) if column is None else column.values)
-        for group in self.groups.values():
+        for group in list(self.groups.values()):
             if group.type.backfill_s or not far:
                 group.observe(self._fleet, self.table, readings, self.histories, step_s)
+                if group.failure:
+                    self._fail(group.name, group.rows.tolist(), group.failure)
+                    del self.groups[group.name]
 
     def known(self) -> Bools:
-        """Rows (n,) of which something was known in the near past."""
+        """Rows (n,) whose near past is known: each signal that their policies need (where they need none, one of those they use) for at
+        least half of the time that histories reach back, and no policy has failed them."""
+        seen = {name: _often(history) for name, history in self.histories.items()}
         known: Bools = np.zeros(len(self.table), dtype=np.bool_)
-        for history in self.histories.values():
-            known |= np.isfinite(history.last(history.filled)).any(axis=1)
-        return known
+        lacking: Bools = np.zeros(len(self.table), dtype=np.bool_)
+        for group in self.groups.values():
+            for name, rows in group.signals.items():
+                known[rows] |= seen[name][rows]
+            for name, needed in group.needs.items():
+                lacking[group.rows[needed]] |= ~seen[name][group.rows[needed]]
+        lacking[[self.table.row_of[key] for key in self._failed]] = True
+        return known & ~lacking
+
+
+def _often(history: History) -> Bools:
+    """Rows (n,) known at half of the moments or more that a history holds beside the present one."""
+    known: Bools = np.isfinite(history.last(history.filled)).sum(axis=1) >= max(0.5 * (history.length - 1), 1.0)
+    return known

@@ -436,6 +436,21 @@ def test_a_schedule_does_not_begin_in_a_cold_starts_past(tmp_path: Any) -> None:
     assert [loop.desired(concurrency=30.0)[0] for _ in range(3)] == [3, 3, 5]
 
 
+def test_another_target_under_the_same_name_is_another_service() -> None:
+    """Nothing of what was wished, learnt or remembered of the one before counts for it; its neighbour keeps all."""
+    both = [a_spec(name, policies=refs("highest"), scale_down=WINDOW) for name in "ab"]
+    found = []
+    for name in "bc":
+        loop = Loop(both, current=20)
+        for _ in range(3):
+            assert loop.desired(concurrency=200.0) == [20, 20]
+        loop.changes["memories"] = {both[1].key: Memory(desired=20, recommendations=((loop.at_s - 5.0, 20),))}
+        loop.take([both[0], replace(both[1], name=name, target="Deployment/other")], [20, 3])
+        found.append([loop.desired(concurrency=10.0) for _ in range(6)])
+    assert found[0] == found[1], "as under a name of its own"
+    assert (found[0][0], found[0][-1]) == ([20, 3], [20, 1])
+
+
 # ---------------------------------------------------------------- invariants
 
 NAMES = ("concurrency", "demand", "queue", "running")
