@@ -182,7 +182,7 @@ class Fresh:
     def kept(self, row: Row) -> Row:
         last = self._times.get(self._pod(row), {})
         limit_s = self.stale_after_s
-        return Row(metric=row.metric, values=[point for point in row.values if point[0] - last.get(point[0], -np.inf) <= limit_s])
+        return Row.of(row.metric, [point for point in row.values if point[0] - last.get(point[0], -np.inf) <= limit_s])
 
     def _pod(self, row: Row) -> tuple[str, str]:
         labels, names = labels_of(bytes(row.metric)), self.reader.scope.labels
@@ -239,9 +239,9 @@ class RangeConnection:
 
 
 def _row(series: Mapping[str, Any]) -> Row:
-    return Row(
-        metric=msgspec.Raw(msgspec.json.encode(series["metric"])),
-        values=[(float(at_s), str(value)) for at_s, value in series.get("values", [])],
+    return Row.of(
+        msgspec.Raw(msgspec.json.encode(series["metric"])),
+        [(float(at_s), str(value)) for at_s, value in series.get("values", [])],
     )
 
 

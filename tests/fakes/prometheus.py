@@ -20,19 +20,32 @@ from aiohttp import web
 from tests.fakes.promql import Evaluator, QueryError, Series, is_stale_marker
 
 Kind = Literal[
-    "slow", "hang", "status", "refuse", "not-json", "wrong-json", "truncated", "huge", "redirect", "disconnect", "warning"
+    "slow",
+    "hang",
+    "too-many",
+    "status",
+    "refuse",
+    "not-json",
+    "wrong-json",
+    "truncated",
+    "huge",
+    "redirect",
+    "disconnect",
+    "warning",
 ]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with queries that contain `where`. seconds: of slow. status: of status, refuse and redirect. bytes: of huge."""
+    """What goes wrong with queries that contain `where`. seconds: of slow. status: of status, refuse and redirect. bytes: of huge.
+    points: too-many refuses range queries of more steps."""
 
     kind: Kind
     where: str = ""
     seconds: float = 0.2
     status: int = 503
     bytes: int = 8 * 1024 * 1024
+    points: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,7 @@ class FakePrometheus:
         try:
             for fault in self.faults:
                 if fault.where in form.get("query", ""):
-                    response = await self._faulty(request, fault)
+                    response = await self._faulty(request, form, fault)
                     if response is not None:
                         return response
             return _json(self._body(request.path, form))
@@ -142,8 +155,13 @@ class FakePrometheus:
                 rows.setdefault(labels, []).append([at_s, text_of(number)])
         return _success("matrix", [{"metric": dict(labels), "values": values} for labels, values in rows.items()])
 
-    async def _faulty(self, request: web.BaseRequest, fault: Fault) -> web.StreamResponse | None:
+    async def _faulty(self, request: web.BaseRequest, form: Mapping[str, str], fault: Fault) -> web.StreamResponse | None:
         match fault.kind:
+            case "too-many":
+                if (float(form["end"]) - float(form["start"])) / float(form["step"]) < fault.points:
+                    return None
+                words = "query processing would load too many samples into memory in query execution"
+                return _json(_error("execution", words), 422)
             case "slow":
                 await asyncio.sleep(fault.seconds)
                 return None

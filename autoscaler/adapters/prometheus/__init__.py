@@ -4,7 +4,8 @@ From a query to a signal: ``presets`` say in which metrics a server's signals li
 asks (``credentials``, ``tls``; ``problems`` are what can go wrong) → ``answers`` decodes → ``pods`` knows whose a series is →
 ``columns`` remembers by pod and merges by service (``quantiles``) → ``source`` puts a tick together, ``words`` say why something is unknown.
 Own PromQL is confined by ``promql`` (printed by ``promql_text``) and read by ``own_reader``. ``wiring`` turns manifests into what must be
-asked under the administrator's ``settings`` (from the file: ``configured``); ``past`` reads history for a cold start and for ``replay record``.
+asked under the administrator's ``settings`` (from the file: ``configured``); ``past`` reads history for a cold start and for
+``replay record``, stretch by stretch (``stretches``); whose a pod was then is told by ``pod_names``.
 """
 
 from autoscaler.adapters.prometheus.answers import Matrix, Row, labels_of, numbers

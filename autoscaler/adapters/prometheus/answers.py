@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from autoscaler.adapters.prometheus.problems import Unparsable
 from autoscaler.core.model import Floats
@@ -30,10 +30,23 @@ class Sample(Struct, gc=False, frozen=True):
 
 
 class Row(Struct, gc=False, frozen=True):
-    """One series over time. values: (time, value as text), rising times, gaps left out."""
+    """One series over time. points: JSON of what `values` gives. It stays raw because an answer of a million samples would else be decoded
+    in one go, and all ticks would stand still meanwhile."""
 
     metric: Raw
-    values: list[tuple[float, str]] = []
+    points: Raw = field(name="values", default=Raw(b"[]"))
+
+    @classmethod
+    def of(cls, metric: Raw, values: Sequence[tuple[float, str]]) -> Row:
+        return cls(metric=metric, points=Raw(msgspec.json.encode(values)))
+
+    @property
+    def values(self) -> list[tuple[float, str]]:
+        """(time, value as text), rising times, gaps left out. Raises Unparsable."""
+        try:
+            return _POINTS.decode(self.points)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Unparsable(f"a series' samples are not Prometheus' JSON: {error}") from None
 
 
 class Vector(Struct, gc=False, frozen=True, tag_field="resultType", tag="vector"):
@@ -75,6 +88,7 @@ class Answer(Struct, gc=False, frozen=True, rename="camel"):
 
 
 _DECODER: Final = msgspec.json.Decoder(Answer)
+_POINTS: Final = msgspec.json.Decoder(list[tuple[float, str]])
 _LABELS: Final = msgspec.json.Decoder(dict[str, str])
 
 

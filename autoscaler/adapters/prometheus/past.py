@@ -1,8 +1,8 @@
 """Past values for services that are new, by range queries: one query for each signal and stretch of time, whatever the number of services.
 
-Which pods were a service's in the past is told by their names, because Kubernetes has forgotten them: what is left of a pod's name without
-the parts that a Deployment (two) or StatefulSet (the ordinal) put on. Pods that were not ready then can't be told any more; they had
-hardly any work. A stretch that fails stays unknown, and the services that it tells of are named, so that somebody may ask again.
+Which pods were a service's in the past is told by their names (``pod_names``), because Kubernetes has forgotten them. Pods that were not
+ready then can't be told any more; they had hardly any work. A stretch that fails is halved (``stretches``); what fails for good stays
+unknown, and the services that it tells of are named, so that somebody may ask again.
 
 Where few services are asked for, the queries are narrowed to their namespaces: what one new service costs must not grow with the fleet.
 """
@@ -10,35 +10,36 @@ Where few services are asked for, the queries are narrowed to their namespaces: 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from autoscaler.adapters.prometheus.answers import Data, Matrix, Row, labels_of, numbers
+from autoscaler.adapters.prometheus.pod_names import PodNames
 from autoscaler.adapters.prometheus.preset_reader import PresetReader
-from autoscaler.adapters.prometheus.problems import QueryFailed, Unparsable
+from autoscaler.adapters.prometheus.problems import Unparsable
 from autoscaler.adapters.prometheus.promql import ConfinedQuery
 from autoscaler.adapters.prometheus.quantiles import quantiles
+from autoscaler.adapters.prometheus.stretches import Stretch, each_stretch
 from autoscaler.core.model import Bools, Fleet, Floats, Readings, SignalColumn
 from autoscaler.core.signals import KNOWN, SIGNALS, UNKNOWN
 
 MAX_POINTS: Final = 10_000
 """Steps in one range query; Prometheus refuses more than 11,000."""
-MAX_SAMPLES: Final = 4_000_000
-"""Samples that one answer is expected to hold at most: about 100 MB of JSON."""
-MAX_STRETCHES: Final = 64
+MAX_SAMPLES: Final = 1_000_000
+"""Samples that one answer is expected to hold at most: about 25 MB of JSON."""
+SAMPLES_AT_ONCE: Final = 10_000
+"""Samples that are taken in before others get their turn."""
+SAMPLE_BYTES: Final = 20
+MAX_STRETCHES: Final = 256
 """Queries for one signal; what lies further back stays unknown."""
 QUERY_S: Final = 30.0
 ALL_S: Final = 90.0
 BUCKETS_EXPECTED: Final = 20
 MOST_NAMESPACES: Final = 50
 """Queries are narrowed to at most so many: a longer text costs the server more than it spares."""
-
-_DEPLOYMENT_POD: Final = re.compile(r"(.+)-[a-z0-9]{1,10}-[a-z0-9]{5}")
-_ORDINAL_POD: Final = re.compile(r"(.+)-[0-9]+")
 
 
 class RangeClient(Protocol):
@@ -58,39 +59,6 @@ class FewAtOnce:
     async def query_range(self, promql: str, start_s: float, end_s: float, step_s: float, deadline_s: float) -> Data:
         async with self._free:
             return await self._client.query_range(promql, start_s, end_s, step_s, deadline_s)
-
-
-class PodNames:
-    """Rows of pods that may be long gone, by name."""
-
-    def __init__(self, fleet: Fleet, rows_by_pod: Mapping[tuple[str, str], int]) -> None:
-        self._row_of = dict(rows_by_pod)
-        self._row_by_base: dict[tuple[str, str, str], int] = {}
-        kinds = []
-        for row, spec in enumerate(fleet.specs):
-            kind, _, name = spec.target.partition("/")
-            kinds.append(kind)
-            for pattern in _patterns(kind):
-                self._row_by_base.setdefault((spec.namespace, pattern, name), row)
-        # Targets whose pods aren't called after them (a custom resource's inner Deployment): learnt from the pods that are there.
-        for (namespace, pod), row in rows_by_pod.items():
-            for pattern in _patterns(kinds[row]):
-                base = _base(pattern, pod)
-                if base is not None:
-                    self._row_by_base.setdefault((namespace, pattern, base), row)
-
-    def row(self, namespace: str, pod: str) -> int:
-        """The row that a pod counts for; -1 for none of ours."""
-        found = self._row_of.get((namespace, pod))
-        if found is None:
-            found = -1
-            for pattern in ("deployment", "ordinal"):
-                base = _base(pattern, pod)
-                if base is not None and (namespace, pattern, base) in self._row_by_base:
-                    found = self._row_by_base[namespace, pattern, base]
-                    break
-            self._row_of[namespace, pod] = found
-        return found
 
 
 class Past:
@@ -137,7 +105,7 @@ class Past:
         for row in rows:
             self.failed.setdefault(row, why)
 
-    def stretches(self, series: int) -> list[tuple[int, int]]:
+    def stretches(self, series: int) -> list[Stretch]:
         """First and last step of each range query for about `series` series, newest first."""
         length = max(1, min(MAX_POINTS, MAX_SAMPLES // max(series, 1)))
         found = [(max(last - length + 1, 0), last) for last in range(len(self.times_s) - 1, -1, -length)]
@@ -154,26 +122,27 @@ class Past:
             self.fail(rows, f"internal fault: {fault}")
             raise
 
-    async def ask(self, client: RangeClient, promql: str, stretch: tuple[int, int]) -> list[Row]:
+    async def ask(self, client: RangeClient, promql: str, stretch: Stretch) -> list[Row]:
         """The series of one stretch. Raises a QueryFailed."""
         start_s, end_s = self.times_s[stretch[0]], self.times_s[stretch[1]]
         return _rows(await client.query_range(promql, float(start_s), float(end_s), self.step_s, QUERY_S))
 
     async def read_own(self, client: RangeClient, query: ConfinedQuery, takers: Sequence[tuple[str, int]]) -> None:
         """An own query's past; only where it gave exactly one series."""
-        for stretch in self.stretches(1):
-            try:
-                series = await self.ask(client, query.promql, stretch)
-            except QueryFailed as fault:
-                self.fail([row for _, row in takers], str(fault))
-                continue
+
+        async def read(stretch: Stretch) -> None:
+            series = await self.ask(client, query.promql, stretch)
             if len(series) != 1:
-                continue
+                return
             steps, values = self.points(series[0], stretch)
             for signal, row in takers:
                 self.column(signal)[steps, self.index[row]] = np.where(values >= 0, values, np.nan)
 
-    def points(self, series: Row, stretch: tuple[int, int]) -> tuple[npt.NDArray[np.int64], Floats]:
+        why = await each_stretch(self.stretches(1), read)
+        if why:
+            self.fail([row for _, row in takers], why)
+
+    def points(self, series: Row, stretch: Stretch) -> tuple[npt.NDArray[np.int64], Floats]:
         """(steps, values) of a series; what is not finite or outside the stretch is left out. Raises Unparsable."""
         at_s = np.array([point[0] for point in series.values], dtype=np.float64)
         values = numbers([point[1] for point in series.values])
@@ -193,23 +162,37 @@ class Past:
 async def read_past(past: Past, client: RangeClient, reader: PresetReader, signal: str, rows: Bools) -> None:
     """The past of a preset's signal for `rows` (n,). Never raises for a fault outside."""
     buckets = reader.preset.signals[signal].buckets
-    for stretch in past.stretches(past.pods * (BUCKETS_EXPECTED if buckets else 1)):
-        try:
-            series = await past.ask(client, reader.promql(signal, past.namespaces), stretch)
-            values = (_quantiles if buckets else _sums)(past, reader, signal, series, stretch)
-        except QueryFailed as fault:
-            past.fail(np.flatnonzero(rows).tolist(), f"{signal}: {fault}")
-            continue
-        taken = rows[past.rows]
+    taken = rows[past.rows]
+
+    async def read(stretch: Stretch) -> None:
+        answer = await past.ask(client, reader.promql(signal, past.namespaces), stretch)
+        values = await (_quantiles if buckets else _sums)(past, reader, signal, answer, stretch)
         past.column(signal)[stretch[0] : stretch[1] + 1, taken] = values[:, taken]
 
+    # A service without pods has columns all the same.
+    series = max(past.pods, len(past.rows)) * (BUCKETS_EXPECTED if buckets else 1)
+    why = await each_stretch(past.stretches(series), read)
+    if why:
+        past.fail(np.flatnonzero(rows).tolist(), f"{signal}: {why}")
 
-def _sums(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], stretch: tuple[int, int]) -> Floats:
+
+async def _ticks_first(series: Sequence[Row]) -> AsyncIterator[Row]:
+    """The series; others of the event loop get their turn after every `SAMPLES_AT_ONCE`."""
+    taken = 0
+    for one in series:
+        yield one
+        taken += len(one.points) // SAMPLE_BYTES
+        if taken >= SAMPLES_AT_ONCE:
+            taken = 0
+            await asyncio.sleep(0)
+
+
+async def _sums(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], stretch: Stretch) -> Floats:
     """Sums or means (t, rows asked for)."""
     services, length = len(past.rows), stretch[1] - stretch[0] + 1
     signed = reader.preset.signals[signal].signed
     cells, found = [], []
-    for one in series:
+    async for one in _ticks_first(series):
         row = _row_of(past, reader, one)[0]
         if row >= 0:
             steps, values = past.points(one, stretch)
@@ -228,12 +211,12 @@ def _sums(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], 
     return np.where(count > 0, merged, np.nan).reshape(length, services)
 
 
-def _quantiles(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], stretch: tuple[int, int]) -> Floats:
+async def _quantiles(past: Past, reader: PresetReader, signal: str, series: Sequence[Row], stretch: Stretch) -> Floats:
     """Quantiles (t, rows asked for); NaN where no request finished."""
     services, length = len(past.rows), stretch[1] - stretch[0] + 1
     scale = reader.preset.signals[signal].bound_scale
     by_bound: dict[float, Floats] = {}
-    for one in series:
+    async for one in _ticks_first(series):
         row, bound_text = _row_of(past, reader, one)
         if row < 0 or not bound_text:
             continue
@@ -303,12 +286,3 @@ def _rows(data: Data) -> list[Row]:
     if not isinstance(data, Matrix):
         raise Unparsable(f"the server answers with a {type(data).__name__.lower()} where series over time are asked for")
     return data.result
-
-
-def _patterns(kind: str) -> tuple[str, ...]:
-    return {"Deployment": ("deployment",), "StatefulSet": ("ordinal",)}.get(kind, ("deployment", "ordinal"))
-
-
-def _base(pattern: str, pod: str) -> str | None:
-    match = (_DEPLOYMENT_POD if pattern == "deployment" else _ORDINAL_POD).fullmatch(pod)
-    return match.group(1) if match else None

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from autoscaler.adapters.prometheus import past as past_module
-from autoscaler.adapters.prometheus.past import MAX_POINTS, MAX_STRETCHES, Past, PodNames
+from autoscaler.adapters.prometheus.answers import Data, decode
+from autoscaler.adapters.prometheus.past import MAX_POINTS, MAX_STRETCHES, SAMPLES_AT_ONCE, Past, read_past
+from autoscaler.adapters.prometheus.pod_names import PodNames
+from autoscaler.adapters.prometheus.preset_reader import PresetReader
+from autoscaler.adapters.prometheus.presets import PRESETS
+from autoscaler.adapters.prometheus.problems import HttpStatus, QueryFailed, QueryTimeout, Unreachable
 from autoscaler.adapters.prometheus.settings import PrometheusSettings, ServerSettings
 from autoscaler.adapters.prometheus.source import PrometheusSource
+from autoscaler.adapters.prometheus.stretches import Stretch, each_stretch
+from autoscaler.adapters.prometheus.terms import Scope, SeriesLabels
 from autoscaler.clock import ManualClock
 from autoscaler.core.model import Readings
 from autoscaler.spec import PrometheusRef, Query, Signals
@@ -106,13 +115,85 @@ async def test_a_stretch_that_fails_is_a_gap(monkeypatch: pytest.MonkeyPatch) ->
         assert all("queue" not in one.signals for one in await backfill(fake, Signals(), steps(6), "queue"))
 
 
+async def test_a_stretch_that_is_too_much_for_the_server_is_halved() -> None:
+    async with FakePrometheus() as fake:
+        await fake.write(vllm("a", queue=2))
+        fake.faults = [Fault("too-many", points=100)]
+        past = await backfill(fake, Signals(), steps(250), "queue")
+        assert len(fake.asked) == 3 + 4, "250 and twice 125 are refused"
+        newest = [value(one, "queue")[1] for one in past[-3:]]
+        assert newest == ["KNOWN"] * 3
+        fake.asked.clear()
+        fake.faults = [Fault("too-many", points=10)]
+        source = a_source(fake.url, PodsInMemory({("team", "a"): 0}))
+        fleet = a_fleet([a_service("llama")])
+        answer = await source.backfill(fleet, wanted(fleet, "queue"), steps(4000))
+        await source.close()
+    assert "too many samples" in answer.failed[0]
+    assert len(fake.asked) < 15, "a server that can't answer is not asked for every piece"
+
+
+async def test_only_what_may_come_in_shorter_stretches_is_halved() -> None:
+    asked: list[Stretch] = []
+
+    def failing(fault: QueryFailed, steps: int) -> Callable[[Stretch], Awaitable[None]]:
+        asked.clear()
+
+        async def read(stretch: Stretch) -> None:
+            asked.append(stretch)
+            if stretch[1] - stretch[0] + 1 > steps:
+                raise fault
+
+        return read
+
+    whole = [(1000, 1999), (0, 999)]
+    assert await each_stretch(whole, failing(QueryTimeout("too slow"), 500)) == ""
+    assert asked == [(1000, 1999), (1500, 1999), (1000, 1499), (0, 999), (500, 999), (0, 499)]
+    assert await each_stretch(whole, failing(Unreachable("no connection"), 500)) == "no connection"
+    assert asked == whole
+    assert await each_stretch(whole, failing(HttpStatus("forbidden", 403), 500)) == "forbidden"
+    assert asked == whole
+    assert await each_stretch(whole, failing(HttpStatus("gateway timeout", 504), 500)) == ""
+
+
+async def test_others_get_their_turn_while_a_large_answer_is_taken_in() -> None:
+    pods, times = 100, steps(500)
+    series = [
+        {"metric": {"namespace": "team", "pod": f"llama-{pod}"}, "values": [[at, "1.5"] for at in times]} for pod in range(pods)
+    ]
+    body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}}).encode()
+
+    class AtOnce:
+        async def query_range(self, promql: str, start_s: float, end_s: float, step_s: float, deadline_s: float) -> Data:
+            data = decode(body).data
+            assert data is not None
+            return data
+
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    past = Past(a_fleet([a_service("llama", target="StatefulSet/llama")]), times, {})
+    reader = PresetReader(PRESETS["vllm"], Scope(window_s=60.0, labels=SeriesLabels()))
+    task = asyncio.create_task(other())
+    await read_past(past, AtOnce(), reader, "queue", np.ones(1, dtype=np.bool_))
+    task.cancel()
+    assert turns >= pods * len(times) // SAMPLES_AT_ONCE - 1
+    assert past.column("queue")[:, 0].tolist() == [1.5 * pods] * len(times)
+    assert not past.failed
+
+
 def test_stretches_are_as_long_as_answers_may_be_large_and_newest_first() -> None:
     def stretches(times: int, series: int) -> list[tuple[int, int]]:
         return Past(a_fleet([]), list(np.arange(float(times)) * 15.0), {}).stretches(series)
 
     assert stretches(4000, 10) == [(0, 3999)]
     assert stretches(25_000, 1) == [(25_000 - MAX_POINTS, 24_999), (5_000, 14_999), (0, 4_999)]
-    assert stretches(1000, 10_000) == [(600, 999), (200, 599), (0, 199)]
+    assert stretches(250, 10_000) == [(150, 249), (50, 149), (0, 49)]
     assert len(stretches(4000, 4_000_000)) == MAX_STRETCHES
 
 
