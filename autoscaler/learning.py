@@ -186,6 +186,7 @@ class Learner:
         (taught, task), self._round = self._round, None
         if task.cancelled() or task.exception() is not None:
             taught.failed = dict.fromkeys(taught.keys, f"internal fault: {'cancelled' if task.cancelled() else task.exception()}")
+            taught.near_failed = set(taught.keys)
         return self._take(taught)
 
     def _take(self, taught: _Round) -> bool:
