@@ -9,7 +9,10 @@ DEV    := $(VENV)/.installed-dev
 FAST   := $(VENV)/.installed-fast
 INPUTS := pyproject.toml requirements.lock deploy/locked_requirements.py
 
-.PHONY: demo venv test lint check bench realparts lock clean
+# One set-up at a time in one .venv, also under make -j.
+.NOTPARALLEL:
+
+.PHONY: demo venv test test-long lint check bench realparts lock clean
 
 # Every hash of the lock is checked. An editable project has none, so it comes after what it needs, and brings nothing along.
 # $(1): what deploy/locked_requirements.py is asked for; $(2): why, for people; $(3): the stamps of all that is there then.
@@ -43,6 +46,12 @@ demo: $(RUN)
 
 test: $(DEV)
 	@$(BIN)/python -m pytest $(ARGS)
+
+# What the suite above skips: what takes minutes, and what needs the extra `fast`.
+test-long: $(FAST)
+	@$(BIN)/python -m pytest -m long tests/replay/test_known_answers.py
+	@$(BIN)/python -m pytest tests/replay/test_optimum.py tests/replay/test_optimum_exhaustive.py tests/replay/test_requests_kernel.py \
+		tests/replay/test_requests_plant.py tests/replay/test_requests_queueing.py
 
 lint: $(DEV)
 	@$(BIN)/ruff format --check .

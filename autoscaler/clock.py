@@ -13,6 +13,9 @@ GENTLE_S: Final = 1.0
 """NTP corrects smaller errors by letting the clock run faster or slower, by 8 ms in 15 s at most."""
 
 
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
+
 class SystemClock:
     """The machine's clock."""
 
@@ -20,7 +23,8 @@ class SystemClock:
         return time.time()
 
     def monotonic_s(self) -> float:
-        return time.monotonic()
+        # Linux stops CLOCK_MONOTONIC while the machine is suspended. Time passes then all the same: for a lease, a window, an outage.
+        return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
     async def sleep_until(self, at_s: float) -> None:
         # In slices, since somebody may set the clock forward while we sleep; and set back, it must not keep us asleep for as long.

@@ -25,8 +25,6 @@ from autoscaler.core.model import (
     Schedule,
 )
 
-DEFAULT_DOWN_WINDOW_S: Final = 300.0
-"""HPA's."""
 _T = TypeVar("_T")
 _DAY: Final = {name: number for number, name in enumerate(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))}
 
@@ -56,7 +54,6 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         node_lead_time_s=_at("leadTime.node", spec.duration_s, wanted.lead_time.node),
         scale_up=_rules(wanted.behavior.scale_up),
         scale_down=_rules(wanted.behavior.scale_down),
-        default_down_window=wanted.behavior.scale_down.stabilization_window_seconds is None,
         fallback=Fallback(
             after_s=_at("fallback.after", spec.duration_s, wanted.fallback.after),
             action=wanted.fallback.action,
@@ -99,9 +96,8 @@ def _policy(index: int, use: spec.PolicyUse) -> PolicyRef:
 
 def _rules(rules: spec.ScaleUp | spec.ScaleDown) -> ScalingRules:
     """An empty list of policies stays empty: no rate limit."""
-    window_s = rules.stabilization_window_seconds
     return ScalingRules(
-        stabilization_s=DEFAULT_DOWN_WINDOW_S if window_s is None else float(window_s),
+        stabilization_s=float(rules.stabilization_window_seconds),
         select=rules.select_policy,
         policies=tuple(RatePolicy(kind=p.type, value=p.value, period_s=float(p.period_seconds)) for p in rules.policies),
     )

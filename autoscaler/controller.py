@@ -81,9 +81,10 @@ class Controller:
 
         fleet = await self._cluster.observe(at_s)
         set_by_s = self._steps.set_by_s()
+        faults: tuple[str, ...] = ()
         if set_by_s:
             log.warning("the clock was set by %+.1f s; windows and holds go on as if it had not been", set_by_s)
-            self.engine.shift(set_by_s)
+            faults = self.engine.shift(set_by_s)
         recompiled = self.engine.prepare(fleet, at_s)
         learnt = await self.past.step(fleet, at_s)
         stopwatch.lap("observe")
@@ -110,7 +111,7 @@ class Controller:
             leading=leading,
             interval_s=self.interval_s,
             timings_s=stopwatch.laps_s,
-            problems=self.engine.problems(),
+            problems=(*faults, *self.engine.problems()),
             unlearnt=self.past.unlearnt(),
             unrecorded=learnt or set_by_s != 0.0 or (recompiled and self.engine.resettled),
             memory=self.engine.memory,

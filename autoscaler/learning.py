@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
@@ -34,15 +35,18 @@ _NOBODY: Mapping[int, str] = {}
 
 @dataclass(slots=True, kw_only=True)
 class _Round:
-    """keys: who is taught, and of which past; at_s: when it began; failed: by key, in words."""
+    """keys: who is taught, and of which past; at_s: when it began; nursery: None where it could not be made; failed: by key, in words."""
 
     keys: Mapping[str, PastOf]
-    nursery: Nursery
     at_s: float
+    nursery: Nursery | None = None
     moments: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     near_failed: set[str] = field(default_factory=set)
     """Of those, whose near past is missing."""
+
+
+_Running: TypeAlias = tuple[_Round, asyncio.Task[None]]
 
 
 class Learner:
@@ -67,21 +71,23 @@ class Learner:
         """Among the known: those whose far past could not be read, in words."""
         self._lacking: set[str] = set()
         self._compared: Mapping[str, PastOf] | None = None
-        self._round: asyncio.Task[_Round] | None = None
+        self._round: _Running | None = None
 
     async def step(self, fleet: Fleet, at_s: float) -> bool:
         """A tick's share of the work. True where the engine now knows a past that it didn't."""
         self._compare()
         if not self._lacking and self._round is None:
             return False
-        changed = self._take(self._ended()) if self._round is not None and self._round.done() else False
+        changed = self._ended()
         if self._round is None and (keys := self._due()):
+            taught = _Round(keys=keys, at_s=at_s)
             if self._wait_s is None:
-                return self._take(await self._read(fleet, keys, at_s)) or changed
-            self._round = asyncio.create_task(self._read(fleet, keys, at_s), name="the past")
-            await asyncio.wait({self._round}, timeout=self._wait_s)
-            if self._round.done():
-                changed = self._take(self._ended()) or changed
+                await self._read(fleet, taught)
+                return self._take(taught) or changed
+            task = asyncio.create_task(self._read(fleet, taught), name="the past")
+            self._round = taught, task
+            await asyncio.wait({task}, timeout=self._wait_s)
+            changed = self._ended() or changed
         return changed
 
     def unlearnt(self) -> Mapping[int, str]:
@@ -95,9 +101,10 @@ class Learner:
     async def close(self) -> None:
         """Ends a round that is under way."""
         if self._round is not None:
-            self._round.cancel()
-            await asyncio.gather(self._round, return_exceptions=True)
+            _, task = self._round
             self._round = None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     # ------------------------------------------------------------ who
 
@@ -122,28 +129,32 @@ class Learner:
 
     # ------------------------------------------------------------ a round
 
-    async def _read(self, fleet: Fleet, keys: Mapping[str, PastOf], at_s: float) -> _Round:
+    async def _read(self, fleet: Fleet, taught: _Round) -> None:
         """The far past in coarse steps, as far as the policies want it, then the near one in the controller's own steps."""
-        engine, step_s = self._engine, self._engine.interval_s
-        taught = _Round(keys=keys, nursery=engine.nursery(fleet, keys), at_s=at_s)
-        near = [at_s - step_s * k for k in range(int(engine.lookback_s / step_s), 0, -1)]
-        newest_far_s = (near[0] if near else at_s) - FAR_STEP_S
-        count = int((newest_far_s - (at_s - taught.nursery.backfill_s)) / FAR_STEP_S)
-        far = [newest_far_s - FAR_STEP_S * k for k in range(count, -1, -1)] if count > 0 else []
+        engine, step_s, at_s = self._engine, self._engine.interval_s, taught.at_s
         try:
+            nursery = taught.nursery = engine.nursery(fleet, taught.keys)
+            near = [at_s - step_s * k for k in range(int(engine.lookback_s / step_s), 0, -1)]
+            newest_far_s = (near[0] if near else at_s) - FAR_STEP_S
+            count = int((newest_far_s - (at_s - nursery.backfill_s)) / FAR_STEP_S)
+            far = [newest_far_s - FAR_STEP_S * k for k in range(count, -1, -1)] if count > 0 else []
             # Both at once, of the fleet as it is now: it may have changed before the first one is there.
-            pasts = self._past(fleet, taught, far, far=True), self._past(fleet, taught, near, far=False)
+            pasts = self._past(fleet, taught, nursery, far, far=True), self._past(fleet, taught, nursery, near, far=False)
             distant, recent = [await past for past in pasts] if self._wait_s is None else await asyncio.gather(*pasts)
-            await self._show(taught, distant, FAR_STEP_S, far=True)
-            await self._show(taught, recent, step_s, far=False)
+            await self._show(taught, nursery, distant, FAR_STEP_S, far=True)
+            await self._show(taught, nursery, recent, step_s, far=False)
+            for key, words in nursery.failed.items():
+                taught.failed.setdefault(key, words)
+                taught.near_failed.add(key)
         except Exception as fault:  # of ours; it must not end the ticks
             log.exception("learning from the past failed")
-            taught.failed = dict.fromkeys(keys, f"internal fault: {fault}")
-            taught.near_failed = set(keys)
-        return taught
+            taught.failed = dict.fromkeys(taught.keys, f"internal fault: {fault}")
+            taught.near_failed = set(taught.keys)
 
-    async def _past(self, fleet: Fleet, taught: _Round, times_s: list[float], *, far: bool) -> Sequence[Readings]:
-        wanted = taught.nursery.wanted(far=far)
+    async def _past(
+        self, fleet: Fleet, taught: _Round, nursery: Nursery, times_s: list[float], *, far: bool
+    ) -> Sequence[Readings]:
+        wanted = nursery.wanted(far=far)
         if not times_s or not wanted:
             return ()
         past = await self._metrics.backfill(fleet, wanted, times_s)
@@ -155,17 +166,21 @@ class Learner:
                     taught.near_failed.add(key)
         return past.readings
 
-    async def _show(self, taught: _Round, past: Sequence[Readings], step_s: float, *, far: bool) -> None:
+    async def _show(self, taught: _Round, nursery: Nursery, past: Sequence[Readings], step_s: float, *, far: bool) -> None:
         taught.moments += len(past)
         for readings in past:
-            taught.nursery.learn(readings, step_s, far=far)
+            nursery.learn(readings, step_s, far=far)
             if self._wait_s is not None:
                 await asyncio.sleep(0)  # ticks go first
 
-    def _ended(self) -> _Round:
-        assert self._round is not None
-        taught, self._round = self._round.result(), None
-        return taught
+    def _ended(self) -> bool:
+        """Takes what a round has learnt, if one is over. True where the engine now knows a past that it didn't."""
+        if self._round is None or not self._round[1].done():
+            return False
+        (taught, task), self._round = self._round, None
+        if task.cancelled() or task.exception() is not None:
+            taught.failed = dict.fromkeys(taught.keys, f"internal fault: {'cancelled' if task.cancelled() else task.exception()}")
+        return self._take(taught)
 
     def _take(self, taught: _Round) -> bool:
         """Lets the engine take over what a round has learnt. What could be read in part only is better than nothing once; later it would
@@ -182,7 +197,7 @@ class Learner:
         self._lacking -= known
         self._note_failures({key: words for key, words in taught.failed.items() if key in asked - known})
         adopted = done | first
-        if not taught.moments or not adopted:
+        if taught.nursery is None or not taught.moments or not adopted:
             return False
         log.info("the past was learnt: %d services, %d moments", len(done), taught.moments)
         self.faults = self._engine.adopt(taught.nursery, adopted, taught.at_s)

@@ -270,14 +270,8 @@ class ScaleDown(Base):
     """HPA v2's rules for shrinking."""
 
     stabilization_window_seconds: Annotated[
-        Annotated[int, Meta(ge=0, le=3600)] | None,
-        Meta(
-            description=(
-                "The highest recommendation of this window counts. Left out: 300; but 0 where every policy (floors such as seasonal don't "
-                "count) holds its counts by itself, as reactive does."
-            )
-        ),
-    ] = None
+        int, Meta(ge=0, le=3600, description="The highest recommendation of this window counts.")
+    ] = 300
     select_policy: Annotated[
         Literal["Max", "Min", "Disabled"], Meta(description="Which of the policies counts; Disabled: never shrink.")
     ] = "Max"

@@ -370,7 +370,6 @@ POLICY = PolicyType(
     make=lambda params, _rng: Hpa(params),
     signals=lambda params: (str(params["signal"]),),
     counts_starting=True,  # its own corrections for pods on their way are all that it has
-    holds=lambda params: not params["behavior"] or float(params["scale_down_window_s"]) > 0,
     check=_check,
     source="kubernetes pkg/controller/podautoscaler (1.36): horizontal.go, replica_calculator.go",
 )

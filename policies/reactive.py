@@ -324,7 +324,8 @@ POLICY = PolicyType(
             kind="float",
             default=300.0,
             description=(
-                "a count stays until nothing has asked for it for this time; a stabilization window that behavior.scaleDown gives adds to it"
+                "a count stays until nothing has asked for it for this time; it adds to behavior.scaleDown's stabilization window, "
+                "so one of the two is best 0"
             ),
             unit="s",
             minimum=0,
@@ -373,6 +374,5 @@ POLICY = PolicyType(
     optional_signals=("running", "concurrency"),
     lookback_s=LONGEST_WINDOW_S,
     counts_starting=True,
-    holds=lambda params: float(params["hold_s"]) > 0,
     source="queueing rule of core.sizing; the capacity and backlog parts of the recipe PRED-1, without its forecast",
 )

@@ -66,7 +66,6 @@ def test_defaults() -> None:
     made = scaling_spec(manifest)
     assert math.isnan(made.capacity.per_s)
     assert (made.mode, made.min_replicas, made.scale_down.stabilization_s, made.pause) == ("Shadow", 1, 300.0, None)
-    assert made.default_down_window, "what its policies make of it"
     assert pool is not None
     assert (pool_spec(pool).name, pool_spec(pool).accelerators_per_node) == ("p", 8)
 

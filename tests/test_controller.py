@@ -16,7 +16,7 @@ from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import Fleet, Memory, Pause, PolicyRef, RatePolicy, ScalingRules, ScalingSpec
 from autoscaler.plugins import load_policies
 from autoscaler.ports import Tick
-from tests.ticks import HPA_DOWN, NO_RULES, PER_REPLICA, MadeCluster, MadeMetrics, a_controller, a_spec
+from tests.ticks import HPA_DOWN, NO_RULES, PER_REPLICA, MadeCluster, MadeMetrics, PerReplica, a_controller, a_spec
 
 
 async def test_a_tick_writes_what_the_policy_wishes_and_says_why() -> None:
@@ -319,3 +319,27 @@ async def test_a_pause_means_the_wall_clock() -> None:
     clock.set_by_s = 3600.0
     await controller.tick()
     assert cluster.writes
+
+
+class CannotShift(PerReplica):
+    def shift(self, by_s: float) -> None:
+        raise RuntimeError("what clock?")
+
+
+async def test_a_policy_that_fails_when_the_clock_is_set_leaves_the_others_holds_whole() -> None:
+    """The neighbour is blind for a minute when the clock jumps by an hour; its fallback of 2 replicas comes after half an hour."""
+    stranger = replace(PER_REPLICA, name="stranger", make=lambda params, _rng: CannotShift(params))
+    fallback = replace(a_spec().fallback, after_s=1800.0, action="Exactly", replicas=2)
+    specs = [a_spec("a", policies=(PolicyRef(name="stranger"),)), a_spec("b", fallback=fallback)]
+    clock, cluster = Settable(1_750_000_000.0), MadeCluster(specs, current=30)
+    metrics = MadeMetrics({"concurrency": lambda _at_s, row: math.nan if row else 300.0})
+    policies = {"per-replica": PER_REPLICA, "stranger": stranger}
+    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies=policies)
+    for number in range(8):
+        tick = await controller.tick()
+        assert tick.decisions.desired.tolist() == [30, 30], f"tick {number}"
+        failed = ("policy 'stranger' failed to move its times when the clock was set: RuntimeError: what clock?",)
+        assert tick.problems == (failed if number == 5 else ())
+        clock.advance_to(clock.monotonic_s() + 15.0)
+        if number == 4:
+            clock.set_by_s = 3600.0

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.model import Fleet, PolicyRef, ScalingSpec
+from autoscaler.core.policy import Params, Policy
 from autoscaler.learning import FAR_TRIES, RETRY_LONGEST_S
 from autoscaler.plugins import load_policies
 from autoscaler.ports import Backfill, Tick
-from tests.ticks import MadeCluster, MadeMetrics, a_spec
+from tests.ticks import PER_REPLICA, MadeCluster, MadeMetrics, PerReplica, a_spec
 
 START_S = 1_750_000_000.0
 USUAL = (PolicyRef(name="reactive"), PolicyRef(name="seasonal"))
@@ -34,8 +37,8 @@ def a_loop(
 ) -> tuple[Controller, MadeCluster, MadeMetrics, ManualClock]:
     clock, cluster, metrics = ManualClock(START_S), MadeCluster(specs, current=30), MadeMetrics(SIGNALS)
     metrics.past = past
-    settings = {"waits_for_past": True, **settings}
-    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies=load_policies(), **settings)
+    settings = {"waits_for_past": True, "policies": load_policies(), **settings}
+    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, **settings)
     return controller, cluster, metrics, clock
 
 
@@ -248,3 +251,49 @@ async def test_a_fault_of_ours_in_the_past_does_not_end_the_ticks() -> None:
     controller = Controller(clock=ManualClock(START_S), metrics=Broken(SIGNALS), cluster=cluster, policies=load_policies())
     tick = await controller.tick()
     assert "a fault of ours" in tick.unlearnt[0]
+
+
+# ---------------------------------------------------------------- strangers' policies
+
+STRANGER = (PolicyRef(name="reactive"), PolicyRef(name="stranger"))
+
+
+def with_a_stranger(make: Callable[[Params], Policy]) -> dict[str, Any]:
+    """The settings of a loop whose policies are the shipped ones and one that is nobody's friend."""
+    stranger = replace(
+        PER_REPLICA,
+        name="stranger",
+        make=lambda params, _rng: make(params),
+        signals=lambda _params: ("demand",),
+        optional_signals=("concurrency",),
+        lookback_s=300.0,
+    )
+    return {"policies": {**load_policies(), "stranger": stranger}}
+
+
+@pytest.mark.parametrize("waits_for_past", [True, False])
+@pytest.mark.parametrize("made_before", [0, 1])
+async def test_a_policy_that_cannot_be_made_hurts_nobody_elses_past(waits_for_past: bool, made_before: int) -> None:
+    """Not for the engine, or for the engine but not where a past is learnt."""
+    made: list[Params] = []
+
+    def make(params: Params) -> Policy:
+        made.append(params)
+        if len(made) > made_before:
+            raise RuntimeError("not today")
+        return PerReplica(params)
+
+    specs = [spec("a", policies=STRANGER), spec("b", policies=USUAL)]
+    controller, _, _, clock = a_loop(specs, waits_for_past=waits_for_past, interval_s=15.0, **with_a_stranger(make))
+    async with asyncio.timeout(20):
+        while (tick := await controller.tick()) and 1 in tick.unlearnt:
+            await asyncio.sleep(0)
+            clock.advance_to(clock.now_s() + 0.01)
+    assert controller.past.told.is_set()
+    assert tick.decisions.desired[1] < 30, "the other one knows its past and acts"
+    if made_before:
+        assert "policy 'stranger' can't be made: RuntimeError: not today" in tick.unlearnt[0]
+    else:
+        assert not tick.unlearnt, "what can't be made here can't take anything over either"
+        assert "not today" in tick.decisions.reason(0)
+    await controller.past.close()

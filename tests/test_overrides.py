@@ -34,7 +34,7 @@ def test_with_a_schema(path: str, text: str, expected: dict[str, Any]) -> None:
     override(tree, path, text, SCHEMA)
     if path.startswith("behavior"):
         assert tree["behavior"]["scaleDown"]["policies"] == []
-        assert tree["behavior"]["scaleDown"]["selectPolicy"] == "Max"
+        assert tree["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
     else:
         for key, part in expected.items():
             assert tree[key] == part or tree[key] == {**tree[key], **part}

@@ -25,7 +25,7 @@ def test_defaults_are_the_types_own() -> None:
     filled, found = check(SCHEMA, SMALLEST)
     assert not found
     assert msgspec.convert(filled, spec.InferenceAutoscalerSpec) == msgspec.convert(SMALLEST, spec.InferenceAutoscalerSpec)
-    assert filled["behavior"]["scaleUp"]["stabilizationWindowSeconds"] == 0
+    assert filled["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
     assert "nodePool" not in filled
 
 

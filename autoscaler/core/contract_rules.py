@@ -11,12 +11,13 @@ import numpy as np
 
 from autoscaler.core.contract_world import What, World
 from autoscaler.core.model import Floats, Forecast, Observation, ParamValue, Recommendation
-from autoscaler.core.policy import Params, Policy, PolicyType, Saved, TakesOver, complete_params, stack_params
+from autoscaler.core.policy import KeepsTimes, Params, Policy, PolicyType, Saved, TakesOver, complete_params, stack_params
 
 ROWS = (0, 1, 2)
 NEW_ROW = 3
 TICKS = 48
 """12 minutes of 15 s: longer than the five-minute bins and one-minute windows that policies are made of."""
+WEEK_S = 7 * 86400.0
 _SEED = 7
 
 
@@ -244,6 +245,28 @@ def _taught(case: Case) -> Iterator[str]:
         yield f"{tick} ticks after {how} a service gets {b.tolist()}, there from the start it gets {a.tolist()}"
 
 
+def _shifted(case: Case) -> Iterator[str]:
+    """A clock that is set by a whole week, so that the time of day and the day of the week stay what they were."""
+    half = TICKS // 2
+    for by_s in (WEEK_S, -WEEK_S):
+        undisturbed, world = case.make(len(ROWS)), case.world()
+        shifted, set_world = case.make(len(ROWS)), case.world()
+        if not isinstance(shifted, KeepsTimes):
+            return
+        shifted.shift(by_s)  # before it has seen anything
+        _play(undisturbed, world.ticks(half))
+        _play(shifted, set_world.ticks(half))
+        shifted.shift(by_s)
+        set_world.shift(by_s)
+        if found := _differ(_play(undisturbed, world.ticks(half)), _play(shifted, set_world.ticks(half))):
+            tick, a, b = found
+            yield (
+                f"{tick} ticks after the clock was set by {by_s:+.0f} s it gives {b.tolist()}, with a clock that nobody touched "
+                f"{a.tolist()}: what it remembers must move along"
+            )
+            return
+
+
 def _restored(case: Case) -> Iterator[str]:
     half = TICKS // 2
     goes_on, world = case.make(len(ROWS)), case.world()
@@ -323,6 +346,7 @@ RULES: tuple[Rule, ...] = (
     Rule("idle", _idle, "shown idle services"),
     Rule("rearrange", _rearranged, "told to move its services", unless=("determinism",)),
     Rule("adopt", _taught, "told to take over a service's past", unless=("determinism", "rearrange")),
+    Rule("shift", _shifted, "told that the clock was set", unless=("determinism",)),
     Rule("save and load", _restored, "saved and loaded", unless=("determinism",)),
     Rule("foreign state", _foreign_state, "given state that it can't know", unless=("determinism",)),
     Rule("extremes", _extremes, "given its parameters' extremes", unless=("counts",)),

@@ -51,6 +51,7 @@ class World:
         self._names = () if what == "absent" else tuple(names)
         self._what = what
         self._tick = first_tick
+        self._set_by_s = 0.0
         length = int(np.ceil(lookback_s / INTERVAL_S)) + 1
         self._histories = {name: History(len(self.rows), length) for name in self._names}
 
@@ -65,12 +66,19 @@ class World:
         rows = [self.rows[place] if place >= 0 else new_row for place in places]
         other = World(self._names, rows, 0.0, self._what, self._tick)
         moved = np.array(places, dtype=np.int64)
+        other._set_by_s = self._set_by_s
         other._histories = {name: history.rearranged(moved) for name, history in self._histories.items()}
         return other
 
+    def shift(self, by_s: float) -> None:
+        """The clock was set by `by_s`; what happens goes on as it would have."""
+        self._set_by_s += by_s
+        for history in self._histories.values():
+            history.shift(by_s)
+
     def _observation(self) -> Observation:
         rows, tick = self.rows, self._tick
-        at_s = START_S + INTERVAL_S * tick
+        at_s = START_S + INTERVAL_S * tick + self._set_by_s
         number = np.array(rows, dtype=np.int64)
         ready = 2 + 2 * number + tick % 2
         starting = (number + tick) % 3

@@ -27,17 +27,14 @@ from autoscaler.core.model import (
     Memory,
     Readings,
     Recommendation,
-    ScalingSpec,
 )
 from autoscaler.core.nursery import Nursery, wants_past
-from autoscaler.core.policy import PolicyType, complete_params
+from autoscaler.core.policy import PolicyType
 from autoscaler.core.table import Table
 from autoscaler.core.value import maker
 
 PastOf: TypeAlias = tuple[object, ...]
 """The (policy, signal) pairs of a service and where its signals come from: equal ones have the same past."""
-
-OWN_HOLD = " (no down window on top: none is given, and the policies hold their counts by themselves)"
 
 _context = maker(Context)
 _decisions = maker(Decisions)
@@ -90,7 +87,7 @@ class Engine:
         old = self._table
         if old is not None and old.revision == fleet.revision:
             return False
-        table = Table(fleet, self._holds)
+        table = Table(fleet)
         moved = np.array([old.row_of.get(key, -1) if old else -1 for key in table.keys], dtype=np.int64)
         self._make_groups(table, moved)
         self._make_histories(table, moved)
@@ -104,21 +101,6 @@ class Engine:
         self._table = table
         self._meet(np.flatnonzero(moved < 0).tolist(), fleet, at_s)
         return True
-
-    def _holds(self, spec: ScalingSpec) -> bool:
-        """Whether each of a service's policies but floors holds its counts by itself, so that no default window is needed on top."""
-        found = []
-        for ref in spec.policies:
-            policy = self._policies.get(ref.name)
-            if policy is None:
-                return False
-            if policy.alone:
-                try:
-                    params, faults = complete_params(policy, ref.params)
-                    found.append(not faults and bool(policy.holds(params)))
-                except Exception:  # a stranger's plug-in; what it did wrong is said where its group is made
-                    return False
-        return bool(found) and all(found)
 
     def _make_groups(self, table: Table, moved: Ints) -> None:
         self.faults = {}
@@ -236,7 +218,8 @@ class Engine:
         table = self._compiled(fleet)
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
         rows = [table.row_of[key] for key in keys]
-        return Nursery(fleet, table, self._policies, columns=columns, seed=self._seed, rows=rows)
+        usable = {group.name: group.type for group in self._groups}  # for what can't be made here nobody takes over a past
+        return Nursery(fleet, table, usable, columns=columns, seed=self._seed, rows=rows)
 
     def adopt(self, taught: Nursery, keys: Collection[str], at_s: float) -> tuple[str, ...]:
         """The services `keys` take over what was learnt of them apart; those of which something was known need not wait any longer for
@@ -253,18 +236,17 @@ class Engine:
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         return tuple([fault for fault in faults if fault])
 
-    def shift(self, by_s: float) -> None:
+    def shift(self, by_s: float) -> tuple[str, ...]:
         """The wall clock was set by `by_s` (negative: back): remembered moments move along, so that windows and holds age by the time that
-        really passed, not by what somebody set."""
+        really passed, not by what somebody set. What went wrong in policies, in words."""
         for history in (*self._signals.values(), self._wishes, self._changes):
             if history is not None:
                 history.shift(by_s)
-        for group in self._groups:
-            group.shift(by_s)
         self._blind_since_s = self._blind_since_s + by_s
         self._settled_at_s = self._settled_at_s + by_s
         self._all_settled_at_s += by_s
         self._last_at_s += by_s
+        return tuple([fault for group in self._groups if (fault := group.shift(by_s))])
 
     def decide(self, fleet: Fleet, readings: Readings) -> Decisions:
         """One tick's decisions. Each tick's readings must be later than the last one's."""
@@ -525,8 +507,7 @@ def _reasons(
             return f"signals unknown for {since:.0f} s: holding {int(held(context)[row])} ({words})"
         for group, wish, position in said:
             if float(wish.replicas[position]) == float(context.recommended[row]):
-                window = OWN_HOLD if row in context.table.hold_themselves else ""
-                return f"{group.name}: {_words(wish, position)}{window}"
+                return f"{group.name}: {_words(wish, position)}"
         return ""
 
     return reason

@@ -121,10 +121,14 @@ class Group:
             return f"policy '{self.name}' failed to take over a past: {type(error).__name__}: {error}"
         return ""
 
-    def shift(self, by_s: float) -> None:
-        """The clock was set by `by_s`. Raises what the policy raises."""
+    def shift(self, by_s: float) -> str:
+        """The clock was set by `by_s`. What went wrong, in words."""
         if isinstance(self.policy, KeepsTimes):
-            self.policy.shift(by_s)
+            try:
+                self.policy.shift(by_s)
+            except Exception as error:  # a stranger's plug-in
+                return f"policy '{self.name}' failed to move its times when the clock was set: {type(error).__name__}: {error}"
+        return ""
 
     def positions(self, row: int) -> Sequence[int]:
         """Where the fleet's `row` stands in this group (empty: nowhere)."""

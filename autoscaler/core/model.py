@@ -133,9 +133,7 @@ class ScalingSpec:
     """Start value until measured: what a new node adds to it."""
     scale_up: ScalingRules
     scale_down: ScalingRules
-    """Where its owner gave no window (`default_down_window`), that is 0 if the policies hold their counts by themselves."""
     fallback: Fallback
-    default_down_window: bool = False
     schedules: tuple[Schedule, ...] = ()
     pause: Pause | None = None
     drain_max_at_once: int = 0

@@ -6,7 +6,7 @@ the engine's policies then take over what these have learnt (``core.policy.Takes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,28 @@ class Nursery:
                 if ref.name in policies and wants_past(policies[ref.name]):
                     members.setdefault(ref.name, []).append((row, ref.params))
         nobody = np.full(len(table), -1, dtype=np.int64)
-        made = [Group(policies[name], table, uses, seed, None, nobody) for name, uses in members.items()]
+        self.failures: dict[str, str] = {}
+        """By policy, the first thing that it did wrong, in words. It is shown nothing more, and nobody takes over what it has learnt."""
+        self._failed: dict[str, str] = {}
+        made = []
+        for name, uses in members.items():
+            try:
+                made.append(Group(policies[name], table, uses, seed, None, nobody))
+            except Exception as error:  # a stranger's plug-in: its fault must not reach services that don't name it
+                self._fail(name, [row for row, _ in uses], f"policy '{name}' can't be made: {type(error).__name__}: {error}")
         self.groups = {group.name: group for group in made if len(group.rows)}
         self.histories = {name: History(len(table), columns) for group in made for name in group.signals}
         self.backfill_s = max((group.type.backfill_s for group in self.groups.values()), default=0.0)
+
+    def _fail(self, name: str, rows: Iterable[int], words: str) -> None:
+        self.failures[name] = words
+        for row in rows:
+            self._failed.setdefault(self.table.keys[row], words)
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """By key, the services that a policy has failed, in words."""
+        return self._failed
 
     def wanted(self, *, far: bool) -> dict[str, Sequence[int]]:
         """Signal → rows whose past is to be shown; far: only for policies that want more of it than their histories hold."""

@@ -131,8 +131,6 @@ class PolicyType:
     interval_s: the period of the loop that the policy has of its own, sample_s: how often it samples its signals itself then, without a
     scrape's delay (None: it has none). A replay gives it that loop; a controller decides all at its own interval.
     alone: False where the policy is only a floor beside another one.
-    holds(params): whether a count stays up by itself for a while after it was last needed. Where that is so of all policies of a manifest
-    but floors, it gets no default down window on top.
     """
 
     name: str
@@ -147,7 +145,6 @@ class PolicyType:
     interval_s: float | None = None
     sample_s: float | None = None
     alone: bool = True
-    holds: Callable[[Mapping[str, ParamValue]], bool] = field(default=lambda _params: False)
     source: str = ""
     """Where the rule comes from: a paper, an API document, a formula."""
     check: Callable[[Mapping[str, ParamValue]], Sequence[str]] = field(default=lambda _params: ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -22,10 +22,10 @@ class RulesGroup:
     rows: Ints | None
 
 
-def _grouped(all_rules: Sequence[ScalingRules]) -> tuple[RulesGroup, ...]:
+def _grouped(specs: Sequence[ScalingSpec], of: Callable[[ScalingSpec], ScalingRules]) -> tuple[RulesGroup, ...]:
     groups: dict[ScalingRules, list[int]] = {}
-    for row, rules in enumerate(all_rules):
-        groups.setdefault(rules, []).append(row)
+    for row, spec in enumerate(specs):
+        groups.setdefault(of(spec), []).append(row)
     if len(groups) == 1:
         return (RulesGroup(rules=next(iter(groups)), rows=None),)
     return tuple(RulesGroup(rules=rules, rows=np.array(rows)) for rules, rows in groups.items())
@@ -42,11 +42,8 @@ def _ints(specs: Sequence[ScalingSpec], name: str) -> Ints:
 class Table:
     """Columns (n,) of a fleet's specs. Constant for one revision, but for the bounds, which schedules move by the minute."""
 
-    def __init__(self, fleet: Fleet, holds: Callable[[ScalingSpec], bool] = lambda _spec: False) -> None:
-        """holds: whether a service's policies hold their counts by themselves."""
+    def __init__(self, fleet: Fleet) -> None:
         specs = fleet.specs
-        self.hold_themselves = frozenset(row for row, spec in enumerate(specs) if spec.default_down_window and holds(spec))
-        """Rows whose default down window is 0 for that reason."""
         self.revision = fleet.revision
         self.specs = specs
         self.keys = tuple(spec.key for spec in specs)
@@ -66,12 +63,8 @@ class Table:
         self.objective_target = _floats([spec.objective.target for spec in specs])
         self.promised_ratio = _floats([spec.objective.promised_ratio for spec in specs])
         self.fallback_after_s = _floats([spec.fallback.after_s for spec in specs])
-        self.up = _grouped([spec.scale_up for spec in specs])
-        downs = [
-            replace(s.scale_down, stabilization_s=0.0) if row in self.hold_themselves else s.scale_down
-            for row, s in enumerate(specs)
-        ]
-        self.down = _grouped(downs)
+        self.up = _grouped(specs, lambda spec: spec.scale_up)
+        self.down = _grouped(specs, lambda spec: spec.scale_down)
         self.pauses: dict[int, Pause] = {row: spec.pause for row, spec in enumerate(specs) if spec.pause is not None}
         self._scheduled = [row for row, spec in enumerate(specs) if spec.schedules]
         self._minute = -1

@@ -14,7 +14,7 @@ from replay.compare import Comparison, Row
 from replay.parallel import in_order
 from replay.plugins import policy_text
 from replay.regret.recorded import Recorded, read_recorded
-from replay.regret.shadow import Wishes, shadow
+from replay.regret.shadow import Wishes, found_wishes, shadow
 from replay.regret.tried import WHAT_RAN, setting_of, tried
 from replay.score import SCHEMA
 from replay.world import node_pools, services
@@ -111,25 +111,12 @@ def _work(job: _Job) -> Row:
             policy=name,
             buckets=job.buckets,
         )
-    wishes = _ran(recorded) if job.what_ran else shadow(job.files, specs, pools)
+    wishes = found_wishes(job.files, recorded.keys) if job.what_ran else shadow(job.files, specs, pools)
     return Row(score=_open_score(name, wishes, specs, pools, recorded), start_s=recorded.start_s)
 
 
 def _own(specs: Sequence[ScalingSpec]) -> str:
     return ", ".join(sorted({" + ".join(policy_text(ref) for ref in one.policies) for one in specs}))
-
-
-def _ran(recorded: Recorded) -> dict[str, Wishes]:
-    """What really was asked for."""
-    found = {}
-    for row, key in enumerate(recorded.keys):
-        counts = recorded.current[row][recorded.current[row] >= 0]
-        found[key] = Wishes(
-            ticks=len(counts),
-            replica_s=float(counts.sum()) * recorded.interval_s,
-            changes=int((counts[1:] != counts[:-1]).sum()),
-        )
-    return found
 
 
 def _open_score(
@@ -206,8 +193,9 @@ def _judged(row: Row, ran: Row) -> Row:
 def _notes(
     recorded: Recorded, rows: Sequence[int], scores: Sequence[Mapping[str, Any]], specs: Sequence[ScalingSpec]
 ) -> list[str]:
-    hours = recorded.ticks * recorded.interval_s / 3600
-    notes = [f"Recorded: {hours:.1f} hours of {', '.join(recorded.keys)}, a tick every {recorded.interval_s} s."]
+    span_s = recorded.ticks * recorded.interval_s
+    span = f"{span_s / 3600:.1f} hours" if span_s >= 3600 else f"{span_s / 60:.1f} minutes"
+    notes = [f"Recorded: {span} of {', '.join(recorded.keys)}, a tick every {recorded.interval_s} s."]
     if recorded.missing:
         share = recorded.missing / recorded.ticks
         notes[0] += (

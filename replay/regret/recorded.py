@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from replay.verify import RecordsError, records_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedTick:
-    """keys: the services, in the order of the tick's columns."""
+    """keys: the services, in the order of the tick's columns. lasts: False for a tick that another one follows at once, as a new
+    leader's first does; time is counted by those that last."""
 
     keys: Sequence[str]
     interval_s: float
     record: dict[str, Any]
+    lasts: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,17 @@ class Recorded:
 
 def recorded_ticks(files: Sequence[Path]) -> Iterator[RecordedTick]:
     """The ticks of the leading process in the order of time. Raises RecordsError, OutsideError."""
+    before: RecordedTick | None = None
+    for tick in _led(files):
+        if before is not None:
+            follows_s = tick.record["at_s"] - before.record["at_s"]
+            yield replace(before, lasts=follows_s >= before.interval_s / 2)
+        before = tick
+    if before is not None:
+        yield before
+
+
+def _led(files: Sequence[Path]) -> Iterator[RecordedTick]:
     last_s = -np.inf
     for path in files:
         keys: list[str] = []

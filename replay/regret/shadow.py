@@ -21,8 +21,8 @@ from replay.regret.recorded import RecordedTick, recorded_ticks
 
 @dataclass(slots=True)
 class Wishes:
-    """What a candidate decided for one service. replica_s: replicas × time. changes: of its decision. blind: ticks without a count of
-    its own. missing: signals that it needs and that were never known."""
+    """What a candidate decided for one service, or what was there. ticks: those that last. replica_s: replicas × time. changes: of the
+    count. blind: ticks without a count of its own. missing: signals that it needs and that were never known."""
 
     ticks: int = 0
     replica_s: float = 0.0
@@ -30,6 +30,25 @@ class Wishes:
     blind: int = 0
     last: int = -1
     missing: tuple[str, ...] = ()
+
+    def add(self, tick: RecordedTick, count: int, *, blind: bool = False) -> None:
+        """One more tick."""
+        self.changes += self.last not in (-1, count)
+        self.last = count
+        if tick.lasts:
+            self.ticks += 1
+            self.replica_s += count * tick.interval_s
+            self.blind += blind
+
+
+def found_wishes(files: Sequence[Path], keys: Sequence[str]) -> dict[str, Wishes]:
+    """What really was asked for, by service, over the same ticks as a candidate's. Raises as ``recorded_ticks`` does."""
+    found = {key: Wishes() for key in keys}
+    for tick in recorded_ticks(files):
+        for column, key in enumerate(tick.keys):
+            if key in found:
+                found[key].add(tick, tick.record["current"][column])
+    return found
 
 
 def shadow(files: Sequence[Path], specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec]) -> dict[str, Wishes]:
@@ -67,12 +86,7 @@ async def _shadow(files: Sequence[Path], specs: Sequence[ScalingSpec], pools: Se
                 if column is not None and column.state[row] != 2:
                     seen[key].add(name)
         for row, one in enumerate(made.fleet.specs):
-            wish, count = wishes[one.key], int(made.plan.replicas[row])
-            wish.changes += wish.last not in (-1, count)
-            wish.ticks += 1
-            wish.replica_s += count * tick.interval_s
-            wish.blind += bool(made.decisions.blind[row])
-            wish.last = count
+            wishes[one.key].add(tick, int(made.plan.replicas[row]), blind=bool(made.decisions.blind[row]))
     for key, wish in wishes.items():
         wish.missing = tuple(sorted(wanted[key] - seen[key]))
     return wishes

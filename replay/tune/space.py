@@ -98,9 +98,13 @@ class Space:
         return self._of([complete_params(self.types[ref.name], ref.params)[0] for ref in self.own])
 
     def usual(self) -> dict[str, ParamValue]:
-        """The policies' defaults, where there are any, brought into the ranges."""
+        """The policies' defaults, where there are any, brought into the ranges. What is searched between a service's own bounds has no
+        usual value: what was given stays."""
         own = [complete_params(self.types[ref.name], ref.params)[0] for ref in self.own]
-        defaults = [{p.name: p.default for p in self.types[ref.name].parameters if p.default is not None} for ref in self.own]
+        defaults = [
+            {p.name: p.default for p in self.types[ref.name].parameters if p.default is not None and p.search_of != "bounds"}
+            for ref in self.own
+        ]
         return self._of([{**mine, **other} for mine, other in zip(own, defaults, strict=True)])
 
     def _of(self, params: Sequence[Mapping[str, ParamValue]]) -> dict[str, ParamValue]:

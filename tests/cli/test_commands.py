@@ -118,14 +118,15 @@ async def test_policies() -> None:
     by_name = {policy["name"]: policy for policy in document["policies"]}
     assert {"fixed", "schedule", "target", "reactive", "seasonal"} <= set(by_name)
     (replicas,) = by_name["fixed"]["parameters"]
-    assert (replicas["name"], replicas["kind"], replicas["required"], replicas["minimum"]) == ("replicas", "int", True, 0)
+    assert (replicas["name"], replicas["kind"], replicas["required"], replicas["default"]) == ("replicas", "int", False, -1)
     assert by_name["fixed"]["package"] == "inference-autoscaler"
     assert replicas["search"]["of"] == "bounds"
     target = by_name["target"]["parameters"][1]
     assert target["search"] == {"low": 0.3, "high": 1.1, "of": "held", "log_scale": True, "step": None}
     assert document["broken"] == {}
-    words = (await autoscaler("policies", "fixed", "target")).out
-    assert "needed" in words
+    words = (await autoscaler("policies", "fixed", "target", "schedule")).out
+    assert "needed" in words  # the schedule's file
+    assert "-1: the count stays as it is found" in words
     assert "tolerance" in words
     assert "minReplicas to maxReplicas" in words
     assert "seasonal" not in words

@@ -240,6 +240,62 @@ class TakesAnyState(Sound):
         self.mean = np.array([np.nan if value is None else value for value in state["mean"]], dtype=np.float64)
 
 
+class LooksBack(Sound):
+    """Remembers when it saw the most, and forgets it after two minutes; keeps the contract as well."""
+
+    def __init__(self, params: Params, rng: np.random.Generator) -> None:
+        super().__init__(params, rng)
+        self.most: Floats = np.full(len(self.mean), np.nan)
+        self.at_s: Floats = np.full(len(self.mean), np.nan)
+
+    def observe(self, observation: Observation) -> None:
+        super().observe(observation)
+        higher = ~(self.mean < self.most) | (self.at_s < observation.at_s - 120.0)
+        self.most, self.at_s = np.where(higher, self.mean, self.most), np.where(higher, observation.at_s, self.at_s)
+
+    def count(self, observation: Observation) -> Floats:
+        return np.ceil(self.most / self.params["target"])
+
+    def rearrange(self, rows: Ints, params: Params) -> None:
+        super().rearrange(rows, params)
+        self.most, self.at_s = np.append(self.most, np.nan)[rows], np.append(self.at_s, np.nan)[rows]
+
+    def adopt(self, other: Any, rows: Ints) -> None:
+        super().adopt(other, rows)
+        self.most = np.where(rows >= 0, other.most[rows], self.most)
+        self.at_s = np.where(rows >= 0, other.at_s[rows], self.at_s)
+
+    def save(self) -> Saved:
+        columns = {"mean": self.mean, "most": self.most, "at_s": self.at_s}
+        lists = {name: [None if value != value else value for value in column.tolist()] for name, column in columns.items()}
+        return {"version": 1, **lists}
+
+    def load(self, state: Saved) -> None:
+        super().load(state)
+        if state.get("version") == 1:
+            for name in ("most", "at_s"):
+                column = np.array([np.nan if value is None else value for value in state[name]], dtype=np.float64)
+                setattr(self, name, column)
+
+    def shift(self, by_s: float) -> None:
+        self.at_s = self.at_s + by_s
+
+
+class FailsToShift(LooksBack):
+    def shift(self, by_s: float) -> None:
+        raise RuntimeError("what clock?")
+
+
+class ShiftsNothing(LooksBack):
+    def shift(self, by_s: float) -> None:
+        pass
+
+
+class ShiftsTheOtherWay(LooksBack):
+    def shift(self, by_s: float) -> None:
+        super().shift(-by_s)
+
+
 class FailsAtTheMinimum(Sound):
     def __init__(self, params: Params, rng: np.random.Generator) -> None:
         super().__init__(params, rng)
@@ -270,6 +326,9 @@ BROKEN: list[tuple[type[Sound], str]] = [
     (LeavesRowsInPlace, "rearrange"),
     (TakesNothingOver, "adopt"),
     (TakesOverForAll, "adopt"),
+    (FailsToShift, "shift"),
+    (ShiftsNothing, "shift"),
+    (ShiftsTheOtherWay, "shift"),
     (SavesNothing, "save and load"),
     (SavesArrays, "save and load"),
     (SavesNan, "save and load"),
@@ -280,6 +339,7 @@ BROKEN: list[tuple[type[Sound], str]] = [
 
 def test_a_sound_policy_has_no_findings() -> None:
     assert check_policy(policy_of(Sound)) == []
+    assert check_policy(policy_of(LooksBack)) == []
 
 
 @pytest.mark.parametrize(("broken", "rule"), BROKEN, ids=[broken.__name__ for broken, _ in BROKEN])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -288,14 +287,14 @@ def test_a_policy_that_cannot_be_made_is_a_fault_of_its_services_only() -> None:
 def test_faulty_parameters_and_unknown_names_are_said() -> None:
     loop = Loop(
         [
-            a_spec("a", policies=refs("fixed")),
+            a_spec("a", policies=refs("per-replica", target="much")),
             a_spec("b", policies=refs("magic")),
             a_spec("c", policies=refs("fixed", replicas=2)),
         ]
     )
     decisions = loop.tick()
     assert decisions.desired.tolist() == [10, 10, 2]
-    assert decisions.reason(0) == "policy 'fixed': replicas: policy 'fixed' needs it; the count"
+    assert decisions.reason(0) == "policy 'per-replica': target: 'much' is not a number"
     assert decisions.reason(1).startswith("policy 'magic' is not installed; there are fixed, given,")
 
 
@@ -534,37 +533,3 @@ def test_a_fleet_that_was_not_prepared_is_refused() -> None:
     loop = Loop([a_spec()])
     with pytest.raises(ValueError, match="prepare"):
         loop.engine.decide(loop.fleet(), readings(START_S, 1, {}))
-
-
-# ---------------------------------------------------------------- the default down window
-
-
-@pytest.mark.parametrize(
-    ("policies", "given", "waits_s"),
-    [
-        (refs("reactive", hold_s=60), False, 60),
-        (refs("reactive", hold_s=60) + refs("seasonal"), False, 60),
-        (refs("reactive", hold_s=60), True, 300),
-        (refs("reactive", hold_s=0), False, 300),
-        (refs("reactive", hold_s=60) + refs("per-replica"), False, 300),
-        (refs("per-replica"), False, 300),
-        (refs("reactive", hold_s=60) + refs("crystal-ball"), False, math.inf),
-    ],
-)
-def test_two_holds_do_not_add_up_unless_a_window_is_given(policies: tuple[PolicyRef, ...], given: bool, waits_s: float) -> None:
-    """How long a count stays after the demand has gone, for who gives a window of 300 s and for who gives none."""
-    down = replace(NO_RULES, stabilization_s=300.0)
-    loop = Loop([a_spec(policies=policies, scale_down=down, default_down_window=not given)], current=20)
-    busy = {"demand": 30.0, "queue": 0.0, "concurrency": 200.0}
-    for _ in range(40):  # it has settled, and its count is what it needs
-        high = loop.desired(**busy)[0]
-    calm = {"demand": 1.0, "queue": 0.0, "concurrency": 10.0}
-    ticks = 0
-    while loop.desired(**calm)[0] == high and ticks < 60:
-        ticks += 1
-    if waits_s < math.inf:
-        assert ticks * 15.0 == pytest.approx(waits_s, abs=75.0)  # a minute is the demand's own mean
-    else:
-        assert ticks == 60, "a policy that is not installed keeps it from shrinking"
-    said = "no down window on top" in loop.tick(**calm).reason(0)
-    assert said == (waits_s == 60)

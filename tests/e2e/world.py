@@ -180,7 +180,8 @@ class Traffic:
     def _series(self, pods: list[str], at_s: float, demand_per_s: float, dt_s: float) -> list[Any]:
         arrived = demand_per_s * dt_s
         served = min(self._queue + arrived, self.per_s * len(pods) * dt_s)
-        self._queue += arrived - served
+        # The sum may come out a hair below zero when the queue empties; a server shows no such value, and it would rightly be refused.
+        self._queue = max(self._queue + arrived - served, 0.0)
         found: list[Any] = []
         for pod in pods:
             labels = {"namespace": self.namespace, "pod": pod, "job": "vllm", "model_name": self.app, "engine": "0"}

@@ -17,6 +17,7 @@ from autoscaler.core.signals import SIGNALS
 from policies import fixed, hpa, keda, kpa, reactive, schedule, seasonal, target, wva
 
 CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
+    (fixed.POLICY, {}),
     (fixed.POLICY, {"replicas": 3}),
     (target.POLICY, {}),
     (target.POLICY, {"signal": "demand"}),

@@ -19,8 +19,21 @@ def test_fixed_is_always_the_same() -> None:
     assert services.see().why(0) == "the manifest asks for 3 always"
 
 
-def test_fixed_needs_its_count() -> None:
-    assert complete_params(fixed.POLICY, {})[1] == ["replicas: policy 'fixed' needs it; the count"]
+def test_without_a_count_what_is_found_stays() -> None:
+    services = Services(fixed.POLICY, [{}, {"replicas": 4}, {}])
+    seen = services.see(current=[3, 7, 0])
+    assert seen.replicas.tolist() == [3, 4, 0]
+    assert seen.why(0) == "the manifest gives no count: the 3 found stay"
+    assert seen.why(1) == "the manifest asks for 4 always"
+    # Whoever else moves the count has the last word: nothing is remembered.
+    assert services.see(current=[5, 7, 0]).replicas.tolist() == [5, 4, 0]
+    services.policy.rearrange(np.array([1, 0]), stack_params(fixed.POLICY, [{"replicas": 4}, {"replicas": -1}]))
+    services.forget_signals(2)
+    assert services.see(current=[7, 6]).replicas.tolist() == [4, 6]
+
+
+def test_fixed_takes_no_other_count_below_zero() -> None:
+    assert complete_params(fixed.POLICY, {"replicas": -2})[1] == ["replicas: -2 is not allowed; -1 to 100000 replicas"]
 
 
 @pytest.fixture

@@ -65,8 +65,10 @@ class PrometheusServer:
         await self._http.close()
 
     async def write(self, series: Sequence[Series]) -> None:
-        """Store samples: a list of (labels with `__name__`, [(Unix seconds, value), …])."""
+        """Store samples: a list of (labels with `__name__`, [(Unix seconds, value), …]). Raises ClientError while it is away or starting."""
         async with self._http.post("/api/v1/write", data=encode(series), headers=HEADERS) as answer:
+            if answer.status == 503:  # as good as not listening yet
+                raise aiohttp.ClientConnectionError("Prometheus is still starting")
             if answer.status >= 300:
                 raise AssertionError(f"remote write: {answer.status} {await answer.text()}")
 

@@ -233,7 +233,7 @@ def test_the_bound_of_a_surge_that_none_can_serve_stays_near_what_it_costs() -> 
 )
 def test_known_values(shared_traces: Path, tmp_path: Path, name: str, promised: str, known: float) -> None:
     if compiled() is None:
-        pytest.skip("a week takes minutes without numba (the extra 'fast')")
+        pytest.skip("a week takes minutes without numba (the extra fast: make test-long)")
     trace = read_trace(shared_traces / f"{name}.csv.gz")
     (found,) = optima(manifests(objective__promised=promised), scenario(warmup="2d"), trace)
     assert found.kept

@@ -59,6 +59,22 @@ def test_beside_the_controller_the_same_policy_decides_the_same(days: Path) -> N
     assert again["blind_ratio"] < 0.01
 
 
+def test_a_new_leader_s_first_tick_is_no_time(tmp_path: Path, days: Path) -> None:
+    """A controller that becomes the leader ticks at once, whenever its last tick was: two ticks in one interval are one interval."""
+    doubled = b""
+    for line in (days / "records.jsonl").read_bytes().splitlines(keepends=True):
+        doubled += line
+        record = orjson.loads(line)
+        if record["kind"] == "tick" and record["tick"] in (100, 200):
+            doubled += orjson.dumps({**record, "at_s": record["at_s"] + 0.024}) + b"\n"
+    (tmp_path / "records.jsonl").write_bytes(doubled)
+    found = scores(str(tmp_path), "-f", MANIFEST, "-p", "fixed")
+    once = scores(str(days), "-f", MANIFEST, "-p", "fixed")
+    for key in (("open", "what ran"), ("open", "fixed"), ("closed", "what ran")):
+        for name in ("ticks", "evaluated_s", "replica_hours", "actions"):
+            assert found[key][name] == once[key][name], (key, name)
+
+
 def test_a_signal_that_was_not_recorded_is_said(tmp_path: Path, days: Path) -> None:
     result = replay("regret", str(days), "-f", MANIFEST, "-p", "target:signal=ttft_s,target=1")
     assert "needs ttft_s, which the records don't hold: open loop it could not tell in 100% of its ticks" in result.stdout

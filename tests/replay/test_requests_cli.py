@@ -93,6 +93,7 @@ def test_a_report_judges_what_the_promise_speaks_of(log: str, tmp_path: Path) ->
 def test_every_command_that_takes_a_scenario_takes_the_plant(tmp_path: Path) -> None:
     # The optimum is the fluid plant's in any case.
     fluid, singly = (score("optimum", "-t", SURGE, *plant) for plant in ((), REQUESTS))
+    assert singly.pop("notes") != fluid.pop("notes")
     assert {**singly, "wall_s": 0} == {**fluid, "wall_s": 0}
     both = score("compare", "--jobs", "1", "-t", SURGE, "-p", "fixed:replicas=60", "--optimum", *REQUESTS)["scores"][0]
     assert both["optimum"]["replica_hours"] == fluid["replica_hours"]

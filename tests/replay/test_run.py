@@ -138,8 +138,8 @@ def test_services_together(tmp_path: Path) -> None:
 def test_a_policy_that_can_t_be_used_is_wrong_usage() -> None:
     with pytest.raises(UsageError, match="not installed"):
         policy_ref("fixd:replicas=3")
-    with pytest.raises(UsageError, match="replicas: policy 'fixed' needs it"):
-        policy_ref("fixed")
+    with pytest.raises(UsageError, match="-p schedule: file: policy 'schedule' needs it; CSV with the columns at_s"):
+        policy_ref("schedule")
     with pytest.raises(UsageError, match="write NAME:KEY=VALUE"):
         policy_ref("fixed:30")
     with pytest.raises(UsageError, match="replicas: 'x' is not a number"):

@@ -27,8 +27,10 @@ def test_a_target_of_a_signal_that_nobody_knows_is_searched_around_the_given_one
 
 
 def test_fixed_is_searched_between_the_service_s_bounds() -> None:
-    (knob,) = space(ref("fixed", replicas=30)).knobs
+    found = space(ref("fixed", replicas=30))
+    (knob,) = found.knobs
     assert (knob.low, knob.high) == (1, 120)
+    assert found.given() == found.usual() == {"fixed.replicas": 30}, "its default, the count as found, is no candidate"
     assert knob.tidy(29.7) == 30
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import numpy as np
@@ -57,13 +58,20 @@ class PrometheusSource:
         self._wired_revision: int | None = None
         self._for_past: dict[ServerKey, tuple[PrometheusClient, FewAtOnce]] = {}
         self._spans: dict[str, Floats] = {}
+        self._under_way = 0
         self._unwired: list[PrometheusClient] = []
+        """Clients that the newest fleet doesn't need; closed once nobody is under way, who may still be asking them."""
         self.queries_last_tick = 0
         self.warnings: tuple[str, ...] = ()
 
     async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:
         """The latest values; see ``autoscaler.ports.MetricSource``."""
-        wiring = await self._wire(fleet)
+        async with self._asking():
+            return await self._read(fleet, wanted, at_s, deadline_s)
+
+    async def _read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:
+        wiring = self._wire(fleet)
+        spans = self._spans
         asked = asked_rows(len(fleet), wanted, wiring)
         version = (fleet.revision, self._pods.revision)
         rows_by_pod = self._pods.rows_by_pod()
@@ -83,18 +91,23 @@ class PrometheusSource:
         for number, own_use in enumerate(wiring.own):
             if any(signal in asked and asked[signal][row] for signal, row in own_use.takers):
                 own[number] = NOT_ASKED
-                work.append(self._read_own(own_use, number, own, at_s, query_s))
+                work.append(_read_own(self._clients[own_use.server][1], own_use, number, own, at_s, query_s))
         await _within(work, SHARE_FOR_QUERIES * deadline_s)
 
         self.queries_last_tick = sum(client.queries for _, client in self._clients.values()) - before
         self.warnings = tuple(dict.fromkeys(w for _, client in self._clients.values() for w in client.warnings))
-        return _Assembly(fleet, wiring, asked, at_s, self._spans).readings(uses, own)
+        return _Assembly(fleet, wiring, asked, at_s, spans).readings(uses, own)
 
     async def backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
         """Past values; see ``autoscaler.ports.MetricSource`` and ``past``."""
         if not times_s:
             return Backfill()
-        wiring = await self._wire(fleet)
+        async with self._asking():
+            return await self._backfill(fleet, wanted, times_s)
+
+    async def _backfill(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], times_s: Sequence[float]) -> Backfill:
+        wiring = self._wire(fleet)
+        spans = self._spans  # while we wait, a tick may wire a newer fleet
         asked = asked_rows(len(fleet), wanted, wiring)
         anything: Bools = np.logical_or.reduce([np.zeros(len(fleet), dtype=np.bool_), *asked.values()])
         past = Past(fleet, list(times_s), self._pods.rows_by_pod(), anything)
@@ -111,7 +124,7 @@ class PrometheusSource:
                 reads = past.read_own(self._patient(own_use.server), own_use.query, takers)
                 work.append(past.in_time(reads, [row for _, row in takers]))
         await _within(work, past.deadline_s + IN_TIME_S)
-        return Backfill(readings=past.readings(wiring.derived, self._spans), failed=past.failed)
+        return Backfill(readings=past.readings(wiring.derived, spans), failed=past.failed)
 
     def _patient(self, server: ServerKey) -> FewAtOnce:
         """The server's client, for the past."""
@@ -123,26 +136,40 @@ class PrometheusSource:
 
     async def close(self) -> None:
         """Ends all connections."""
-        for _, client in self._clients.values():
-            await client.close()
-        self._clients = {}
+        self._unwired += [client for _, client in self._clients.values()]
+        self._clients, self._wired_revision = {}, None
+        await self._close_unwired()
 
-    async def _wire(self, fleet: Fleet) -> Wiring:
+    async def _close_unwired(self) -> None:
+        while self._unwired:
+            await self._unwired.pop().close()
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                await self._close_unwired()
+
+    def _wire(self, fleet: Fleet) -> Wiring:
+        """What is asked of whom. In one go: whoever comes meanwhile must not find half of it."""
         if self._wired_revision == fleet.revision:
             return self._wiring
         self._wiring = wiring = wire(fleet, self._settings)
         self._wired_revision = fleet.revision
+        before, self._clients = self._clients, {}
         for key, server in wiring.servers.items():
-            old = self._clients.get(key)
-            if old is None or old[0] != server:
-                if old is not None:
-                    await old[1].close()
+            old = before.get(key)
+            if old is not None and old[0] == server:
+                self._clients[key] = before.pop(key)
+            else:
                 credentials = Credentials(server.credentials, self._clock, self._secrets)
                 client = PrometheusClient(server.url, credentials, concurrency=server.concurrency, max_bytes=server.max_bytes)
                 self._clients[key] = (server, client)
-        for key in [key for key in self._clients if key not in wiring.servers]:
-            _, gone = self._clients.pop(key)
-            await gone.close()
+        self._unwired += [client for _, client in before.values()]
         live = {(use.server, use.preset.name, use.namespaces) for use in wiring.presets}
         self._readers = {key: reader for key, reader in self._readers.items() if key in live}
         self._spans = self._spans_of(wiring, len(fleet))
@@ -169,8 +196,11 @@ class PrometheusSource:
             reader = self._readers[key] = PresetReader(use.preset, server.scope(use.preset.name, use.namespaces))
         return reader
 
-    async def _read_own(self, use: OwnUse, number: int, own: dict[int, OwnValue], at_s: float, deadline_s: float) -> None:
-        own[number] = await read_own(self._clients[use.server][1], use.query, at_s, deadline_s)
+
+async def _read_own(
+    client: PrometheusClient, use: OwnUse, number: int, own: dict[int, OwnValue], at_s: float, deadline_s: float
+) -> None:
+    own[number] = await read_own(client, use.query, at_s, deadline_s)
 
 
 def asked_rows(rows: int, wanted: Mapping[str, Sequence[int]], wiring: Wiring) -> dict[str, Bools]:

@@ -17,10 +17,13 @@ from autoscaler.adapters.prometheus.pod_names import PodNames
 from autoscaler.adapters.prometheus.preset_reader import PresetReader
 from autoscaler.adapters.prometheus.presets import PRESETS
 from autoscaler.adapters.prometheus.problems import HttpStatus, QueryFailed, QueryTimeout, Unreachable
+from autoscaler.adapters.prometheus.settings import PrometheusSettings, ServerSettings
+from autoscaler.adapters.prometheus.source import PrometheusSource
 from autoscaler.adapters.prometheus.stretches import Stretch, each_stretch
 from autoscaler.adapters.prometheus.terms import Scope, SeriesLabels
+from autoscaler.clock import ManualClock
 from autoscaler.core.model import Readings
-from autoscaler.spec import Query, Signals
+from autoscaler.spec import PrometheusRef, Query, Signals
 from tests.adapters.prometheus.worlds import (
     NOW_S,
     PodsInMemory,
@@ -263,3 +266,31 @@ async def test_two_services_of_one_target_have_the_same_past() -> None:
             assert value(one, signal, 0)[1] == "KNOWN"
         assert value(one, "queue", 1)[1] == "UNKNOWN"
     assert value(shadow_only.readings[0], "queue", 2) == (2.0, "KNOWN")
+
+
+async def test_a_past_that_is_under_way_is_not_touched_by_a_newer_fleet_with_another_server() -> None:
+    """A tick that wires a fleet with one more service, and another server, must not close the client that the past is read by, nor say
+    over how many seconds whose demand is a mean."""
+    async with FakePrometheus() as old, FakePrometheus() as new:
+        for fake in (old, new):
+            await fake.write(vllm("a", per_s=2))
+        settings = PrometheusSettings(default=ServerSettings(url=old.url), named={"new": ServerSettings(url=new.url)})
+        pods = PodsInMemory({("team", "a"): 0})
+        source = PrometheusSource(settings, pods, ManualClock())
+        before = a_fleet([a_service("llama")])
+        there = Signals(prometheus=PrometheusRef(name="new"))
+        after = a_fleet([a_service("llama", there), a_service("more", there)], revision=2)
+        old.faults = [Fault("slow", seconds=0.3)]
+        reading = asyncio.ensure_future(source.backfill(before, wanted(before, "demand"), steps(3)))
+        await old.arrived.wait()
+        tick = await source.read(after, wanted(after, "demand"), NOW_S, 5.0)
+        assert value(tick, "demand")[1] == "KNOWN"
+        assert not reading.done()
+        past = await reading
+        assert not past.failed
+        column = past.readings[-1].signals["demand"]
+        assert column.values.tolist() == pytest.approx([2.0])
+        assert column.span_s is not None
+        assert column.span_s.shape == (1,)
+        assert not source._unwired, "what nobody asks any more is closed"
+        await source.close()
