@@ -70,7 +70,7 @@ def load_gate(path: Path) -> Gate:
         if line.min is None and line.max is None:
             file.flaw((index,), None, "min, max or both are needed")
         elif line.min is not None and line.max is not None and line.min > line.max:
-            file.flaw((index, "min"), line.min, f"must not be greater than max ({line.max:g})")
+            file.flaw((index, "min"), line.min, f"must not be greater than max ({_apart(line.min, line.max)[1]})")
         lines.append((file.line_of((index,)), line))
     file.check()
     return Gate(file=str(path), lines=lines)
@@ -93,12 +93,21 @@ def _line_misses(file: str, at: int, line: GateLine, scores: Sequence[Mapping[st
     for score in meant:
         value, words = value_of(score, line.field)
         if not words and line.min is not None and value < line.min:
-            words = f"{line.field} is {value:g}, at least {line.min:g} is asked for"
+            words = "{} is {}, at least {} is asked for".format(line.field, *_apart(value, line.min))
         if not words and line.max is not None and value > line.max:
-            words = f"{line.field} is {value:g}, at most {line.max:g} is allowed"
+            words = "{} is {}, at most {} is allowed".format(line.field, *_apart(value, line.max))
         if words:
             found.append(miss(score["policy"], score["trace"], value, words))
     return found
+
+
+def _apart(value: float, limit: float) -> tuple[str, str]:
+    """Both with six digits, or as many as are needed to tell them apart."""
+    for digits in range(6, 18):
+        one, other = f"{value:.{digits}g}", f"{limit:.{digits}g}"
+        if one != other:
+            break
+    return one, other
 
 
 def value_of(score: Mapping[str, Any], field: str) -> tuple[Any, str]:

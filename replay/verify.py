@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,13 +51,22 @@ class Difference:
 
 @dataclass(slots=True, kw_only=True)
 class Verdict:
-    """ticks: run again. skipped: could not be (nobody recorded how the engine stood). decisions: ticks × services."""
+    """ticks: run again. skipped: could not be (nobody recorded how the engine stood). decisions: ticks × services. cut: files whose last
+    line has no end, so that it was left out."""
 
     files: int = 0
     ticks: int = 0
     skipped: int = 0
     decisions: int = 0
+    cut: int = 0
     differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def same(self) -> bool | None:
+        """None where not one tick was run again: then nothing is known."""
+        if self.differences:
+            return False
+        return True if self.ticks else None
 
 
 def record_files(path: Path) -> list[Path]:
@@ -79,7 +89,7 @@ def verify(files: Sequence[Path], *, policies: Mapping[str, PolicyType] | None =
 
 
 async def _verify(files: Sequence[Path], policies: Mapping[str, PolicyType] | None, most: int) -> Verdict:
-    verdict = Verdict(files=len(files))
+    verdict = Verdict(files=len(files), cut=sum(map(ends_cut, files)))
     again: _Again | None = None
     for path in files:
         for line, record in records_of(path):
@@ -103,11 +113,30 @@ async def _verify(files: Sequence[Path], policies: Mapping[str, PolicyType] | No
     return verdict
 
 
+def ends_cut(path: Path) -> bool:
+    """Whether a file's last line has no end: it is being written, or its writer was killed in the middle. Raises OutsideError."""
+    try:
+        with path.open("rb") as file:
+            if not file.seek(0, os.SEEK_END):
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError as fault:
+        raise OutsideError(f"{path}: {fault.strerror}") from None
+
+
+def cut_words(cut: int) -> str:
+    """What is said of `cut` files whose last line was left out."""
+    return f"the last line of {cut} {'file' if cut == 1 else 'files'} was cut off in the middle and is left out"
+
+
 def records_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, record) of a file. Raises RecordsError, OutsideError."""
+    """(line, record) of a file; a last line without an end (see ``ends_cut``) is left out. Raises RecordsError, OutsideError."""
     try:
         with path.open("rb") as file:
             for line, text in enumerate(file, 1):
+                if not text.endswith(b"\n"):
+                    return
                 try:
                     record = orjson.loads(text)
                 except orjson.JSONDecodeError as fault:

@@ -23,7 +23,7 @@ def command(ctx: click.Context, places: tuple[Path, ...], as_json: bool) -> None
     """Scenario tests, as `promtool test rules` runs them for rules.
 
     SCENARIO_TEST is a YAML file or a folder of them. Exit code 1 where an expectation isn't met or a file is faulty; each is told with its
-    line. docs/replay.md has the format, replay/standard/tests twenty examples.
+    line. docs/replay.md has the format, replay/standard/tests examples.
     """
     import orjson
 

@@ -22,20 +22,21 @@ def command(ctx: click.Context, records: Path, as_json: bool) -> None:
     """Runs recorded ticks again and prints every decision that differs.
 
     RECORDS is a records.jsonl of `replay run`, or a folder of files that `autoscaler run --records` wrote. Exit code 1 where a decision
-    differs.
+    differs, and where no tick could be run again.
     """
     import orjson
 
-    from replay.verify import record_files, verify
+    from replay.verify import cut_words, record_files, verify
 
     verdict = verify(record_files(records))
-    same = not verdict.differences
     if as_json:
         document = {
-            "same": same,
+            "schema": 1,
+            "same": verdict.same,
             "files": verdict.files,
             "ticks": verdict.ticks,
             "skipped": verdict.skipped,
+            "cut": verdict.cut,
             "decisions": verdict.decisions,
             "differences": [
                 {
@@ -55,8 +56,11 @@ def command(ctx: click.Context, records: Path, as_json: bool) -> None:
         for difference in verdict.differences:
             click.echo(difference)
         skipped = f", {verdict.skipped} skipped (how the engine stood before them is not recorded)" if verdict.skipped else ""
-        click.echo(
-            f"{verdict.decisions} decisions in {verdict.ticks} ticks: {'all the same' if same else 'NOT the same'}{skipped}"
-        )
-    if not same:
+        cut = f"; {cut_words(verdict.cut)}" if verdict.cut else ""
+        if verdict.same is None:
+            click.echo(f"nothing is verified: no tick could be run again{skipped}{cut}")
+        else:
+            outcome = "all the same" if verdict.same else "NOT the same"
+            click.echo(f"{verdict.decisions} decisions in {verdict.ticks} ticks: {outcome}{skipped}{cut}")
+    if not verdict.same:
         ctx.exit(1)

@@ -18,6 +18,7 @@ from replay.regret.shadow import Wishes, found_wishes, shadow
 from replay.regret.tried import WHAT_RAN, setting_of, tried
 from replay.report.room import Room
 from replay.score import SCHEMA
+from replay.verify import cut_words
 from replay.world import node_pools, services
 
 LABEL: Final = "recorded"
@@ -202,6 +203,8 @@ def _notes(
         notes[0] += (
             f" {recorded.missing} ticks ({share:.1%}) were not recorded; over them the demand is bridged by straight lines."
         )
+    if recorded.cut:
+        notes[0] += f" T{cut_words(recorded.cut)[1:]}."
     without = [one.key for row, one in enumerate(specs) if row not in rows]
     if rows:
         notes.append(

@@ -13,7 +13,7 @@ import numpy as np
 from autoscaler.core.model import Bools, Floats, Ints
 from autoscaler.errors import AutoscalerError, UsageError
 from autoscaler.record import SCHEMA, decode_column
-from replay.verify import RecordsError, records_of
+from replay.verify import RecordsError, ends_cut, records_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class RecordedTick:
 class Recorded:
     """ticks on a grid of interval_s from start_s on; (n, ticks) by service. demand_per_s: NaN where it was unknown or nothing was
     recorded. current: what the target was asked to have; alive: starting, ready and draining; both −1 where nothing was recorded.
-    lead_time_s, node_lead_time_s (n,): medians."""
+    lead_time_s, node_lead_time_s (n,): medians. cut: files whose last line has no end, so that it was left out."""
 
     keys: Sequence[str]
     start_s: float
@@ -41,6 +41,7 @@ class Recorded:
     alive: Ints
     lead_time_s: Floats
     node_lead_time_s: Floats
+    cut: int = 0
 
     @property
     def ticks(self) -> int:
@@ -141,4 +142,5 @@ def read_recorded(files: Sequence[Path], keys: Sequence[str]) -> Recorded:
         alive=alive_counts,
         lead_time_s=np.array([np.median(one) for one in leads]),
         node_lead_time_s=np.array([np.median(one) for one in node_leads]),
+        cut=sum(map(ends_cut, files)),
     )

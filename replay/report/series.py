@@ -22,14 +22,17 @@ def bucket_times(times_s: Floats, buckets: int) -> Floats:
 
 
 def thinned(values: Column, buckets: int) -> Floats:
-    """Two values a bucket: its minimum and maximum, whichever comes first first."""
+    """Two values a bucket: its minimum and maximum, whichever comes first first; NaN only where all of the bucket is NaN."""
     if len(values) <= 2 * buckets:
         return values.astype(np.float64)
     edges = _edges(len(values), buckets)
-    out = np.empty(2 * buckets)
+    known = values.astype(np.float64)
+    out = np.full(2 * buckets, np.nan)
     for bucket in range(buckets):
-        part = values[edges[bucket] : edges[bucket + 1]]
-        low, high = int(part.argmin()), int(part.argmax())
+        part = known[edges[bucket] : edges[bucket + 1]]
+        if np.isnan(part).all():
+            continue
+        low, high = int(np.nanargmin(part)), int(np.nanargmax(part))
         out[2 * bucket : 2 * bucket + 2] = (part[low], part[high]) if low <= high else (part[high], part[low])
     return out
 

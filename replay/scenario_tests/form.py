@@ -1,4 +1,4 @@
-"""What a scenario test file holds. docs/replay.md describes it; replay/standard/tests has twenty of them."""
+"""What a scenario test file holds. docs/replay.md describes it; replay/standard/tests has some."""
 
 from __future__ import annotations
 

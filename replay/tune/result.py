@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from autoscaler.core.model import PolicyRef
 from replay.plugins import policy_text
@@ -15,6 +15,10 @@ from replay.tune.space import Space, Values
 from replay.tune.trial import Standing, Trial, needed_ratio, priced, standing
 
 Score = Mapping[str, Any]
+_DEARER_RATIO: Final = 0.0005
+"""What is shown as 0.1 % at least."""
+_MORE_RATIO: Final = 0.00005
+"""Attainments less apart than this are the same to people: 0.005 percentage points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,16 +103,20 @@ class Tuned:
         return []
 
     def _gone(self) -> list[str]:
-        """The gain of the training part, lost on the other."""
-        if not (self.untuned.keeps("training") and self.untuned.keeps("held_out") and self.tuned.keeps("held_out")):
-            return []
+        """The gain of the training part, lost on the other; or more money for nothing."""
         learnt, shown = self.saved("training"), self.saved("held_out")
-        if learnt > 0 and shown <= 0:
-            return [
-                f"the gain does not hold: {learnt:.1%} saved in training, {-shown:.1%} dearer than untuned on held-out traffic"
-            ]
-        if learnt > 0 and shown < learnt / 2:
-            return [f"most of the gain does not hold: {learnt:.1%} saved in training, {shown:.1%} on held-out traffic"]
+        if learnt > 0 and self.untuned.keeps("training") and self.untuned.keeps("held_out") and self.tuned.keeps("held_out"):
+            if shown <= 0:
+                return [
+                    f"the gain does not hold: {learnt:.1%} saved in training, {-shown:.1%} dearer than untuned on held-out traffic"
+                ]
+            if shown < learnt / 2:
+                return [f"most of the gain does not hold: {learnt:.1%} saved in training, {shown:.1%} on held-out traffic"]
+        elif shown <= -_DEARER_RATIO and not any(
+            after["attained_ratio"] > before["attained_ratio"] + _MORE_RATIO
+            for after, before in zip(self.tuned.held_out, self.untuned.held_out, strict=True)
+        ):
+            return [f"{-shown:.1%} dearer than untuned on held-out traffic, and attains no more there"]
         return []
 
     def as_json(self) -> dict[str, Any]:

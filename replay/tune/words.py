@@ -21,7 +21,7 @@ def words(tuned: Tuned) -> str:
             f"{tuned.service}: {len(tuned.trials)} candidates{f', {pruned} left behind early' if pruned else ''}; "
             f"{tuned.promised_ratio:.2%} promised, {needed:.3%} wanted in training",
             "",
-            f"What nobody beats in training (★ is taken: the cheapest with {needed:.3%}):",
+            f"What nobody beats in training (★ is taken: {_why(tuned, needed)}):",
             *_front(tuned, f"{unit}/h"),
             "",
             *_parts(tuned, unit),
@@ -32,6 +32,17 @@ def words(tuned: Tuned) -> str:
             ),
         ]
     )
+
+
+def _why(tuned: Tuned, needed: float) -> str:
+    """Why the chosen one was chosen, as ``front.chosen`` chooses."""
+    one = tuned.chosen.standing
+    assert one is not None
+    if one.attained_ratio >= needed:
+        return f"the cheapest with {needed:.3%}"
+    if one.attained_ratio >= tuned.promised_ratio:
+        return f"the cheapest that keeps the promise; none attains {needed:.3%}"
+    return "what attains most; none keeps the promise"
 
 
 def _front(tuned: Tuned, unit: str) -> list[str]:

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from replay.cli import main
 from replay.compare import labels
+from replay.gate import Gate, GateLine, misses
 from replay.parallel import WorkerError, in_order
 from replay.report.comparison import verdict
 from replay.traces.error import TraceError
@@ -108,6 +109,20 @@ def test_a_gate_that_is_kept_and_one_that_is_not(tmp_path: Path) -> None:
     assert "cost_ratio is not given (--optimum asks for it)" in missed.stderr
     assert "wait_s.p98 is no field of a score; did you mean 'p99'?" in missed.stderr
     assert "The gate is not met" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "words"),
+    [
+        (16.18471, 16.1847, "replica_hours is 16.18471, at most 16.1847 is allowed"),
+        (1234567.25, 1234567.0, "replica_hours is 1234567.2, at most 1234567 is allowed"),
+        (21.0, 20.0, "replica_hours is 21, at most 20 is allowed"),
+    ],
+)
+def test_what_is_missed_by_little_is_told_with_the_digits_it_takes(value: float, limit: float, words: str) -> None:
+    gate = Gate(file="gate.yaml", lines=[(1, GateLine(policy="reactive", field="replica_hours", max=limit))])
+    (miss,) = misses(gate, [{"policy": "reactive", "trace": "day", "replica_hours": value}])
+    assert miss.words == words
 
 
 @pytest.mark.parametrize(

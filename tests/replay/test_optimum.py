@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from autoscaler.manifests import load_manifests
 from replay.clairvoyant import alike_rows, figures, optima
 from replay.cli import main
+from replay.cli.optimum import words as optimum_words
 from replay.optimum.backward import Backward, Prices
 from replay.optimum.kernels import compiled
 from replay.optimum.orders import ordered, write_orders
@@ -245,3 +246,21 @@ def test_known_values(shared_traces: Path, tmp_path: Path, name: str, promised: 
     score = run_replay(manifests(), scenario(warmup="2d", **AT_HAND), trace, policy=policy).score
     assert score["attained_ratio"] == pytest.approx(found.attained_ratio, abs=0.0005)
     assert score["replica_hours"] == pytest.approx(found.replica_hours, rel=0.005)
+
+
+def test_the_distance_to_the_bound_is_that_of_the_schedule_without_node_waits() -> None:
+    none = np.zeros(0, dtype=np.int64)
+    hours = {"replica_hours": 112.0, "node_wait_hours": 10.0, "lower_bound_replica_hours": 100.0, "work_replica_hours": 80.0}
+    one = Optimum(
+        key="default/standard",
+        promised_ratio=0.995,
+        attained_ratio=0.996,
+        requests=1000.0,
+        orders=none,
+        ready=none,
+        tick_s=15,
+        **hours,
+    )
+    said = optimum_words(one, "day")
+    assert "replicas   102.0 hours, 2.00% above the bound" in said
+    assert "node waits 10.0 hours on top, 112.0 in all" in said

@@ -104,6 +104,14 @@ def test_gaps_of_the_recording_are_bridged_and_said(tmp_path: Path, days: Path) 
     ] == pytest.approx(whole["requests"], rel=0.02)
 
 
+def test_a_line_that_was_being_written_is_left_out_and_said(tmp_path: Path, days: Path) -> None:
+    lines = (days / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:200])
+    result = replay("regret", str(tmp_path), "-f", MANIFEST, "-p", "fixed")
+    assert result.exit_code == 0, result.output
+    assert "The last line of 1 file was cut off in the middle and is left out." in result.stdout
+
+
 def test_prices_give_money(tmp_path: Path) -> None:
     pool = (
         "---\napiVersion: inference-autoscaler.io/v1alpha1\nkind: AcceleratorPool\nmetadata: {name: gpus}\n"

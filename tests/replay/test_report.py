@@ -53,6 +53,16 @@ def test_thinning_keeps_every_peak_and_the_order() -> None:
     assert short(np.array([1.0, 0.123456, np.nan, 123456.7])) == [1, 0.1235, None, 123500]
 
 
+def test_a_moment_nobody_knows_hides_no_peak() -> None:
+    values = np.ones(10_000)
+    values[::3] = np.nan
+    values[7_000] = 1e6  # 7000 is no multiple of 3
+    values[:100] = np.nan
+    thin = thinned(values, 100)
+    assert np.nanmax(thin) == 1e6
+    assert np.flatnonzero(np.isnan(thin)).tolist() == [0, 1]  # of the one bucket that is all unknown
+
+
 def test_the_report_of_a_month_is_as_small_as_that_of_a_day() -> None:
     day = report(run_replay(manifests(), scenario(), wavy(1440), policy=policy_ref("fixed:replicas=20")), None)
     month = report(

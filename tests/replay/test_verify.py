@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from click.testing import CliRunner
 
 from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.clock import ManualClock
@@ -14,6 +15,7 @@ from autoscaler.core.allocation import ChangeBudget
 from autoscaler.errors import UsageError
 from autoscaler.ports import Tick
 from autoscaler.record import encode, fleet_record, tick_record
+from replay.cli import main
 from replay.plugins import installed, policy_ref
 from replay.run import demand_of, run_replay
 from replay.verify import RecordsError, record_files, verify
@@ -78,7 +80,7 @@ def test_a_changed_signal_is_found_too(records: Path, tmp_path: Path) -> None:
 
 def test_broken_records_say_where(records: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jsonl"
-    broken.write_bytes(records.read_bytes()[:20_000])
+    broken.write_bytes(records.read_bytes()[:20_000] + b"\n")
     with pytest.raises(RecordsError, match=r"broken.jsonl:\d+: is not JSON"):
         verify([broken])
     for text, words in ((b'{"schema":9}\n', "schema 1 is expected"), (b"[]\n", "schema 1"), (b'{"schema":1}\n', "KeyError")):
@@ -91,6 +93,28 @@ def test_broken_records_say_where(records: Path, tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(UsageError, match=r"holds no \*.jsonl"):
         record_files(empty)
+
+
+def test_a_line_that_was_being_written_is_left_out_and_said(records: Path, tmp_path: Path) -> None:
+    lines = records.read_bytes().splitlines(keepends=True)
+    (tmp_path / "cut.jsonl").write_bytes(b"".join(lines[:50]) + lines[50][:100])
+    result = CliRunner().invoke(main, ["verify", str(tmp_path), "--json"])
+    document = orjson.loads(result.stdout)
+    assert (result.exit_code, document["same"], document["cut"], document["schema"]) == (0, True, 1, 1)
+    assert document["ticks"] == sum(orjson.loads(line)["kind"] == "tick" for line in lines[:50])
+    said = CliRunner().invoke(main, ["verify", str(tmp_path)]).stdout
+    assert "the last line of 1 file was cut off in the middle and is left out" in said
+
+
+@pytest.mark.parametrize("kinds", [("fleet",), ("tick",), ()])
+def test_where_no_tick_is_run_again_nothing_is_verified(records: Path, tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    lines = [line for line in records.read_bytes().splitlines(keepends=True) if orjson.loads(line)["kind"] in kinds]
+    (tmp_path / "some.jsonl").write_bytes(b"".join(lines))
+    result = CliRunner().invoke(main, ["verify", str(tmp_path), "--json"])
+    document = orjson.loads(result.stdout)
+    assert (result.exit_code, document["same"], document["ticks"]) == (1, None, 0)
+    said = CliRunner().invoke(main, ["verify", str(tmp_path)])
+    assert (said.exit_code, said.stdout.startswith("nothing is verified: no tick could be run again")) == (1, True)
 
 
 class Rotated:

@@ -22,6 +22,7 @@ from replay.tune.run import prepared
 from replay.tune.search import Player, search
 from replay.tune.study import Study
 from replay.tune.trial import needed_ratio, standing
+from replay.tune.words import words
 from replay.tune.workers import Here, Scores
 from tests.tune.made import asked, ref, trace, tuned
 
@@ -177,10 +178,10 @@ def test_a_promise_that_breaks_on_held_out_traffic_is_told(tmp_path: Path) -> No
     (found,) = tuned(what, tmp_path / "out.yaml").results
     assert found.tuned.keeps("training")
     assert not found.tuned.keeps("held_out")
-    (words,) = found.warnings
-    assert words.startswith("the promise is NOT kept on held-out traffic, which it never saw (waves): ")
-    assert "the untuned manifest kept it (100.000%)" in words
-    assert f"#   WARNING: {words}" in (tmp_path / "out.yaml").read_text("utf-8").replace("#     WARNING", "#   WARNING")
+    (told,) = found.warnings
+    assert told.startswith("the promise is NOT kept on held-out traffic, which it never saw (waves): ")
+    assert "the untuned manifest kept it (100.000%)" in told
+    assert f"#   WARNING: {told}" in (tmp_path / "out.yaml").read_text("utf-8").replace("#     WARNING", "#   WARNING")
 
 
 def test_a_gain_that_vanishes_is_told(tmp_path: Path) -> None:
@@ -197,6 +198,25 @@ def test_a_gain_that_vanishes_is_told(tmp_path: Path) -> None:
     assert "the gain does not hold" in with_held_out(1.01).warnings[0]
     assert "most of the gain does not hold" in with_held_out(1 - learnt / 3).warnings[0]
     assert with_held_out(1 - learnt * 0.9).warnings == []
+
+    # Where the untuned one does not keep the promise in training, no gain was expected; more money for nothing is still said.
+    worse = [{**score, "attained_ratio": 0.9} for score in found.untuned.training]
+    dearer = replace(with_held_out(1.1), untuned=replace(found.untuned, training=worse))
+    assert dearer.warnings == ["10.0% dearer than untuned on held-out traffic, and attains no more there"]
+    less = [{**score, "attained_ratio": 0.9} for score in found.untuned.held_out]
+    assert replace(dearer, untuned=replace(dearer.untuned, held_out=less)).warnings == []
+
+
+def test_the_legend_says_why_the_chosen_one_was_chosen(tmp_path: Path) -> None:
+    (found,) = tuned(asked([trace(tmp_path)], ref("fixed", replicas=15), trials=4), tmp_path / "out.yaml").results
+    one = found.chosen.standing
+    assert one is not None
+    for attained, said in (
+        (0.99625, "★ is taken: the cheapest with 99.625%"),
+        (0.996, "★ is taken: the cheapest that keeps the promise; none attains 99.625%"),
+        (0.99, "★ is taken: what attains most; none keeps the promise"),
+    ):
+        assert said in words(replace(found, chosen=replace(found.chosen, standing=replace(one, attained_ratio=attained))))
 
 
 def test_a_promise_that_nobody_can_keep(tmp_path: Path) -> None:
