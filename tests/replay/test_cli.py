@@ -112,7 +112,7 @@ def test_a_file_that_can_t_be_written_is_exit_3(tmp_path: Path) -> None:
     assert result.exit_code == 3
 
 
-@pytest.mark.parametrize("command", ["", "run", "compare", "optimum", "test", "regret", "verify", "inspect", "convert"])
+@pytest.mark.parametrize("command", ["", "run", "compare", "optimum", "tune", "test", "regret", "verify", "inspect", "convert"])
 def test_the_example_of_each_help_works_in_a_clone(command: str) -> None:
     text = replay(*([command] if command else []), "--help").output
     example = text.partition("Example:")[2].strip().splitlines()[0].strip()
