@@ -125,7 +125,7 @@ def test_a_gate_that_is_kept_and_one_that_is_not(tmp_path: Path) -> None:
 def test_a_gate_file_s_faults_have_their_line(tmp_path: Path, text: str, line: int, words: str) -> None:
     gate = write(tmp_path / "gate.yaml", text)
     result = replay("compare", "-t", SURGE, "--gate", str(gate))
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert any(f"{gate}:{line}: " in said and words in said for said in result.stderr.splitlines()), result.stderr
 
 
