@@ -83,7 +83,11 @@ def test_inspect() -> None:
             "service 'a/b' is not there",
         ),
         (["run", "-t", SURGE, "--set", "scenario.plant=flow"], 2, "requests"),
-        (["run", "-t", SURGE, "--set", "scenario.length=banana"], 2, "--set scenario.length=banana: Scenario: length: a duration"),
+        (
+            ["run", "-t", SURGE, "--set", "scenario.length=banana"],
+            2,
+            "--set scenario.length=banana: Scenario: length: a duration",
+        ),
         (["run", "-t", f"{SURGE}:smoothing=xx"], 2, "surge.csv:smoothing=xx: "),
         (["run", "-t", SURGE, "-s", str(ROOT / "LICENSE")], 2, "LICENSE:"),
         (["compare", "-t", SURGE, "--gate", "/dev/null"], 2, "a list of {policy, trace, field, min, max} is expected"),
