@@ -3,8 +3,13 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# What is installed, each more than the one before: what the programs need, what the tests need, what makes the request-level plant fast.
+# Further extras of pyproject.toml for `make venv`, such as EXTRAS='fast parquet'.
+EXTRAS ?=
+# What is installed, each more than the one before: what the demo needs, what every command needs (Optuna, for `replay tune`), what the tests
+# need, what the benchmarks need (numba). Each extra that is asked for leaves a stamp of its own.
 RUN    := $(VENV)/.installed-run
+ALL    := $(VENV)/.installed-commands
+MORE   := $(patsubst %,$(VENV)/.installed-commands-%,$(filter-out tune,$(sort $(EXTRAS))))
 DEV    := $(VENV)/.installed-dev
 FAST   := $(VENV)/.installed-fast
 INPUTS := pyproject.toml requirements.lock deploy/locked_requirements.py
@@ -32,14 +37,20 @@ $(BIN)/python:
 $(RUN): $(INPUTS) | $(BIN)/python
 	$(call install,,the programs need,$(RUN))
 
+$(ALL): $(INPUTS) | $(BIN)/python
+	$(call install,tune,every command needs,$(ALL) $(RUN))
+
+$(VENV)/.installed-commands-%: $(INPUTS) | $(BIN)/python
+	$(call install,tune $*,every command and the extra $* need,$@ $(ALL) $(RUN))
+
 $(DEV): $(INPUTS) | $(BIN)/python
-	$(call install,dev,the tests need,$(DEV) $(RUN))
+	$(call install,dev,the tests need,$(DEV) $(ALL) $(RUN))
 
 $(FAST): $(INPUTS) | $(BIN)/python
-	$(call install,dev fast,the benchmarks need,$(FAST) $(DEV) $(RUN))
+	$(call install,dev fast,the benchmarks need,$(FAST) $(DEV) $(ALL)-fast $(ALL) $(RUN))
 
-# The programs autoscaler and replay in .venv/bin.
-venv: $(RUN)
+# The programs autoscaler and replay in .venv/bin, with what each of their commands needs; make venv EXTRAS=fast adds numba (200 MB).
+venv: $(or $(MORE),$(ALL))
 
 demo: $(RUN)
 	@$(BIN)/autoscaler demo $(DEMO_ARGS)

@@ -51,3 +51,9 @@ class InvalidManifest(AutoscalerError):  # noqa: N818 - says what is wrong, as i
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = faults
+
+
+class InvalidSetting(InvalidManifest):
+    """Not a manifest that is judged, but something that was given beside it and can't be used: a scenario, a gate, a flag's value."""
+
+    exit_code = 2

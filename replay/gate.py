@@ -54,7 +54,7 @@ class Miss:
 
 
 def load_gate(path: Path) -> Gate:
-    """Raises InvalidManifest with every fault, UsageError (no such file), OutsideError."""
+    """Raises InvalidSetting with every fault, UsageError (no such file), OutsideError."""
     file = read_yaml(path, "Gate")
     items = file.tree if isinstance(file.tree, list) else []
     if not file.faults and not items:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from autoscaler.errors import Fault, InvalidManifest, OutsideError, UsageError
+from autoscaler.errors import Fault, InvalidSetting, OutsideError, UsageError
 from autoscaler.overrides import override
 from autoscaler.schema import schema_of
 from autoscaler.spec import Base, Duration, Moment, duration_s, moment_s
@@ -246,7 +246,7 @@ def load_scenario(source: FilePath | None, overrides: Mapping[str, str] | None =
     """The scenario of a file (None: the standard one), with overrides by dotted path below its root (without ``scenario.``), and over
     them what the trace's own use sets (``-t PATH:smoothing=15m``).
 
-    Raises InvalidManifest with every fault, UsageError for a file or path that doesn't exist, OutsideError for a file that can't be read.
+    Raises InvalidSetting with every fault, UsageError for a file or path that doesn't exist, OutsideError for a file that can't be read.
     """
     name = "standard scenario" if source is None else str(source)
     document, faults = _document(name, "" if source is None else _text(source))
@@ -270,7 +270,7 @@ def load_scenario(source: FilePath | None, overrides: Mapping[str, str] | None =
     for found in flaws:
         flaw(found.path, found.value, found.message)
     if faults or scenario is None:
-        raise InvalidManifest(faults)
+        raise InvalidSetting(faults)
     return scenario
 
 
@@ -318,7 +318,7 @@ def _text(path: FilePath) -> str:
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(f"{path}: no such file") from None
     except UnicodeDecodeError as fault:
-        raise InvalidManifest([_fault(str(path), 0, "", "", f"not UTF-8 text (byte {fault.start})")]) from None
+        raise InvalidSetting([_fault(str(path), 0, "", "", f"not UTF-8 text (byte {fault.start})")]) from None
     except OSError as fault:
         raise OutsideError(f"{path}: {fault.strerror}") from None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoscaler.errors import Fault, InvalidManifest, OutsideError, UsageError
+from autoscaler.errors import Fault, InvalidSetting, OutsideError, UsageError
 from autoscaler.structure import dotted, shown
 from autoscaler.yaml_tree import Document, documents
 from autoscaler.yaml_tree import Path as TreePath
@@ -33,23 +33,23 @@ class YamlFile:
         self.faults.append(self._fault(self.line_of(path), dotted(path), shown(value), message))
 
     def check(self) -> None:
-        """Raises InvalidManifest with every fault, by line, if there is any."""
+        """Raises InvalidSetting with every fault, by line, if there is any."""
         if self.faults:
-            raise InvalidManifest(sorted(self.faults, key=lambda fault: fault.line))
+            raise InvalidSetting(sorted(self.faults, key=lambda fault: fault.line))
 
     def _fault(self, line: int, path: str, value: str, message: str) -> Fault:
         return Fault(file=str(self.path), line=line, object=self.about, path=path, value=value, message=message)
 
 
 def read_yaml(path: Path, about: str) -> YamlFile:
-    """Raises UsageError (no such file), OutsideError (can't be read), InvalidManifest (no text)."""
+    """Raises UsageError (no such file), OutsideError (can't be read), InvalidSetting (no text)."""
     file = YamlFile(path, about)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(f"{path}: no such file") from None
     except UnicodeDecodeError as fault:
-        raise InvalidManifest([file._fault(0, "", "", f"not UTF-8 text (byte {fault.start})")]) from None
+        raise InvalidSetting([file._fault(0, "", "", f"not UTF-8 text (byte {fault.start})")]) from None
     except OSError as fault:
         raise OutsideError(f"{path}: {fault.strerror}") from None
     found = list(documents(text))

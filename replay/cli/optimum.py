@@ -49,7 +49,7 @@ def command(
 
     import orjson
 
-    from autoscaler.errors import OutsideError
+    from autoscaler.errors import InvalidManifest, OutsideError, UsageError
     from autoscaler.manifests import load_manifests
     from autoscaler.overrides import pairs
     from replay.clairvoyant import figures, notes, optima
@@ -65,7 +65,13 @@ def command(
     if promised is not None:
         of_manifest["objective.promised"] = promised
     use = trace_use(trace)
-    loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
+    try:
+        loaded = load_manifests(list(manifests), of_manifest, policies=loadable())
+    except InvalidManifest as error:
+        blamed = [fault for fault in error.faults if fault.file == f"--set objective.promised={promised}"]
+        if not blamed:
+            raise
+        raise UsageError(f"--promised {promised}: {blamed[0].message}") from None
     setting = load_scenario(scenario, of_scenario, use)
     series = read_trace(use.path)
     began_s = time.perf_counter()

@@ -79,7 +79,7 @@ class Test:
 
 
 def load_tests(path: Path) -> list[Test]:
-    """Raises InvalidManifest with every fault, UsageError (no such file), OutsideError."""
+    """Raises InvalidSetting with every fault, UsageError (no such file), OutsideError."""
     file = read_yaml(path, "ScenarioTest")
     if not file.faults and not isinstance(file.tree, Mapping):
         file.flaw((), file.tree, "a mapping with `tests` is expected")

@@ -53,7 +53,8 @@ def _pyarrow(module: str, path: Path) -> Any:
         return importlib.import_module(f"pyarrow.{module}")
     except ImportError:
         raise UsageError(
-            f"{path}: Parquet needs pyarrow, which is not installed: `pip install inference-autoscaler[parquet]`, or convert the file to CSV"
+            f"{path}: Parquet needs pyarrow, the extra `parquet`: make venv EXTRAS=parquet in a clone, else "
+            "pip install 'inference-autoscaler[parquet]'; or convert the file to CSV"
         ) from None
 
 

@@ -26,7 +26,8 @@ class Cluster:
             import distributed
         except ImportError:
             raise UsageError(
-                "--scheduler needs Dask: install the extra `distributed`, such as pip install inference-autoscaler[distributed]"
+                "--scheduler needs Dask, the extra `distributed`: make venv EXTRAS=distributed in a clone, "
+                "else pip install 'inference-autoscaler[distributed]'"
             ) from None
         try:
             self._client: Any = distributed.Client(address, timeout=_ANSWERS_WITHIN_S, set_as_default=False)

@@ -90,7 +90,7 @@ def _optuna() -> Any:
         import optuna
     except ImportError:
         raise UsageError(
-            "replay tune needs Optuna: install the extra `tune`, such as pip install inference-autoscaler[tune]"
+            "replay tune needs Optuna, the extra `tune`: make venv in a clone, else pip install 'inference-autoscaler[tune]'"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -23,9 +23,9 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(clone: Path, target: str) -> list[str]:
+def asked(clone: Path, target: str, *settings: str) -> list[str]:
     """What `make TARGET` asks the lock for, "" where it installs nothing; afterwards it is as if that had been installed."""
-    done = subprocess.run(["make", "-n", target], cwd=clone, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(["make", "-n", target, *settings], cwd=clone, capture_output=True, text=True, timeout=60, check=True)
     lines = [shlex.split(line.removeprefix("@"), comments=False) for line in done.stdout.splitlines()]
     for words in lines:
         if words[:1] == ["touch"]:
@@ -36,13 +36,30 @@ def asked(clone: Path, target: str) -> list[str]:
 
 def test_the_demo_installs_what_the_programs_need_and_the_tests_the_rest(clone: Path) -> None:
     assert asked(clone, "demo") == [". hatchling editables"]
-    assert asked(clone, "demo") == asked(clone, "venv") == []
+    assert asked(clone, "demo") == []
     assert asked(clone, "test") == [". hatchling editables dev"]
-    assert asked(clone, "lint") == asked(clone, "demo") == []
+    assert asked(clone, "lint") == asked(clone, "demo") == asked(clone, "venv") == []
+
+
+def test_the_commands_get_what_each_of_them_needs(clone: Path) -> None:
+    assert asked(clone, "demo") == [". hatchling editables"]
+    assert asked(clone, "venv") == [". hatchling editables tune"]
+    assert asked(clone, "venv") == asked(clone, "venv", "EXTRAS=tune") == asked(clone, "demo") == []
+    assert asked(clone, "venv", "EXTRAS=tune fast parquet") == [
+        ". hatchling editables tune fast",
+        ". hatchling editables tune parquet",
+    ]
+    assert asked(clone, "venv", "EXTRAS=parquet") == asked(clone, "venv") == []
+
+
+def test_extras_at_once_are_enough_for_the_commands_and_the_demo(clone: Path) -> None:
+    assert asked(clone, "venv", "EXTRAS=fast") == [". hatchling editables tune fast"]
+    assert asked(clone, "venv") == asked(clone, "demo") == []
 
 
 def test_after_the_tests_the_demo_starts_at_once(clone: Path) -> None:
     assert asked(clone, "test") == [". hatchling editables dev"]
-    assert asked(clone, "demo") == asked(clone, "realparts") == []
+    assert asked(clone, "demo") == asked(clone, "venv") == asked(clone, "realparts") == []
     assert asked(clone, "bench") == [". hatchling editables dev fast"]
     assert asked(clone, "test") == asked(clone, "demo") == asked(clone, "bench") == []
+    assert asked(clone, "venv", "EXTRAS=fast") == []

@@ -67,7 +67,7 @@ def test_inspect() -> None:
         (["run", "-t", SURGE, "-f", "none.yaml"], 2, "none.yaml: no such file"),
         (["run", "-t", SURGE, "-s", "none.yaml"], 2, "none.yaml: no such file"),
         (["run", "-t", SURGE, "--set", "scenario.warmupp=2d"], 2, "did you mean 'warmup'"),
-        (["run", "-t", SURGE, "--set", "scenario.warmup=2x"], 1, "warmup: a duration"),
+        (["run", "-t", SURGE, "--set", "scenario.warmup=2x"], 2, "warmup: a duration"),
         (["run", "-t", SURGE, "--set", "scenario.warmup=2d"], 2, "leaves nothing to score"),
         (
             [
@@ -82,7 +82,19 @@ def test_inspect() -> None:
             2,
             "service 'a/b' is not there",
         ),
-        (["run", "-t", SURGE, "--set", "scenario.plant=flow"], 1, "requests"),
+        (["run", "-t", SURGE, "--set", "scenario.plant=flow"], 2, "requests"),
+        (
+            ["run", "-t", SURGE, "--set", "scenario.length=banana"],
+            2,
+            "--set scenario.length=banana: Scenario: length: a duration",
+        ),
+        (["run", "-t", f"{SURGE}:smoothing=xx"], 2, "surge.csv:smoothing=xx: "),
+        (["run", "-t", SURGE, "-s", str(ROOT / "LICENSE")], 2, "LICENSE:"),
+        (["compare", "-t", SURGE, "--gate", "/dev/null"], 2, "a list of {policy, trace, field, min, max} is expected"),
+        (["compare", "-t", SURGE, "--gate", str(ROOT / "LICENSE")], 2, "LICENSE:"),
+        (["optimum", "-t", SURGE, "--promised", "200%"], 2, "--promised 200%: "),
+        (["optimum", "-t", SURGE, "--promised", "foo"], 2, "replay: --promised foo: "),
+        (["tune", "-t", SURGE, "--held-out", "200%", "-o", "none.yaml"], 2, "--held-out: "),
         (["run", "-t", SURGE, "--set", "minReplicas=500"], 1, "minReplicas"),
         (["run", "-t", str(ROOT / "pyproject.toml")], 1, "no known format"),
         (["run", "-t", str(ROOT / "replay")], 2, "replay: a folder; name a file in it"),
@@ -112,7 +124,7 @@ def test_a_file_that_can_t_be_written_is_exit_3(tmp_path: Path) -> None:
     assert result.exit_code == 3
 
 
-@pytest.mark.parametrize("command", ["", "run", "compare", "optimum", "test", "regret", "verify", "inspect", "convert"])
+@pytest.mark.parametrize("command", ["", "run", "compare", "optimum", "tune", "test", "regret", "verify", "inspect", "convert"])
 def test_the_example_of_each_help_works_in_a_clone(command: str) -> None:
     text = replay(*([command] if command else []), "--help").output
     example = text.partition("Example:")[2].strip().splitlines()[0].strip()

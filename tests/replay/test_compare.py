@@ -140,7 +140,7 @@ def test_what_is_missed_by_little_is_told_with_the_digits_it_takes(value: float,
 def test_a_gate_file_s_faults_have_their_line(tmp_path: Path, text: str, line: int, words: str) -> None:
     gate = write(tmp_path / "gate.yaml", text)
     result = replay("compare", "-t", SURGE, "--gate", str(gate))
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert any(f"{gate}:{line}: " in said and words in said for said in result.stderr.splitlines()), result.stderr
 
 

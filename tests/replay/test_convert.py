@@ -125,7 +125,7 @@ def test_parquet_without_pyarrow_says_what_to_do(tmp_path: Path, monkeypatch: py
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     for arguments in (("inspect", tmp_path / "t.parquet"), ("convert", DAY, "-o", tmp_path / "x.parquet")):
         result = replay(*arguments)
-        assert (result.exit_code, "Parquet needs pyarrow, which is not installed" in result.stderr) == (2, True)
+        assert (result.exit_code, "needs pyarrow, the extra `parquet`: make venv EXTRAS=parquet" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["requests", "azure", "burstgpt"])

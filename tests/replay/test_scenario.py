@@ -32,7 +32,7 @@ def test_every_fault_is_found_with_its_line(tmp_path: Path) -> None:
         load_scenario(path)
     found = {(fault.line, fault.path) for fault in error.value.faults}
     assert found == {(1, "warmup"), (3, "replicas.start"), (4, "replicas.many"), (9, "faults[0].kind")}
-    assert error.value.exit_code == 1
+    assert error.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
