@@ -118,12 +118,12 @@ def bench_replay() -> dict[str, Figure]:
             for days in (1, 7, 28)
         }
         sweep = tuple(replace(one("target", target=15 + 0.2 * number), name=f"set-{number}") for number in range(SWEEP))
+        # Alike but for the number of services, and as `tune` runs its trials: no series, no records.
+        one_s = statistics.median(cpu_times_s(partial(replayed, sweep[:1], scenario, trace, False), repeats=3))
         sweep_s = statistics.median(cpu_times_s(partial(replayed, sweep, scenario, trace, False), repeats=3, warmup=0))
     return {
         "replay_week_target_s": Figure(
             value=by_policy["target"], unit="CPU s", goal="< 3", detail={"by_policy_s": by_policy, "target_by_days_s": by_days}
         ),
-        "replay_sweep64_ratio": Figure(
-            value=sweep_s / by_policy["target"], unit="×", goal="≤ 6", detail={"sweep_s": sweep_s, "one_s": by_policy["target"]}
-        ),
+        "replay_sweep64_ratio": Figure(value=sweep_s / one_s, unit="×", goal="≤ 6", detail={"sweep_s": sweep_s, "one_s": one_s}),
     }
