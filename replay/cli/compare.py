@@ -102,6 +102,8 @@ def command(
             optimum=optimum,
             progress=told,
         )
+    for text in comparison.warnings:
+        click.echo(f"WARNING: {text}", err=True)
     missed = [] if gate is None else misses(gate, comparison.scores)
     if output is not None:
         try:
