@@ -42,11 +42,12 @@ class TraceSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One policy on one trace: its score, and what a report shows of it (empty where no report is wanted)."""
+    """One policy on one trace: its score, and what a report shows of it (empty where no report is wanted). warnings: as a Result's."""
 
     score: dict[str, Any]
     start_s: float
     pictures: Sequence[dict[str, Any]] = ()
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,11 @@ class Comparison:
     @property
     def scores(self) -> list[dict[str, Any]]:
         return [row.score for row in self.rows]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Each once, in the order of the rows."""
+        return list(dict.fromkeys(text for row in self.rows for text in row.warnings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +123,12 @@ def compare(
     for job, ones in zip(clairvoyant, made, strict=False):
         found[job.trace.label] |= {one.key: one for one in ones}
     rows = [
-        Row(score=_with_optimum(one["score"], found[job.trace.label]), start_s=one["start_s"], pictures=one["pictures"])
+        Row(
+            score=_with_optimum(one["score"], found[job.trace.label]),
+            start_s=one["start_s"],
+            pictures=one["pictures"],
+            warnings=one["warnings"],
+        )
         for job, one in zip(work, made[len(clairvoyant) :], strict=True)
     ]
     if not (optimum and room):
@@ -146,6 +157,7 @@ def _work(job: _Job) -> Any:
     return {
         "score": {**result.score, "trace": job.trace.label},
         "start_s": start_unix_s(job.trace.scenario),
+        "warnings": list(result.warnings),
         "pictures": pictures(result, watcher[0], job.room) if job.room else [],
     }
 

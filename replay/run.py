@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from replay.recording import RecordFile
 from replay.rhythm import in_their_rhythm
 from replay.scenario import Scenario, whole_s
 from replay.score import fleet_score
-from replay.traces.demand import arrivals
+from replay.traces.demand import Scaled, clumped_words, scaled
 from replay.traces.requests import RequestLog, counted
 from replay.traces.series import CountSeries
 from replay.world import World, build_world, node_pools, services
@@ -36,12 +36,14 @@ _PROGRESS_TICKS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A finished replay. score: as score.json. ledger: its ticks. offsets: where each tick's line begins in the records, if there are."""
+    """A finished replay. score: as score.json. ledger: its ticks. offsets: where each tick's line begins in the records, if there are.
+    warnings: what is doubtful about what was played."""
 
     score: dict[str, Any]
     world: World
     ledger: Ledger
     offsets: Sequence[int] = ()
+    warnings: Sequence[str] = ()
 
     def write_schedules(self, folder: Path) -> None:
         """schedule.csv of the first service, and schedule-<namespace>-<name>.csv of each where there are several."""
@@ -74,12 +76,12 @@ def run_replay(
     types = installed(named) if policies is None else policies
     scenario = in_their_rhythm(scenario, [types[name] for name in sorted(named) if name in types])
     series = counted(trace) if isinstance(trace, RequestLog) else trace
-    demand = demand_of(specs, scenario, series)
+    played = _scaled(specs, scenario, series)
     # Smoothing leaves no single requests: then they are drawn from the smooth counts.
     log = trace if isinstance(trace, RequestLog) and scenario.smoothing is None else None
-    world = build_world(specs, node_pools(manifests), scenario, demand, log=log)
+    world = build_world(specs, node_pools(manifests), scenario, _stacked(specs, played), log=log)
     with RecordFile(records, seed=scenario.seed) as recorder:
-        return play(
+        result = play(
             world,
             scenario,
             policies=types,
@@ -89,16 +91,38 @@ def run_replay(
             progress=progress,
             reporters=() if watch is None else (watch(world),),
         )
+    factors = [played[one.capacity.per_s].factor for one in specs]
+    clumped = [one for one in played.values() if one.clumped]
+    return replace(
+        result,
+        score=_with_factors(result.score, factors),
+        warnings=[clumped_words(trace.name, max(one.factor for one in clumped))] if clumped else [],
+    )
+
+
+def _with_factors(score: dict[str, Any], factors: Sequence[float]) -> dict[str, Any]:
+    """The score with what the trace's rates were multiplied by; of several services together only where it is the same for each."""
+    rounded = [round(factor, 9) for factor in factors]
+    each = {key: {**one, "scale_factor": factor} for (key, one), factor in zip(score["services"].items(), rounded, strict=True)}
+    return {**score, "scale_factor": rounded[0] if len(set(rounded)) == 1 else None, "services": each}
 
 
 def demand_of(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeries) -> Floats:
     """(n, T): the trace for every service; services with the same capacity share the very numbers (a view, no copies)."""
+    return _stacked(specs, _scaled(specs, scenario, trace))
+
+
+def _scaled(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeries) -> dict[float, Scaled]:
+    """By capacity."""
     capacities = sorted({one.capacity.per_s for one in specs}, key=lambda value: (value != value, value))
-    made = {capacity: arrivals(trace, scenario, capacity) for capacity in capacities}
+    return {capacity: scaled(trace, scenario, capacity) for capacity in capacities}
+
+
+def _stacked(specs: Sequence[ScalingSpec], made: dict[float, Scaled]) -> Floats:
     if len(made) == 1:
         (only,) = made.values()
-        return np.broadcast_to(only, (len(specs), len(only)))
-    return np.stack([made[one.capacity.per_s] for one in specs])
+        return np.broadcast_to(only.arrivals, (len(specs), len(only.arrivals)))
+    return np.stack([made[one.capacity.per_s].arrivals for one in specs])
 
 
 def play(

@@ -60,6 +60,8 @@ def command(
 
     Without -p the manifest's own policy is tried. A gate file is a list of {policy, trace, field, min, max}; policy and trace may be '*'.
     """
+    from importlib.metadata import version
+
     import orjson
 
     from autoscaler.core.model import PolicyRef
@@ -102,11 +104,24 @@ def command(
             optimum=optimum,
             progress=told,
         )
+    for text in comparison.warnings:
+        click.echo(f"WARNING: {text}", err=True)
     missed = [] if gate is None else misses(gate, comparison.scores)
     if output is not None:
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            write_comparison(comparison, output, missed=[str(miss) for miss in missed], gated=gate is not None)
+            factors = {score["trace"]: score["scale_factor"] for score in comparison.scores}
+            made = [
+                f"replay compare {version('inference-autoscaler')}; manifest {', '.join(path.name for path in manifests)}; scenario "
+                f"{scenario.name}; settings: {', '.join(settings) or 'none'}",
+                *(
+                    f"{one.label}: plant {one.scenario.plant}; recorded rates × "
+                    f"{'a factor for each service' if factors[one.label] is None else format(factors[one.label], '.4g')}"
+                    f"; settings of its own: {', '.join(f'{key}={value}' for key, value in use.settings.items()) or 'none'}"
+                    for one, use in zip(tried, uses, strict=True)
+                ),
+            ]
+            write_comparison(comparison, output, missed=[str(miss) for miss in missed], gated=gate is not None, made=made)
         except OSError as fault:
             raise OutsideError(f"{output}: {fault.strerror}") from None
     if as_json:

@@ -78,6 +78,8 @@ def command(
             result = run_open_loop(loaded, setting, series, policy=ref, records=records, progress=told)
         else:
             result = run_replay(loaded, setting, series, policy=ref, records=records, progress=told)
+    for text in result.warnings:
+        click.echo(f"WARNING: {text}", err=True)
     score = orjson.dumps(result.score, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if output is not None:
         try:
@@ -101,6 +103,7 @@ def words(score: dict[str, Any]) -> str:
             if not score.get("open_loop")
             else ["  open loop  readings as recorded; waits and attainment can't be told"]
         ),
+        *_scale(score),
         f"  replicas   {score['replica_hours']:.1f} hours ({score['replica_hours'] / hours:.1f} on average)",
         f"  nodes      {score['node_hours']:.1f} hours ({score['node_slot_hours']:.0f} slot hours)",
     ]
@@ -112,6 +115,14 @@ def words(score: dict[str, Any]) -> str:
     if len(score["services"]) > 1:
         lines += [f"  {key}: {_kept(one)}{one['replica_hours']:.1f} replica hours" for key, one in score["services"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _scale(score: dict[str, Any]) -> list[str]:
+    factors = sorted({one["scale_factor"] for one in score["services"].values() if one.get("scale_factor") is not None})
+    if not factors:
+        return []  # open loop: nothing is scaled
+    between = f"{factors[0]:.4g}" if len(factors) == 1 else f"{factors[0]:.4g} to {factors[-1]:.4g}"
+    return [f"  scale      recorded rates × {between}"]
 
 
 def _requests(score: dict[str, Any]) -> list[str]:

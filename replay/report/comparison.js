@@ -20,6 +20,7 @@ for (const v of data.verdicts) {
   if (!single) p.append(element("b", v.trace));
   p.append(v.words); $("verdicts").append(p);
 }
+if (data.made.length) { $("made").hidden = false; for (const line of data.made) $("made").append(element("p", line, "dim")); }
 for (const note of data.notes) $("verdicts").append(element("p", note, "dim"));
 if (data.gate) {
   const missed = data.gate.missed;

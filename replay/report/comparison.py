@@ -44,13 +44,23 @@ def write_comparison(
     notes: Sequence[str] = (),
     missed: Sequence[str] = (),
     gated: bool = False,
+    made: Sequence[str] = (),
 ) -> None:
-    """notes: further sentences for the top of the page. missed: the gate's lines that are not kept. gated: whether there was a gate."""
-    path.write_text(comparison_page(comparison, title=title, notes=notes, missed=missed, gated=gated), encoding="utf-8")
+    """notes: further sentences for the top of the page. made: how it was made, a line each. missed: the gate's lines that are not kept.
+    gated: whether there was a gate."""
+    path.write_text(
+        comparison_page(comparison, title=title, notes=notes, missed=missed, gated=gated, made=made), encoding="utf-8"
+    )
 
 
 def comparison_page(
-    comparison: Comparison, *, title: str = "", notes: Sequence[str] = (), missed: Sequence[str] = (), gated: bool = False
+    comparison: Comparison,
+    *,
+    title: str = "",
+    notes: Sequence[str] = (),
+    missed: Sequence[str] = (),
+    gated: bool = False,
+    made: Sequence[str] = (),
 ) -> str:
     """The page's text. The same comparison gives the same bytes: nothing in it speaks of when or how fast it was made."""
     heading = title or _heading(comparison)
@@ -59,6 +69,7 @@ def comparison_page(
         "title": heading,
         "verdicts": [verdict([row.score for row in comparison.rows if row.score["trace"] == t]) for t in comparison.traces],
         "notes": list(notes),
+        "made": list(made),
         "gate": {"missed": list(missed)} if gated else None,
         "traces": list(comparison.traces),
         "rows": [_row(row, curves) for row in comparison.rows],

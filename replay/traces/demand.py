@@ -7,6 +7,7 @@ unless noise is switched off.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,21 +19,54 @@ from replay.traces.series import CountSeries, bridged
 
 MINUTE_S: Final = 60
 LONGEST_FLAT_BIN_S: Final = 300.0
+MOST_CLUMPED: Final = 3.0
+"""Counts that are multiplied by more than this are warned of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """arrivals (T,): requests in each second from the trace's start. factor: what the recorded rates were multiplied by. clumped: whether
+    that made each recorded request into many that arrive at once."""
+
+    arrivals: Floats
+    factor: float
+    clumped: bool
 
 
 def arrivals(series: CountSeries, scenario: Scenario, capacity_per_s: float) -> Floats:
     """Requests arriving in each second from the trace's start, (T,). capacity_per_s: of one replica, for the scale.
 
     Raises UsageError where trace and scenario don't fit."""
+    return scaled(series, scenario, capacity_per_s).arrivals
+
+
+def scaled(series: CountSeries, scenario: Scenario, capacity_per_s: float) -> Scaled:
+    """As ``arrivals``, with what was done to the recorded rates. Raises UsageError where trace and scenario don't fit."""
     rates, redrawn = rates_per_s(bridged(series), scenario)
-    rates = rates * scale_factor(rates, scenario, capacity_per_s)
+    factor = scale_factor(rates, scenario, capacity_per_s)
+    clumped = not redrawn and scenario.scale.mode == "Peak" and factor > MOST_CLUMPED and _whole(series)
+    rates = rates * factor
     if scenario.length is not None:
         rates = rates[: whole_s(scenario.length)]
-    if not (redrawn and scenario.noise):
-        return rates
-    # The very stream of numpy.random.default_rng(seed): others draw the same numbers.
-    rng = np.random.Generator(np.random.PCG64(scenario.seed))
-    return rng.poisson(rates).astype(np.float64)
+    if redrawn and scenario.noise:
+        # The very stream of numpy.random.default_rng(seed): others draw the same numbers.
+        rng = np.random.Generator(np.random.PCG64(scenario.seed))
+        rates = rng.poisson(rates).astype(np.float64)
+    return Scaled(arrivals=rates, factor=factor, clumped=clumped)
+
+
+def clumped_words(trace: str, factor: float) -> str:
+    """What is said of counts that were multiplied as they are."""
+    return (
+        f"{trace}: its counts are multiplied by {factor:.4g} as they are: each recorded request stands for that many together, "
+        "which is burstier than real traffic of that size; give smoothing=15m or scale.mode=Factor (--set scenario.…, or after the trace's name)"
+    )
+
+
+def _whole(series: CountSeries) -> bool:
+    """Whether single requests were counted, and no rates."""
+    known = series.counts[~np.isnan(series.counts)]
+    return bool((known == np.round(known)).all())
 
 
 def rates_per_s(series: CountSeries, scenario: Scenario) -> tuple[Floats, bool]:

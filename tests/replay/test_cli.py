@@ -146,3 +146,17 @@ def test_no_request_is_no_promise_kept(tmp_path: Path) -> None:
     result = replay("compare", "-t", str(trace), "-p", "reactive")
     assert "no requests" in result.stdout
     assert "kept" not in result.stdout
+
+
+def test_counts_multiplied_as_they_are_are_warned_of_and_the_factor_is_kept() -> None:
+    chat = ROOT / "replay" / "standard" / "traces" / "chat.csv.gz"
+    found = CliRunner().invoke(main, ["run", "-t", f"{chat}:length=5m", "-p", "fixed"])
+    assert found.stderr.startswith("WARNING: chat: its counts are multiplied by 51.92")
+    assert "  scale      recorded rates × 51.92\n" in found.stdout
+    several = CliRunner().invoke(
+        main, ["compare", "-t", f"{chat}:length=5m", "-p", "fixed", "-p", "reactive", "--jobs", "1", "--json"]
+    )
+    assert several.stderr.count("its counts are multiplied by 51.92") == 1
+    assert [score["scale_factor"] for score in orjson.loads(several.stdout)["scores"]] == [pytest.approx(51.917149)] * 2
+    as_recorded = CliRunner().invoke(main, ["run", "-t", f"{chat}:length=5m,scale.mode=Factor", "-p", "fixed", "--json"])
+    assert (as_recorded.stderr, orjson.loads(as_recorded.stdout)["scale_factor"]) == ("", 1.0)

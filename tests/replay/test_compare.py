@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +269,14 @@ def test_the_verdict_names_the_cheapest_that_keeps_its_promise() -> None:
     assert verdict([score("a", 10, None)])["best"] == ""
     nothing = verdict([score("a", 10, 1.0, requests=0), score("b", 20, 1.0, requests=0)])
     assert nothing == {"trace": "t", "best": "", "words": "No request came, so there was no promise to keep."}
+
+
+def test_the_report_says_how_it_was_made(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    settings = ("--set", "scenario.length=30m", "--jobs", "1", "-o", str(page))
+    result = replay("compare", "-t", f"{SURGE}:smoothing=15m", "-p", "fixed", *settings)
+    assert result.exit_code == 0, result.output
+    text = page.read_text("utf-8")
+    assert "; manifest manifest.yaml; scenario scenario.yaml; settings: scenario.length=30m" in text
+    assert re.search(r"surge: plant fluid; recorded rates × [0-9.]+; settings of its own: smoothing=15m", text)
+    assert str(tmp_path) not in text

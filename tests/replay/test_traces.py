@@ -9,7 +9,7 @@ import zstandard
 
 from autoscaler.errors import OutsideError, UsageError
 from replay.standard.make_traces import FOLDER, TRACES, counts
-from replay.traces.demand import arrivals, rates_per_s, scale_factor
+from replay.traces.demand import arrivals, rates_per_s, scale_factor, scaled
 from replay.traces.error import TraceError
 from replay.traces.portrait import portrait
 from replay.traces.registry import read_trace
@@ -122,6 +122,20 @@ def test_the_peak_minute_needs_forty_replicas() -> None:
     assert scale_factor(rates, scenario(scale__mode="Factor", scale__factor="2.5"), float("nan")) == 2.5
     with pytest.raises(UsageError, match="requestsPerSecond"):
         scale_factor(rates, scenario(), float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "setting", "clumped"),
+    [
+        ([6, 9] * 60, {}, True),
+        ([6, 9] * 60, {"smoothing": "15m"}, False),
+        ([6, 9] * 60, {"scale__mode": "Factor", "scale__factor": "400"}, False),
+        ([6.5, 9.5] * 60, {}, False),  # rates, not requests that were counted
+        ([3000, 3800] * 60, {}, False),  # about what the service is for
+    ],
+)
+def test_few_counts_that_become_many_are_told(counts: list[float], setting: dict[str, str], clumped: bool) -> None:
+    assert scaled(series(counts), scenario(**setting), 1.6).clumped is clumped
 
 
 def test_settings_of_one_trace(tmp_path: Path) -> None:
