@@ -65,7 +65,7 @@ class _Rows:
         path = self._path
         if len(self._times_s) < 2:
             raise TraceError(
-                path, len(self._times_s) + header_lines, "at least two moments are needed, or their step is not known"
+                path, len(self._times_s) + header_lines, "at least two moments are needed: without them their step is not known"
             )
         times_s = np.array(self._times_s)
         step_s, places = grid_places(path, times_s, header_lines, TIME)
