@@ -10,6 +10,8 @@ import numpy as np
 
 from autoscaler import spec
 from autoscaler.core.model import ScalingSpec
+from autoscaler.spec import duration_s
+from replay.optimum.kernels import LONG_TICKS, compiled
 from replay.optimum.solve import Optimum, optimum
 from replay.run import demand_of
 from replay.scenario import Scenario
@@ -72,6 +74,19 @@ def figures(found: Sequence[Optimum]) -> dict[str, Any]:
         "lower_bound_replica_hours": round(sum(one.lower_bound_replica_hours for one in found), 6),
         "attained_ratio": round(float(shares @ [one.attained_ratio for one in found]), 9),
     }
+
+
+def slow_hint(trace: CountSeries, scenario: Scenario) -> str | None:
+    """What to install where numba is missing and the trace is long enough for it to matter; None else. For stderr: it says nothing of the
+    outcome, which is the same with and without."""
+    played_s = trace.span_s if scenario.length is None else min(trace.span_s, duration_s(scenario.length))
+    ticks = played_s / duration_s(scenario.interval)
+    if ticks < LONG_TICKS or compiled() is not None:
+        return None
+    return (
+        f"the optimum of {ticks:.0f} ticks takes long without numba; the extra `fast` makes it many times faster: "
+        "make venv EXTRAS=fast in a clone, else pip install 'inference-autoscaler[fast]'"
+    )
 
 
 def notes(scenario: Scenario, *, single_requests: bool) -> list[str]:

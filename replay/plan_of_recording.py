@@ -113,6 +113,11 @@ class Recording:
         self.drop()
         return name
 
+    def drop_if_empty(self) -> None:
+        """Leaves no files where no moment was recorded: there is nothing to go on from."""
+        if self.rows == 0:
+            self.drop()
+
     def drop(self) -> None:
         """Forgets what is recorded."""
         self._data.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from autoscaler.errors import AutoscalerError, OutsideError, UsageError
 from autoscaler.ports import Backfill, Tick
 from autoscaler.record import SCHEMA, decode_budget, decode_column, decode_pause, decode_pool, decode_spec, encode, tick_record
 from replay.plugins import installed
+from replay.traces.files import refuse_pipe
 
 _PER_SERVICE: Final = ("recommended", "desired", "headroom", "blind", "partial", "limits", "reasons", "planned", "act")
 
@@ -78,6 +79,7 @@ def record_files(path: Path) -> list[Path]:
         return found
     if not path.exists():
         raise UsageError(f"{path}: no such file")
+    refuse_pipe(path)
     return [path]
 
 

@@ -48,6 +48,12 @@ class _Commands(click.Group):
         except AutoscalerError as error:
             click.echo(f"replay: {error}", err=True)
             ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            raise  # the reader went away, as `| head` does; click ends quietly
+        except OSError as fault:
+            # Commands name the files that they can't read or write; without a name it is mostly a full disk behind stdout.
+            click.echo(f"replay: {fault.filename or 'system'}: {fault.strerror or fault}", err=True)
+            ctx.exit(3)
         except KeyboardInterrupt:
             click.echo("replay: stopped", err=True)
             # As a shell tells it of a program that Ctrl-C ended: 1 would be "judged bad".

@@ -52,7 +52,7 @@ def command(
     from autoscaler.errors import InvalidManifest, OutsideError, UsageError
     from autoscaler.manifests import load_manifests
     from autoscaler.overrides import pairs
-    from replay.clairvoyant import figures, notes, optima
+    from replay.clairvoyant import figures, notes, optima, slow_hint
     from replay.cli.progress import progress
     from replay.optimum.orders import write_orders
     from replay.plugins import loadable
@@ -74,6 +74,8 @@ def command(
         raise UsageError(f"--promised {promised}: {blamed[0].message}") from None
     setting = load_scenario(scenario, of_scenario, use)
     series = read_trace(use.path)
+    if hint := slow_hint(series, setting):
+        click.echo(f"replay: {hint}", err=True)
     began_s = time.perf_counter()
     with progress(f"{series.name}, the optimum") as told:
         found = optima(loaded, setting, series, told)

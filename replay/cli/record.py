@@ -111,7 +111,9 @@ def command(
     except (OutsideError, KeyboardInterrupt) as fault:
         if isinstance(fault, KeyboardInterrupt):
             click.echo("interrupted", err=True)
-        click.echo(f"{recording.rows} of {recording.length} moments are recorded; the same command goes on from there", err=True)
+        recording.drop_if_empty()
+        kept = f"{recording.rows} of {recording.length} moments are recorded; the same command goes on from there"
+        click.echo(kept if recording.rows else "nothing was recorded", err=True)
         if isinstance(fault, KeyboardInterrupt):
             raise click.exceptions.Exit(3) from None
         raise

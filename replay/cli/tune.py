@@ -131,6 +131,7 @@ def command(
         _interrupted(study)
         raise click.exceptions.Exit(3) from None
     finally:
+        study.drop_if_empty()
         study.close()
     if study_file is None:
         study.remove()

@@ -23,6 +23,10 @@ class Kernels:
     late: Callable[..., Any]
 
 
+LONG_TICKS: Final = 3000
+"""From so many ticks on, people who wait are told of the extra `fast`."""
+
+
 @functools.cache
 def compiled() -> Kernels | None:
     """None where numba isn't installed. Made once a process; the machine code is cached on disk."""

@@ -36,7 +36,7 @@ def read_counts(path: Path) -> CountSeries:
     with open_text(path) as file:
         offsets, counts = _read(path, file)
     if len(offsets) < 2:
-        raise TraceError(path, len(offsets) + 1, "at least two bins are needed, or the bin width is not known")
+        raise TraceError(path, len(offsets) + 1, "at least two bins are needed; with fewer, the bin width is not known")
     return on_grid(path, offsets, counts)
 
 
@@ -94,7 +94,7 @@ def number_of(path: Path, line: int, column: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise TraceError(path, line, f"{column}: a number is expected (is: {text.strip()!r})")
+        raise TraceError(path, line, f"{column}: a finite number is expected (is: {text.strip()!r})")
     return value
 
 

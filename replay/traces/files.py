@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from replay.traces.parquet import as_text, from_text
 @contextmanager
 def open_text(path: Path) -> Iterator[IO[str]]:
     """The file's text, unpacked by its ending (.gz, .zst). Raises UsageError, OutsideError, TraceError (not text, not packed)."""
+    refuse_pipe(path)
     try:
         if path.suffix == ".gz":
             with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
@@ -48,6 +50,16 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         raise TraceError(path, 0, f"is not UTF-8 text (byte {fault.start}: {fault.reason})") from None
     except OSError as fault:
         raise OutsideError(f"{path}: {fault.strerror or fault}") from None
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raises UsageError for what can't be read from its start again: the first line tells the format, then all is read."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # opening it says why
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UsageError(f"{path}: a pipe can't be read twice; write it to a file first, and name that")
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def _step_s(path: Path, picks: Picks) -> float:
         last[key] = at_s
     _check(path, chooser)
     if not steps:
-        raise TraceError(path, 0, "at least two samples of a series are needed, or their step is not known")
+        raise TraceError(path, 0, "at least two samples of a series are needed: without them their step is not known")
     return steps.most_common(1)[0][0]
 
 

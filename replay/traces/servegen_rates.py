@@ -37,7 +37,7 @@ def read_rates(path: Path) -> CountSeries:
             if rates[-1] < 0:
                 raise TraceError(path, line, f"rate: 0 or more is allowed (is: {cells[1].strip()})")
     if len(starts) < 2:
-        raise TraceError(path, len(starts) + 1, "at least two windows are needed, or their width is not known")
+        raise TraceError(path, len(starts) + 1, "at least two windows are needed: without them their width is not known")
     windows = on_grid(path, np.array(starts), np.array(rates), header_lines=0)
     return CountSeries(name=windows.name, start_s=windows.start_s, bin_s=windows.bin_s, counts=windows.counts * windows.bin_s)
 

@@ -28,6 +28,9 @@ from replay.traces.signal_series import SignalSeries
 
 TIME: Final = "time_s"
 _GAPS: Final = ("", "nan", "null", "none")
+_MOST: Final = {name: 10.0 if name == "utilization" else 1.05 for name, signal in SIGNALS.items() if signal.unit == "ratio"}
+"""What is above is no ratio. A little more than 1 is a rounded reading; `utilization` is what runs ÷ what a replica sustains, and more than
+that may run."""
 
 
 def _is_csv(header: str) -> bool:
@@ -62,7 +65,7 @@ class _Rows:
         path = self._path
         if len(self._times_s) < 2:
             raise TraceError(
-                path, len(self._times_s) + header_lines, "at least two moments are needed, or their step is not known"
+                path, len(self._times_s) + header_lines, "at least two moments are needed: without them their step is not known"
             )
         times_s = np.array(self._times_s)
         step_s, places = grid_places(path, times_s, header_lines, TIME)
@@ -86,6 +89,9 @@ class _Rows:
             raise TraceError(self._path, line, f"{name}: {allowed} is expected (is: {given!r})")
         if value < 0 and may_lack:
             raise TraceError(self._path, line, f"{name}: 0 or more is allowed (is: {value:g})")
+        if value > _MOST.get(name, math.inf):
+            allowed = "0 to 1" if name != "utilization" else f"a ratio, 1 for full and at most {_MOST[name]:g},"
+            raise TraceError(self._path, line, f"{name}: {allowed} is allowed (is: {value:g}; a percentage?)")
         return value
 
 

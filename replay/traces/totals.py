@@ -36,7 +36,7 @@ class Totals:
     def series(self, path: Path) -> SignalSeries:
         """Raises TraceError where the times don't lie on an even grid."""
         if len(self._times_s) < 2:
-            raise TraceError(path, 0, "at least two moments are needed, or their step is not known")
+            raise TraceError(path, 0, "at least two moments are needed: without them their step is not known")
         step_s, places = grid_places(path, self._times_s, 0, "time")
         signals = {}
         for signal, total in self._sums.items():

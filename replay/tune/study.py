@@ -96,6 +96,12 @@ class Study:
     def close(self) -> None:
         self._file.close()
 
+    def drop_if_empty(self) -> None:
+        """Leaves no file where nothing was paid for: there is nothing to go on from."""
+        (count,) = self._file.execute("SELECT count(*) FROM batches").fetchone()
+        if not count:
+            self.remove()
+
     def remove(self) -> None:
         self.close()
         self.path.unlink(missing_ok=True)

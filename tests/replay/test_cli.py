@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -124,6 +125,23 @@ def test_a_file_that_can_t_be_written_is_exit_3(tmp_path: Path) -> None:
     assert result.exit_code == 3
 
 
+@pytest.mark.parametrize("command", ["replay inspect replay/standard/traces/surge.csv --json", "autoscaler policies"])
+def test_a_full_disk_behind_stdout_is_a_sentence_and_exit_3(command: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", *command.split()],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert "system: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("command", ["", "run", "compare", "optimum", "tune", "test", "regret", "verify", "inspect", "convert"])
 def test_the_example_of_each_help_works_in_a_clone(command: str) -> None:
     text = replay(*([command] if command else []), "--help").output
@@ -134,6 +152,15 @@ def test_the_example_of_each_help_works_in_a_clone(command: str) -> None:
         done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert not re.search(r"\x1b\[", done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize("command", [["run", "-t"], ["verify"], ["inspect"]])
+def test_a_pipe_is_refused_since_it_can_t_be_read_twice(tmp_path: Path, command: list[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    result = replay(*command, str(pipe))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "pipe: a pipe can't be read twice" in result.stderr
 
 
 def test_no_request_is_no_promise_kept(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoscaler.manifests import load_manifests
-from replay.clairvoyant import alike_rows, figures, optima
+from replay.clairvoyant import alike_rows, figures, optima, slow_hint
 from replay.cli import main
 from replay.cli.optimum import words as optimum_words
 from replay.optimum.backward import Backward, Prices
@@ -32,6 +33,23 @@ def settings(**changes: int) -> Settings:
     own = {"min_replicas": 1, "max_replicas": 20, "multiple": 1, "allowed_s": 5, "tick_s": 15, "start_s": 120}
     own |= {"drain_s": 20, "warmup_s": 0, "initial": 10, **changes}
     return Settings(capacity_per_s=1.6, **own)
+
+
+def test_without_numba_a_long_trace_is_told_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    day = read_trace(STANDARD / "traces" / "day.csv.gz")
+    monkeypatch.setitem(sys.modules, "numba", None)  # as import leaves it where a package is missing
+    compiled.cache_clear()
+    try:
+        assert "make venv EXTRAS=fast" in (slow_hint(day, scenario()) or "")
+        assert slow_hint(day, scenario(length="2h")) is None
+    finally:
+        monkeypatch.undo()
+        compiled.cache_clear()
+
+
+@pytest.mark.skipif(compiled() is None, reason="needs numba, the extra `fast`")
+def test_with_numba_nothing_is_said_of_it() -> None:
+    assert slow_hint(read_trace(STANDARD / "traces" / "day.csv.gz"), scenario()) is None
 
 
 @pytest.mark.parametrize(("warmup", "promised"), [("0s", "99.5%"), ("1h", "95%"), ("47m", "99.9%")])

@@ -250,7 +250,10 @@ async def test_another_recording_under_the_same_name_is_refused_unless_it_is_beg
     hour: Hour, proxy: FaultProxy, tmp_path: Path
 ) -> None:
     output = tmp_path / "t.csv"
-    proxy.rule = lambda _request: Answer(status=500)
+    assert (await run(*hour.arguments(tmp_path / "whole.csv", proxy.url)))[0] == 0
+    asked = len(proxy.requests)
+    proxy.requests.clear()
+    proxy.rule = lambda _request: Answer(status=500) if len(proxy.requests) > asked // 2 else None
     assert (await run(*hour.arguments(output, proxy.url)))[0] == 3
     proxy.rule = lambda _request: None
     code, words = await run(*hour.arguments(output, proxy.url, "--step", "30s"))
@@ -352,6 +355,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, change: list[str], code: int, wor
     result = CliRunner().invoke(main, ["record", *(part for pair in given.items() for part in pair)])
     assert (result.exit_code, words in result.stderr) == (code, True), result.stderr
     assert "secret@" not in result.stderr
+    assert list(tmp_path.iterdir()) == []  # nothing is left of a recording of nothing
 
 
 def test_one_of_several_services_is_named() -> None:

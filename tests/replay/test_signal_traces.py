@@ -41,6 +41,12 @@ def test_gaps_stay_gaps(tmp_path: Path, text: str) -> None:
     np.testing.assert_array_equal(found.signals["gpu_utilization"], [0.5, 0.75, nan, nan, nan])
 
 
+def test_a_little_more_than_full_is_no_percentage(tmp_path: Path) -> None:
+    found = read_any(write(tmp_path / "t.csv", "time_s,utilization,gpu_utilization\n15,1.4,1.03\n30,0,1\n"))
+    assert isinstance(found, SignalSeries)
+    assert (found.signals["utilization"][0], found.signals["gpu_utilization"][0]) == (1.4, 1.03)
+
+
 def test_a_demand_is_read_as_counts_and_nothing_else_is(tmp_path: Path) -> None:
     found = read_trace(write(tmp_path / "t.csv", "time_s,demand,queue\n15,2,0\n30,4,0\n45,,1\n"))
     np.testing.assert_array_equal(found.counts, [30.0, 60.0, np.nan])
@@ -54,6 +60,8 @@ def test_a_demand_is_read_as_counts_and_nothing_else_is(tmp_path: Path) -> None:
     [
         (CSV + "1700000075,many,,1\n", r":5: queue: a number, 0 or more, or nothing is expected \(is: 'many'\)"),
         (CSV + "1700000075,-2,,1\n", r":5: queue: 0 or more is allowed \(is: -2\)"),
+        (CSV + "1700000075,1,,40\n", r":5: gpu_utilization: 0 to 1 is allowed \(is: 40; a percentage\?\)"),
+        (JSONL + '{"time_s": 1700000075, "utilization": 85}\n', r":5: utilization: .*at most 10, is allowed \(is: 85; a percen"),
         (CSV + "1700000075,inf,,1\n", r":5: queue: a number, .* \(is: 'inf'\)"),
         (CSV + ",1,,1\n", r":5: time_s: a number of seconds is expected \(is: ''\)"),
         (CSV + "1700000075,1\n", ":5: has 2 values"),
@@ -73,9 +81,12 @@ def test_a_bad_line_says_value_and_what_is_allowed(tmp_path: Path, text: str, wo
 @st.composite
 def serieses(draw: st.DrawFn) -> SignalSeries:
     length = draw(st.integers(2, 40))
-    value = st.floats(0, 1e12, allow_subnormal=False) | st.just(float("nan"))
     names = draw(st.lists(st.sampled_from(sorted(SIGNALS)), min_size=1, max_size=4, unique=True))
-    signals = {name: np.array(draw(st.lists(value, min_size=length, max_size=length))) for name in names}
+    signals = {}
+    for name in names:
+        most = 1.0 if SIGNALS[name].unit == "ratio" else 1e12
+        value = st.floats(0, most, allow_subnormal=False) | st.just(float("nan"))
+        signals[name] = np.array(draw(st.lists(value, min_size=length, max_size=length)))
     start_s = draw(st.integers(0, 2_000_000_000))
     return SignalSeries(name="t", start_s=float(start_s), step_s=draw(st.sampled_from([0.5, 1.0, 15.0, 60.0])), signals=signals)
 
