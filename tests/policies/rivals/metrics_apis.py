@@ -1,4 +1,4 @@
-"""External and custom metrics of a test's own, served behind the real aggregator: what a real HPA reads is what the test says."""
+"""External, custom and resource metrics of a test's own, served behind the real aggregator: what a real HPA reads is what the test says."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from tests.realparts.ports import LOOPBACK, free_port
 
 EXTERNAL = "external.metrics.k8s.io/v1beta1"
 CUSTOM = "custom.metrics.k8s.io/v1beta2"
+RESOURCE = "metrics.k8s.io/v1beta1"
 _SERVICE = "programmed-metrics"
 
 Values = Callable[[str], str | None]
 """By metric: its value as a Quantity; None: there is none now. Asked once for each sync of each HPA."""
 PodValues = Callable[[str], Mapping[str, str] | None]
-"""By metric: the values of pods by their names."""
+"""By metric (a resource's: by the pods' label `app`): the values of pods by their names."""
 
 
 class MetricsApis:
-    """`async with MetricsApis(control_plane, namespace, external, pods):` while it is open, a real HPA may name its metrics."""
+    """`async with MetricsApis(control_plane, namespace, external, pods, memory):` while it is open, a real HPA may name its metrics."""
 
-    def __init__(self, control_plane: ControlPlane, namespace: str, external: Values, pods: PodValues) -> None:
+    def __init__(self, control_plane: ControlPlane, namespace: str, external: Values, pods: PodValues, memory: PodValues) -> None:
         self._cp = control_plane
         self._namespace = namespace
         self._external = external
         self._pods = pods
+        self._memory = memory
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> MetricsApis:
@@ -44,7 +46,7 @@ class MetricsApis:
                 "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]},
             }
             await self._cp.api.create(f"/api/v1/namespaces/{self._namespace}/services", service)
-            for group_version in (EXTERNAL, CUSTOM):
+            for group_version in (EXTERNAL, CUSTOM, RESOURCE):
                 await self._register(stack, group_version, port)
             self._stack = stack.pop_all()
         return self
@@ -61,8 +63,10 @@ class MetricsApis:
         app = web.Application()
         app.router.add_get(f"/apis/{EXTERNAL}", self._resources(EXTERNAL))
         app.router.add_get(f"/apis/{CUSTOM}", self._resources(CUSTOM))
+        app.router.add_get(f"/apis/{RESOURCE}", self._resources(RESOURCE))
         app.router.add_get(f"/apis/{EXTERNAL}/namespaces/{{namespace}}/{{metric}}", self._answer_external)
         app.router.add_get(f"/apis/{CUSTOM}/namespaces/{{namespace}}/pods/*/{{metric}}", self._answer_pods)
+        app.router.add_get(f"/apis/{RESOURCE}/namespaces/{{namespace}}/pods", self._answer_memory)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -128,6 +132,22 @@ class MetricsApis:
             for name, value in values.items()
         ]
         return web.json_response({"kind": "MetricValueList", "apiVersion": CUSTOM, "metadata": {}, "items": items})
+
+    async def _answer_memory(self, request: web.Request) -> web.Response:
+        app, namespace = request.query["labelSelector"].removeprefix("app="), request.match_info["namespace"]
+        values = self._memory(app)
+        if values is None:
+            return web.json_response(_failure("memory"), status=503)
+        items = [
+            {
+                "metadata": {"name": name, "namespace": namespace},
+                "timestamp": _NOW,
+                "window": "1s",
+                "containers": [{"name": "server", "usage": {"memory": value}}],
+            }
+            for name, value in values.items()
+        ]
+        return web.json_response({"kind": "PodMetricsList", "apiVersion": RESOURCE, "metadata": {}, "items": items})
 
 
 _NOW = "2025-01-01T00:00:00Z"

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -24,31 +25,55 @@ BLUR_S = 0.12
 so near to a sync may or may not have been seen."""
 
 
+SHIFTS_S = (0.0, -BLUR_S / 2, BLUR_S / 2, -2 * BLUR_S, 2 * BLUR_S)
+"""Windows and periods are whole seconds, as the syncs are: whether something is just within one is a matter of how long a sync took."""
+REQUEST_BYTES = 1_000_000_007
+"""What each pod asks of memory: a prime, so that hardly a share of it is a whole number of percents."""
+EDGES = 0.2
+"""At so many syncs the samples' mean is a target or an end of its tolerance, or one unit in all beside it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """The target as it was from at_s on. replicas: its status.replicas. ready, starting: its pods."""
+    """The target as it was from at_s on. replicas: its status.replicas. ready, starting: its pods' names."""
 
     at_s: float
     spec: int
     replicas: int
-    ready: int
-    starting: int
+    ready: frozenset[str]
+    starting: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """What the real HPA got at a sync: the value (NaN: an error) of an External metric, or the samples of pods (None: an error)."""
+
+    at_s: float
+    value: float
+    samples: Mapping[str, int] | None = None
 
 
 @dataclass(slots=True)
 class Verdict:
-    """same: ours said what the real one did. blurred: it did so for one of the states that the real one may have seen. wrong: it did not."""
+    """same: ours said what the real one did. blurred: it did so for one of the states that the real one may have seen. wrong: it did not.
+
+    apart: it did not, but a pod of a `pending` trial began to run between the samples' answer and the listing: it has no sample then, while others
+    are Pending, and ours takes all pods on their way alike.
+    """
 
     same: int = 0
     blurred: int = 0
+    apart: int = 0
     changes: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
 class Trial:
-    """metric: External, ExternalValue or Pods. params: ours, the same as `spec` is for the real one. values: the series; NaN: an error.
+    """metric: External, ExternalValue, Pods or Resource (of memory). params: ours, the same as `spec` is for the real one. values: the series; NaN:
+    an error. Pods share a value unevenly.
 
-    pod_s: how long a new pod is Pending (External metrics and `pending`), or runs without a sample (`missing`).
+    pod_s: how long a new pod is Pending (External metrics and `pending`), or runs without a sample (`missing`). divided: values are the work
+    of all pods together, which the ready ones divide among themselves; else their mean.
     """
 
     def __init__(
@@ -59,6 +84,7 @@ class Trial:
         values: Floats,
         most: int,
         pod_s: float,
+        divided: bool = False,
     ) -> None:
         self.name = name
         self.params = params
@@ -68,7 +94,10 @@ class Trial:
         self._values = values
         self._most = most
         self._pod_s = pod_s
-        self.syncs: list[tuple[float, float]] = []
+        self._divided = divided
+        self._unit = REQUEST_BYTES if self.kind == "Resource" else 1000
+        self._rng = np.random.default_rng(crc32(name.encode()))
+        self.syncs: list[Sync] = []
         self._states: list[Pods] = []
         self._deployment: Object | None = None
         self._pods: dict[str, Object] = {}
@@ -77,12 +106,15 @@ class Trial:
 
     def manifests(self) -> list[Object]:
         delay = "ready" if self.missing else "start"
+        container: Object = {"name": "server", "image": "example.invalid/server"}
+        if self.kind == "Resource":
+            container["resources"] = {"requests": {"memory": str(REQUEST_BYTES)}}
         template = {
             "metadata": {
                 "labels": {"app": self.name},
                 "annotations": {f"kwok.test/{delay}-after-ms": f"{self._pod_s * 1000:.0f}"},
             },
-            "spec": {"containers": [{"name": "server", "image": "example.invalid/server"}]},
+            "spec": {"containers": [container]},
         }
         deployment = {
             "apiVersion": "apps/v1",
@@ -90,18 +122,11 @@ class Trial:
             "metadata": {"name": self.name},
             "spec": {"replicas": 3, "selector": {"matchLabels": {"app": self.name}}, "template": template},
         }
-        target = f"{float(self.params['target']):.3f}"
-        metric: Object = {"metric": {"name": self.name}}
-        if self.kind == "ExternalValue":
-            metric["target"] = {"type": "Value", "value": target}
-        else:
-            metric["target"] = {"type": "AverageValue", "averageValue": target}
-        kind = "Pods" if self.kind == "Pods" else "External"
         spec: Object = {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": self.name},
             "minReplicas": 1,
             "maxReplicas": self._most,
-            "metrics": [{"type": kind, kind.lower(): metric}],
+            "metrics": [self._metric()],
         }
         if self._behavior is not None:
             spec["behavior"] = self._behavior
@@ -113,14 +138,48 @@ class Trial:
         }
         return [deployment, hpa]
 
-    def sync(self) -> float:
-        """The real HPA asks for its metric: the value that it gets, which is kept. NaN: it gets an error."""
-        value = float(self._values[len(self.syncs) % len(self._values)])
-        self.syncs.append((time.time(), value))
-        return value
+    def _metric(self) -> Object:
+        target = float(self.params["target"])
+        if self.kind == "Resource":
+            wanted: Object = {"type": "Utilization", "averageUtilization": round(100 * target)}
+            return {"type": "Resource", "resource": {"name": "memory", "target": wanted}}
+        if self.kind == "ExternalValue":
+            wanted = {"type": "Value", "value": f"{target:.3f}"}
+        else:
+            wanted = {"type": "AverageValue", "averageValue": f"{target:.3f}"}
+        kind = "Pods" if self.kind == "Pods" else "External"
+        return {"type": kind, kind.lower(): {"metric": {"name": self.name}, "target": wanted}}
 
-    def ready_pods(self) -> list[str]:
-        return [name for name, pod in self._pods.items() if _alive(pod) and _ready(pod)]
+    def value_now(self) -> str | None:
+        """The real HPA asks for its External metric: the Quantity that it gets, which is kept. None: it gets an error."""
+        value = float(self._values[len(self.syncs) % len(self._values)])
+        self.syncs.append(Sync(time.time(), value))
+        return None if value != value else f"{value:.4f}"
+
+    def samples_now(self) -> Mapping[str, str] | None:
+        """The real HPA asks for its pods' samples: a Quantity for each ready pod. None: it gets an error."""
+        value = float(self._values[len(self.syncs) % len(self._values)])
+        if value != value:
+            self.syncs.append(Sync(time.time(), value))
+            return None
+        names = [name for name, pod in self._pods.items() if _alive(pod) and _ready(pod)]
+        if self._divided:
+            value /= max(len(names), 1)
+        samples = dict(zip(names, self._shares(value, len(names)), strict=True))
+        self.syncs.append(Sync(time.time(), value, samples))
+        return {name: str(whole) if self.kind == "Resource" else f"{whole}m" for name, whole in samples.items()}
+
+    def _shares(self, mean: float, pods: int) -> list[int]:
+        """Samples of about that mean, in thousandths or bytes, no two alike."""
+        if not pods:
+            return []
+        total = int(mean * self._unit * pods)
+        if self._rng.random() < EDGES:
+            low, high = (float(self.params.get(f"scale_{side}_tolerance", 0.1)) for side in ("down", "up"))
+            aim = self._rng.choice([1.0, 1.0, 1.0 - low, 1.0 + high])
+            total = max(round(float(self.params["target"]) * aim * self._unit * pods) + int(self._rng.integers(-1, 2)), 0)
+        cuts = np.sort(self._rng.integers(0, total + 1, pods - 1))
+        return [int(share) for share in np.diff(np.concatenate(([0], cuts, [total])))]
 
     def see_deployment(self, deployment: Object) -> None:
         self._deployment = deployment
@@ -137,13 +196,13 @@ class Trial:
         if self._deployment is None:
             return
         alive = [pod for pod in self._pods.values() if _alive(pod)]
-        ready = sum(_ready(pod) for pod in alive)
+        ready = frozenset(pod["metadata"]["name"] for pod in alive if _ready(pod))
         state = Pods(
             time.time(),
             int(self._deployment["spec"]["replicas"]),
             int(self._deployment.get("status", {}).get("replicas", 0)),
             ready,
-            len(alive) - ready,
+            frozenset(pod["metadata"]["name"] for pod in alive) - ready,
         )
         if not self._states or replace(state, at_s=self._states[-1].at_s) != self._states[-1]:
             self._states.append(state)
@@ -157,10 +216,10 @@ class Trial:
         params = stack_params(POLICY, [completed])
         policy = POLICY.make(params, np.random.default_rng(0))
         verdict = Verdict()
-        for (at_s, value), (next_s, _) in zip(self.syncs, self.syncs[1:], strict=False):
-            spec, did = self._spec(at_s), self._spec(next_s)
+        for sync, following in zip(self.syncs, self.syncs[1:], strict=False):
+            spec, did = self._spec(sync.at_s), self._spec(following.at_s)
             learnt, said, after = policy.save(), [], []
-            for observation in self._observations(at_s, spec, value):
+            for observation in self._observations(sync, spec):
                 policy = POLICY.make(params, np.random.default_rng(0))
                 policy.load(learnt)
                 policy.observe(observation)
@@ -173,10 +232,13 @@ class Trial:
                 verdict.same += 1
             elif did in said:
                 verdict.blurred += 1
+            elif self._began_to_run(sync):
+                verdict.apart += 1
             else:
-                states = [(state.replicas, state.ready, state.starting) for state in self._states_at(at_s)]
+                states = [(state.replicas, len(state.ready), len(state.starting)) for state in self._states_at(sync.at_s)]
+                given = f"{sync.value:g}" if sync.samples is None else f"samples {sorted(sync.samples.values())}"
                 verdict.wrong.append(
-                    f"{self.name} {dict(self.params)}: {value:g} at {spec}, (replicas, ready, starting) {states}: {did}, ours {said}"
+                    f"{self.name} {dict(self.params)}: {given} at {spec}, (replicas, ready, starting) {states}: {did}, ours {said}"
                 )
         return verdict
 
@@ -193,21 +255,33 @@ class Trial:
         before = next((s for s in reversed(self._states[: last + 1]) if s.at_s < at_s - BLUR_S), self._states[last])
         return list(dict.fromkeys([self._states[last], before, *near]))
 
-    def _observations(self, at_s: float, spec: int, value: float) -> list[Observation]:
+    def _began_to_run(self, sync: Sync) -> bool:
+        samples = sync.samples
+        return samples is not None and not self.missing and any(s.ready - samples.keys() for s in self._states_at(sync.at_s))
+
+    def _observations(self, sync: Sync, spec: int) -> list[Observation]:
         """What the sync may have seen, the likeliest first: each state, at the moment itself and a little before and after."""
         return [
-            self._observation(at_s + shift_s, state, spec, value)
-            for shift_s in (0.0, -BLUR_S / 2, BLUR_S / 2)
-            for state in self._states_at(at_s)
+            self._observation(sync.at_s + shift_s, state, spec, sync)
+            for shift_s in SHIFTS_S
+            for state in self._states_at(sync.at_s)
         ]
 
-    def _observation(self, at_s: float, pods: Pods, spec: int, value: float) -> Observation:
+    def _observation(self, at_s: float, pods: Pods, spec: int, sync: Sync) -> Observation:
         signal_name = str(self.params["signal"])
+        value, ready, starting = sync.value, len(pods.ready), len(pods.starting)
+        if self.kind == "External":
+            # status.replicas is what an External metric's AverageValue is compared with; the others ask the pods.
+            ready, starting = pods.replicas, 0
+        elif sync.samples is not None:
+            # A pod that is gone counts for nothing, nor does its sample.
+            alive = pods.ready | pods.starting
+            sampled = [name for name in sync.samples if name in (alive if self.missing else pods.ready)]
+            ready, starting = len(sampled), len(alive) - len(sampled)
+            value = sum(sync.samples[name] for name in sampled) / (self._unit * ready) if ready else float("nan")
         values = np.array([value])
         state = np.array([SignalState.UNKNOWN if value != value else SignalState.KNOWN], dtype=np.int8)
         signal = Signal(values=values, age_s=np.zeros(1), state=state, history=History(1, 1))
-        # status.replicas is what an External metric's AverageValue is compared with; the others ask the pods.
-        ready, starting = (pods.replicas, 0) if self.kind == "External" else (pods.ready, pods.starting)
         counts: dict[str, Any] = {"current": [spec], "ready": [ready], "starting": [starting], "max_replicas": [self._most]}
         columns = {name: np.array(count, dtype=np.int64) for name, count in counts.items()}
         return an_observation(1, at_s, SYNC_S, {signal_name: signal}, **columns)
