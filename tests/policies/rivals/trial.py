@@ -58,7 +58,7 @@ class Verdict:
     """same: ours said what the real one did. blurred: it did so for one of the states that the real one may have seen. wrong: it did not.
 
     apart: it did not, but a pod of a `pending` trial began to run between the samples' answer and the listing: it has no sample then, while others
-    are Pending, and ours takes all pods on their way alike.
+    are Pending, and ours takes all pods on their way alike. Or two ends of windows fell on the sync, one to each side: a count between ours.
     """
 
     same: int = 0
@@ -232,7 +232,7 @@ class Trial:
                 verdict.same += 1
             elif did in said:
                 verdict.blurred += 1
-            elif self._began_to_run(sync):
+            elif min(said) < did < max(said) or self._began_to_run(sync):
                 verdict.apart += 1
             else:
                 states = [(state.replicas, len(state.ready), len(state.starting)) for state in self._states_at(sync.at_s)]
