@@ -64,7 +64,8 @@ async def test_a_live_controller_s_records_run_again_and_tell_of_other_policies(
     await world.apply(deployment("llama", 2), deployment("mistral", 2), llama)
     await world.until_ready("llama", 2)
     await world.until_ready("mistral", 2)
-    async with world.traffic("llama", wave), world.traffic("mistral", lambda _at_s: 3.0):
+    # Enough of a past that `reactive` need not settle first.
+    async with world.traffic("llama", wave, past_s=400.0), world.traffic("mistral", lambda _at_s: 3.0, past_s=400.0):
         async with world.controller("story-j") as controller:
             await world.until_replicas("llama", lambda count: count >= 5)
             await world.apply(autoscaler("mistral"))

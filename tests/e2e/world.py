@@ -118,6 +118,7 @@ class Traffic:
     per_s: float = 1.6
     service_s: float = 5.0
     step_s: float = 0.5
+    past_s: float = 60.0
     fault: Callable[[list[Any]], list[Any]] = lambda series: series
     history: list[Moment] = field(default_factory=list)
     _queue: float = 0.0
@@ -148,11 +149,11 @@ class Traffic:
         return [pod["metadata"]["name"] for pod in pods["items"] if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
 
     async def _backfill(self) -> None:
-        """A minute of the demand's start, so that rates are known from the first tick on."""
+        """The demand's start for `past_s` (a minute), so that rates are known from the first tick on."""
         pods = await self.ready_pods()
         now_s = time.time()
         series: list[Any] = []
-        for step in range(int(60 / 2), 0, -1):
+        for step in range(int(self.past_s / 2), 0, -1):
             series += self._series(pods, now_s - 2 * step, self.demand(0.0), 2.0)
             self._queue = 0.0  # so far everything was fine
         with contextlib.suppress(aiohttp.ClientError):
