@@ -172,7 +172,7 @@ def test_for_people_and_with_what_is_wrong() -> None:
     assert "promised   90.00%, kept" in result.stdout
     assert "bound" in result.stdout
     wrong = CliRunner().invoke(main, ["optimum", "-t", str(SURGE), "--promised", "110%"])
-    assert (wrong.exit_code, wrong.stdout) == (1, "")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert "promised" in wrong.stderr
 
 
