@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from autoscaler.core.behavior import rate_bound
+from autoscaler.core.columns import floats, number, plain, plain_number, rearranged
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Floats, Ints, Observation, ScalingRules
 from autoscaler.core.policy import Saved
@@ -194,22 +195,12 @@ class Behavior:
         if span_s <= 0:
             return None
         length = int(np.ceil(span_s / self._interval_s)) + 2
-        if old is not None and old.length == length:
-            return old.rearranged(rows)
-        fresh = History(len(rows), length)
-        if old is not None:
-            kept = old.rearranged(rows)
-            for column, at_s in zip(kept.last(length).T, kept.times_s(length), strict=True):
-                fresh.push(float(at_s), column)
-        return fresh
+        return History(len(rows), length) if old is None else old.resized(rows, length)
 
     def rearrange(self, rows: Ints, rules: Sequence[Rules]) -> None:
-        new = rows < 0
-        self._current, self._desired = self._current[rows], self._desired[rows]
-        self._met_s, self._met = self._met_s[rows], self._met[rows]
-        for column in (self._current, self._desired, self._met_s, self._met):
-            column[new] = np.nan
-        if new.any():
+        self._current, self._desired = rearranged(self._current, rows), rearranged(self._desired, rows)
+        self._met_s, self._met = rearranged(self._met_s, rows), rearranged(self._met, rows)
+        if (rows < 0).any():
             self._last_met_s = float("inf")
         self._take(rules)
         if self._interval_s:
@@ -231,8 +222,8 @@ class Behavior:
     def save(self) -> Saved:
         return {
             "interval_s": self._interval_s,
-            "last_at_s": _or_none(self._last_at_s),
-            **{name: [_or_none(value) for value in column.tolist()] for name, column in self._columns().items()},
+            "last_at_s": plain_number(self._last_at_s),
+            **{name: plain(column) for name, column in self._columns().items()},
             "wishes": None if self._wishes is None else self._wishes.save(),
             "changes": None if self._changes is None else self._changes.save(),
         }
@@ -242,9 +233,9 @@ class Behavior:
             return
         self._wishes, self._changes, self._counted = None, None, None
         self._resize(float(state["interval_s"]))
-        self._last_at_s = _or_nan(state["last_at_s"])
+        self._last_at_s = number(state["last_at_s"])
         for name, column in self._columns().items():
-            column[:] = [_or_nan(value) for value in state[name]]
+            column[:] = floats(state[name])
         self._last_met_s = float("inf") if np.isnan(self._met_s).any() else float(self._met_s.max(initial=-np.inf))
         histories: tuple[History | None, ...] = (self._wishes, self._changes)
         for history, saved in zip(histories, (state["wishes"], state["changes"]), strict=True):
@@ -271,11 +262,3 @@ def _windows(rules: Sequence[Rules], of: Callable[[Rules], float]) -> list[tuple
         (span_s,) = spans
         return [(span_s, None)] if span_s > 0 else []
     return [(span_s, np.array(rows, dtype=np.int64)) for span_s, rows in spans.items() if span_s > 0]
-
-
-def _or_none(value: float) -> float | None:
-    return None if value != value else value
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else float(value)

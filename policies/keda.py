@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from autoscaler.core.columns import rearranged
 from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, Recommendation, Signal
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
 from autoscaler.core.seen import any_unknown, seen
@@ -162,7 +163,7 @@ class Keda:
     # ------------------------------------------------------------ what survives
 
     def rearrange(self, rows: Ints, params: Params) -> None:
-        self._ever = np.where(rows < 0, False, np.append(self._ever, False)[rows])
+        self._ever = rearranged(self._ever, rows, False)
         self._take(params)
         self._behavior.rearrange(rows, rules_of(params))
         self._operator.rearrange(rows, params)

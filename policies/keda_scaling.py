@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from autoscaler.core.columns import floats, plain, rearranged
 from autoscaler.core.model import Bools, Floats, Ints, Observation
 from autoscaler.core.policy import Params, Saved
 
@@ -96,7 +97,7 @@ class Operator:
     def rearrange(self, rows: Ints, params: Params) -> None:
         for name, column in self._columns.items():
             fresh = 0.0 if name == "failures" else np.nan
-            self._columns[name] = np.where(rows < 0, fresh, np.append(column, fresh)[rows])
+            self._columns[name] = rearranged(column, rows, fresh)
         self._take(params)
 
     def shift(self, by_s: float) -> None:
@@ -105,7 +106,7 @@ class Operator:
             self._columns[name] = self._columns[name] + by_s
 
     def save(self) -> Saved:
-        return {name: [None if v != v else v for v in column.tolist()] for name, column in self._columns.items()}
+        return {name: plain(column) for name, column in self._columns.items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self._columns = {name: np.array([np.nan if v is None else v for v in state[name]], dtype=np.float64) for name in _STATE}
+        self._columns = {name: floats(state[name]) for name in _STATE}

@@ -15,11 +15,12 @@ from typing import Final, Literal
 
 import numpy as np
 
+from autoscaler.core.columns import floats, plain, rearranged
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
 from autoscaler.core.seen import any_unknown, seen
-from policies.kpa_windows import Samples, floats, resized, spans
+from policies.kpa_windows import Samples, resized, spans
 
 LOOP_S: Final = 2.0
 SAMPLE_S: Final = 1.0
@@ -181,7 +182,7 @@ class Kpa:
 
     def rearrange(self, rows: Ints, params: Params) -> None:
         for name in _STATE:
-            setattr(self, f"_{name}", np.where(rows < 0, np.nan, np.append(getattr(self, f"_{name}"), np.nan)[rows]))
+            setattr(self, f"_{name}", rearranged(getattr(self, f"_{name}"), rows))
         self._any_new = bool(np.isnan(self._met_s).any())
         self._take(params)
         self._samples.rearrange(rows, self._windows_s)
@@ -196,7 +197,7 @@ class Kpa:
         self._met_s = self._met_s + by_s
 
     def save(self) -> Saved:
-        columns = {name: [None if v != v else v for v in getattr(self, f"_{name}").tolist()] for name in _STATE}
+        columns = {name: plain(getattr(self, f"_{name}")) for name in _STATE}
         delayed = None if self._delayed is None else self._delayed.save()
         samples = self._samples.save() if self._interval_s else None
         return {"version": 1, "interval_s": self._interval_s, **columns, "samples": samples, "delayed": delayed}

@@ -7,10 +7,11 @@ difference: a window that is exactly as old as its last sample is empty here; th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from autoscaler.core.columns import floats, plain, rearranged
 from autoscaler.core.history import History
 from autoscaler.core.model import Floats, Ints
 from autoscaler.core.policy import Saved
@@ -99,8 +100,8 @@ class Samples:
 
     def rearrange(self, rows: Ints, windows_s: Sequence[Floats]) -> None:
         self._settle()
-        self._last_s = _moved(self._last_s, rows)
-        self._firsts_s = [_moved(first_s, rows) for first_s in self._firsts_s]
+        self._last_s = rearranged(self._last_s, rows)
+        self._firsts_s = [rearranged(first_s, rows) for first_s in self._firsts_s]
         self._take(windows_s)
         if self._interval_s:
             self._arrange(rows)
@@ -122,8 +123,8 @@ class Samples:
         self._settle()
         return {
             "interval_s": self._interval_s,
-            "last_s": _plain(self._last_s),
-            "firsts_s": [_plain(first_s) for first_s in self._firsts_s],
+            "last_s": plain(self._last_s),
+            "firsts_s": [plain(first_s) for first_s in self._firsts_s],
             "samples": self._history.save(),
         }
 
@@ -149,24 +150,4 @@ def spans(windows_s: Floats) -> list[tuple[float, Ints | None]]:
 def resized(old: History | None, rows: Ints, span_s: float, interval_s: float) -> History:
     """The rows of the old history in one that reaches back for `span_s`."""
     length = int(np.ceil(span_s / interval_s)) + 1
-    if old is not None and old.length == length:
-        return old.rearranged(rows)
-    fresh = History(len(rows), length)
-    if old is not None:
-        kept = old.rearranged(rows)
-        for column, at_s in zip(kept.last(length).T, kept.times_s(length), strict=True):
-            fresh.push(float(at_s), column)
-    return fresh
-
-
-def _moved(column: Floats, rows: Ints) -> Floats:
-    return np.where(rows < 0, np.nan, np.append(column, np.nan)[rows])
-
-
-def _plain(column: Floats) -> list[Any]:
-    return [None if value != value else value for value in column.tolist()]
-
-
-def floats(values: Sequence[float | None]) -> Floats:
-    """Plain values as a column, None as NaN."""
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return History(len(rows), length) if old is None else old.resized(rows, length)

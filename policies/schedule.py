@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autoscaler.core.columns import floats, plain, rearranged
 from autoscaler.core.model import Floats, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
 
@@ -136,15 +137,15 @@ class Schedule:
     def rearrange(self, rows: Ints, params: Params) -> None:
         old = self._start_s
         self._take(params)
-        kept = np.where(rows >= 0, np.append(old, np.nan)[rows], np.nan)
+        kept = rearranged(old, rows)
         self._start_s = np.where(np.isnan(self._given_start_s), kept, self._given_start_s)
 
     def save(self) -> Saved:
-        return {"version": 1, "start_s": [None if start != start else start for start in self._start_s.tolist()]}
+        return {"version": 1, "start_s": plain(self._start_s)}
 
     def load(self, state: Saved) -> None:
         if state.get("version") == 1 and len(state["start_s"]) == len(self._files):
-            self._start_s = np.array([np.nan if start is None else start for start in state["start_s"]], dtype=np.float64)
+            self._start_s = floats(state["start_s"])
             self._groups = None if np.isnan(self._start_s).any() else self._grouped()
 
 

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
+from autoscaler.core.columns import rearranged
 from autoscaler.core.model import Floats, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
 from autoscaler.core.seen import seen
@@ -142,7 +143,7 @@ class Seasonal:
         self._total, self._samples, self._usual = self._total[rows], self._samples[rows], self._usual[rows]
         self._week[new], self._day[new] = np.nan, np.nan
         self._total[new], self._samples[new], self._usual[new] = 0.0, 0.0, np.nan
-        self._taken_over = None if self._taken_over is None else np.append(self._taken_over, False)[rows]
+        self._taken_over = None if self._taken_over is None else rearranged(self._taken_over, rows, False)
         self._take(params)
         self._place = self._places(self._bin)
 

@@ -21,6 +21,7 @@ from typing import Final
 
 import numpy as np
 
+from autoscaler.core.columns import floats, plain
 from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
 from autoscaler.core.seen import seen
@@ -188,13 +189,12 @@ class Wva:
         self._take(params)
 
     def save(self) -> Saved:
-        full = [[None if v != v else v for v in row] for row in self._full.tolist()]
+        full = [plain(row) for row in self._full]
         return {"version": 1, "full": full, "behavior": self._behavior.save()}
 
     def load(self, state: Saved) -> None:
         if state.get("version") == 1 and len(state["full"]) == self._n:
-            rows = [[np.nan if v is None else v for v in row] for row in state["full"]]
-            self._full = np.array(rows, dtype=np.float64).reshape(self._n, OBSERVED)
+            self._full = np.array([floats(row) for row in state["full"]]).reshape(self._n, OBSERVED)
             self._behavior.load(state["behavior"])
             self._answer = None
 

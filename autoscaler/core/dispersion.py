@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from autoscaler.core.columns import floats, number, plain, plain_number, rearranged
 from autoscaler.core.model import Floats, Ints
 from autoscaler.core.seen import any_unknown
 from autoscaler.core.sizing import step_dispersion_scale_s
@@ -58,9 +59,9 @@ class Dispersion:
 
     def rearrange(self, rows: Ints) -> None:
         """New row i is the old row rows[i], or a new service where that is −1."""
-        self._before = np.append(self._before, np.nan)[rows]
-        self._squares = np.append(self._squares, 0.0)[rows]
-        self._pairs = np.append(self._pairs, 0.0)[rows]
+        self._before = rearranged(self._before, rows)
+        self._squares = rearranged(self._squares, rows, 0.0)
+        self._pairs = rearranged(self._pairs, rows, 0.0)
         self.value = self._measured()
 
     def adopt(self, other: Dispersion, rows: Ints) -> None:
@@ -82,15 +83,15 @@ class Dispersion:
 
     def save(self) -> dict[str, Any]:
         return {
-            "seen_at_s": None if self._seen_at_s != self._seen_at_s else self._seen_at_s,
-            "before": [None if value != value else value for value in self._before.tolist()],
+            "seen_at_s": plain_number(self._seen_at_s),
+            "before": plain(self._before),
             "squares": self._squares.tolist(),
             "pairs": self._pairs.tolist(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self._seen_at_s = float("nan") if state["seen_at_s"] is None else state["seen_at_s"]
-        self._before = np.array([np.nan if value is None else value for value in state["before"]], dtype=np.float64)
+        self._seen_at_s = number(state["seen_at_s"])
+        self._before = floats(state["before"])
         self._squares = np.array(state["squares"], dtype=np.float64)
         self._pairs = np.array(state["pairs"], dtype=np.float64)
         self.value = self._measured()

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from autoscaler.core.columns import floats, number, plain, plain_number, rearranged
 from autoscaler.core.constraints import ORDER, STABILIZED, Constraint, Context, held
 from autoscaler.core.group import Group, Merged
 from autoscaler.core.history import History
@@ -92,10 +93,10 @@ class Engine:
         moved = np.array([_row_before(old, spec) for spec in table.specs], dtype=np.int64)
         self._make_groups(table, moved)
         self._make_histories(table, moved)
-        self._last_desired = _moved(self._last_desired, moved, -1)
-        self._last_current = _moved(self._last_current, moved, -1)
-        self._blind_since_s = _moved(self._blind_since_s, moved, np.nan)
-        self._settled_at_s = _moved(self._settled_at_s, moved, at_s + self.lookback_s)
+        self._last_desired = rearranged(self._last_desired, moved, -1)
+        self._last_current = rearranged(self._last_current, moved, -1)
+        self._blind_since_s = rearranged(self._blind_since_s, moved, np.nan)
+        self._settled_at_s = rearranged(self._settled_at_s, moved, at_s + self.lookback_s)
         self._note_pasts(table, moved, at_s)
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         self._any_was_blind = True
@@ -379,10 +380,9 @@ class Engine:
 
     def memory(self, row: int) -> Memory:
         """What the service's status should remember of this engine's past decisions."""
-        blind_since = float(self._blind_since_s[row])
         return Memory(
             desired=int(self._last_desired[row]) if self._last_desired[row] >= 0 else None,
-            blind_since_s=None if blind_since != blind_since else blind_since,
+            blind_since_s=plain_number(float(self._blind_since_s[row])),
             recommendations=_changes_of(self._wishes, row),
             scale_events=tuple(entry for entry in _entries(self._changes, row) if entry[1]),
             current=(self._last_at_s, int(self._last_current[row]))
@@ -401,9 +401,9 @@ class Engine:
             "changes": self._changes.save() if self._changes else None,
             "last_desired": self._last_desired.tolist(),
             "last_current": self._last_current.tolist(),
-            "blind_since_s": _to_json(self._blind_since_s),
-            "settled_at_s": _to_json(self._settled_at_s),
-            "last_at_s": None if self._last_at_s != self._last_at_s else self._last_at_s,
+            "blind_since_s": plain(self._blind_since_s),
+            "settled_at_s": plain(self._settled_at_s),
+            "last_at_s": plain_number(self._last_at_s),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -421,11 +421,11 @@ class Engine:
                 history_or_none.load(saved)
         self._last_desired = np.array(state["last_desired"], dtype=np.int64)
         self._last_current = np.array(state["last_current"], dtype=np.int64)
-        self._blind_since_s = _from_json(state["blind_since_s"])
-        self._settled_at_s = _from_json(state["settled_at_s"])
+        self._blind_since_s = floats(state["blind_since_s"])
+        self._settled_at_s = floats(state["settled_at_s"])
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         self._any_was_blind = True
-        self._last_at_s = float("nan") if state["last_at_s"] is None else state["last_at_s"]
+        self._last_at_s = number(state["last_at_s"])
 
 
 # ---------------------------------------------------------------- small pieces
@@ -437,32 +437,9 @@ def _row_before(old: Table | None, spec: ScalingSpec) -> int:
     return row if old is not None and row >= 0 and old.specs[row].target == spec.target else -1
 
 
-def _moved(column: Any, moved: Ints, missing: float) -> Any:
-    after = np.full(len(moved), missing, dtype=column.dtype)
-    known = moved >= 0
-    after[known] = column[moved[known]]
-    return after
-
-
 def _history(old: History | None, moved: Ints, length: int) -> History:
-    """The old history with its rows moved, or a new one; a changed length keeps the newest columns."""
-    if old is None:
-        return History(len(moved), length)
-    rearranged = old.rearranged(moved)
-    if old.length == length:
-        return rearranged
-    resized = History(len(moved), length)
-    for column, at_s in zip(rearranged.last(length).T, rearranged.times_s(length), strict=True):
-        resized.push(float(at_s), column)
-    return resized
-
-
-def _to_json(values: Floats) -> list[float | None]:
-    return [None if value != value else value for value in values.tolist()]
-
-
-def _from_json(values: Sequence[float | None]) -> Floats:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    """The old history with its rows moved, or a new one."""
+    return History(len(moved), length) if old is None else old.resized(moved, length)
 
 
 def _start(recommended: Floats, blind: Bools, hold: Ints) -> Ints:

@@ -8,6 +8,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from autoscaler.core.columns import floats, plain
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
@@ -77,6 +79,15 @@ class History:
         other._filled = self._filled
         return other
 
+    def resized(self, rows: npt.NDArray[np.int64], length: int) -> History:
+        """As rearranged(rows), with room for `length` columns; of more the newest stay."""
+        kept = self.rearranged(rows)
+        if length == self.length:
+            return kept
+        other = History(len(rows), length)
+        other._refill(kept.times_s(length), kept.last(length))
+        return other
+
     def adopt(self, other: History, rows: npt.NDArray[np.int64]) -> None:
         """Row i takes over the past of `other`'s row rows[i]; a row of −1 keeps its own.
 
@@ -129,16 +140,12 @@ class History:
 
     def save(self) -> dict[str, list[float | None]]:
         """Times and values, oldest first, as plain JSON values (None for NaN; values column after column)."""
-        values = self.last(self._filled).T.ravel().tolist()
-        return {
-            "times_s": self.times_s(self._filled).tolist(),
-            "values": [None if value != value else value for value in values],
-        }
+        return {"times_s": self.times_s(self._filled).tolist(), "values": plain(self.last(self._filled).T.ravel())}
 
     def load(self, state: dict[str, list[float | None]]) -> None:
         """Pushes what save gave (same number of rows)."""
         rows = len(self._values)
-        values = np.array([np.nan if value is None else value for value in state["values"]], dtype=np.float64)
+        values = floats(state["values"])
         for column, at_s in enumerate(state["times_s"]):
             assert at_s is not None
             self.push(at_s, values[column * rows : (column + 1) * rows])

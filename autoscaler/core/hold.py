@@ -37,12 +37,9 @@ class Hold:
         self._past.push(at_s, counts)
 
     def _resize(self, interval_s: float) -> None:
-        old, self._interval_s = self._past, interval_s
-        self._past = self._empty()
-        if old is not None:
-            length = self._past.length
-            for column, at_s in zip(old.last(length).T, old.times_s(length), strict=True):
-                self._past.push(float(at_s), column)
+        self._interval_s = interval_s
+        fresh = self._empty()
+        self._past = fresh if self._past is None else self._past.resized(np.arange(self._n), fresh.length)
 
     def _empty(self) -> History:
         return History(self._n, int(np.ceil(self._longest_s / self._interval_s)) + 1)
