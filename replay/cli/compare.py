@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from replay.cli.options import json_option, manifest_option, scenario_option, set_option
+from replay.cli.options import jobs_option, json_option, manifest_option, scenario_option, set_option, traces_option
 
 
 @click.command(
@@ -17,15 +17,7 @@ Example:
 )
 @manifest_option
 @scenario_option
-@click.option(
-    "-t",
-    "--trace",
-    "traces",
-    required=True,
-    multiple=True,
-    metavar="TRACE[:KEY=VALUE,…]",
-    help="Recorded traffic; KEY=VALUE: settings of the scenario for this trace. May be repeated.",
-)
+@traces_option
 @click.option(
     "-p",
     "--policy",
@@ -40,7 +32,7 @@ Example:
 @click.option(
     "--gate", "gate_file", type=click.Path(path_type=Path), help="What the scores must keep (YAML); exit code 1 where they don't."
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as cores where left out. The outcome is the same.")
+@jobs_option
 @json_option
 @click.pass_context
 def command(

@@ -56,5 +56,23 @@ def trace_option(function: F) -> F:
     )(function)
 
 
+def traces_option(function: F) -> F:
+    return click.option(
+        "-t",
+        "--trace",
+        "traces",
+        required=True,
+        multiple=True,
+        metavar="TRACE[:KEY=VALUE,…]",
+        help="Recorded traffic; KEY=VALUE: settings of the scenario for this trace. May be repeated.",
+    )(function)
+
+
+def jobs_option(function: F) -> F:
+    return click.option(
+        "--jobs", type=click.IntRange(min=1), help="Processes; as many as cores where left out. The outcome is the same."
+    )(function)
+
+
 def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else.")(function)

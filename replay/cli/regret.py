@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from replay.cli.options import json_option, set_option
+from replay.cli.options import jobs_option, json_option, set_option
 
 
 @click.command(
@@ -38,7 +38,7 @@ Example:
 )
 @set_option
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The report: one HTML file.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as cores where left out.")
+@jobs_option
 @json_option
 def command(
     records: Path,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from replay.cli.options import json_option, manifest_option, scenario_option, set_option
+from replay.cli.options import jobs_option, json_option, manifest_option, scenario_option, set_option, traces_option
 
 if TYPE_CHECKING:
     from replay.tune.study import Study
@@ -21,15 +21,7 @@ Example:
 )
 @manifest_option
 @scenario_option
-@click.option(
-    "-t",
-    "--trace",
-    "traces",
-    required=True,
-    multiple=True,
-    metavar="TRACE[:KEY=VALUE,…]",
-    help="Recorded traffic; KEY=VALUE: settings of the scenario for this trace. May be repeated: the promise must hold on each.",
-)
+@traces_option
 @click.option("-p", "--policy", metavar="NAME[:KEY=VALUE,…]", help="Tune this policy, instead of the manifest's own ones.")
 @click.option("--trials", type=click.IntRange(min=1), default=128, show_default=True, help="Candidates to try, for each service.")
 @click.option(
@@ -59,7 +51,7 @@ Example:
 @click.option("--range", "ranges", multiple=True, metavar="POLICY.PARAM=LOW..HIGH", help="Search here instead. May be repeated.")
 @click.option("--keep", "kept", multiple=True, metavar="POLICY.PARAM", help="Leave this parameter as it is. May be repeated.")
 @set_option
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as cores where left out. The outcome is the same.")
+@jobs_option
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
