@@ -129,7 +129,7 @@ class Controller:
                 self.wake.clear()
                 try:
                     await self.tick()
-                except Exception:
+                except Exception:  # a fault of ours; level-triggered, so the next tick mends what it can
                     log.exception("a tick failed; the next one follows as usual")
                 next_s = (self._clock.now_s() // self.interval_s + 1) * self.interval_s
                 await _sleep_or(self._clock, next_s, stop, self.wake)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -47,7 +47,6 @@ SignalName = Literal[
     "prompt_tokens",
     "output_tokens",
 ]
-SIGNAL_NAMES: Final[tuple[str, ...]] = get_args(SignalName)
 Preset = Literal["vllm", "sglang", "tgi", "triton", "torchserve", "tfserving", "kserve", "dcgm"]
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 ClockTime = Annotated[str, Meta(pattern=CLOCK_PATTERN)]

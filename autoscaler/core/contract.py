@@ -54,7 +54,7 @@ def _first(rule: Rule, case: Case) -> list[Finding]:
     """The rule's first finding, if any; an exception is one too."""
     try:
         words = next(rule.find(case), None)
-    except Exception as error:
+    except Exception as error:  # whatever a stranger's plug-in raises is a finding about it
         if "read-only" in str(error):
             return [Finding("only reads", "it writes into the observation or its parameters, which belong to all policies")]
         return [Finding("runs" if rule is SHAPE else rule.name, f"{rule.doing} it raised {type(error).__name__}: {error}")]

@@ -307,7 +307,7 @@ def _extremes(case: Case) -> Iterator[str]:
                 for observation in one.world(what=what).ticks(6):
                     policy.observe(observation)
                     yield from _count_faults(policy.recommend(observation), f"with {label} ({what} signals)")
-            except Exception as error:
+            except Exception as error:  # as any other finding about a stranger's plug-in
                 yield f"fails with {label}: {type(error).__name__}: {error}"
 
 

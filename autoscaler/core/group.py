@@ -119,7 +119,7 @@ class Group:
         rows = np.array([places.get(use, -1) for use in self._uses], dtype=np.int64)
         try:
             self.policy.adopt(taught.policy, rows)
-        except Exception as error:  # a stranger's plug-in
+        except Exception as error:  # a stranger's plug-in: who is taught goes on without what it learnt
             return f"policy '{self.name}' failed to take over a past: {type(error).__name__}: {error}"
         return ""
 
@@ -128,7 +128,7 @@ class Group:
         if isinstance(self.policy, KeepsTimes):
             try:
                 self.policy.shift(by_s)
-            except Exception as error:  # a stranger's plug-in
+            except Exception as error:  # a stranger's plug-in: all others' times are moved by now
                 return f"policy '{self.name}' failed to move its times when the clock was set: {type(error).__name__}: {error}"
         return ""
 

@@ -327,21 +327,6 @@ class Limit:
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """One service's decision, for people. `recommended` is None where the policy could not tell."""
-
-    key: str
-    at_s: float
-    current: int
-    recommended: int | None
-    desired: int
-    planned: int
-    headroom: int
-    limits: tuple[Limit, ...]
-    reason: str
-
-
 @tick_value
 class Decisions:
     """All decisions of a tick; arrays (n,). recommended: NaN where no policy could tell. blind (n,): no usable signal.

@@ -42,11 +42,6 @@ def capacity_with_slack_per_s(demand_per_s: Numbers, slack: Numbers) -> Any:
     return 0.5 * (demand_per_s + np.sqrt(demand_per_s * (demand_per_s + slack)))
 
 
-def backlog_capacity_per_s(backlog: Numbers, drain_s: Numbers) -> Any:
-    """The capacity in requests/s that serves `backlog` waiting requests within `drain_s` (> 0), beside the demand."""
-    return backlog / drain_s
-
-
 def whole_replicas(replicas: Numbers) -> Any:
     """`replicas` rounded up to whole ones, but for float noise just above a whole number. Any work at all needs one."""
     return np.ceil(replicas * _KEEP)

@@ -87,8 +87,10 @@ class Board:
         """Waits until `version` is no longer `seen`; False where that took too long."""
         if self.version != seen:
             return True
+        # No wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
         try:
-            await asyncio.wait_for(self._news.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
         except TimeoutError:
             return False
         return True

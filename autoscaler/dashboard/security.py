@@ -72,7 +72,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return error(fault.status, fault.text or fault.reason)
     except ConnectionError:
         raise  # the reader went away; aiohttp knows what to do
-    except Exception:
+    except Exception:  # a page that fails must not look like one that is not there
         log.exception("answering %s failed", request.path)
         return error(500, "answering failed by a fault of ours; the log has it")
 

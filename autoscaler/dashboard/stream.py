@@ -77,13 +77,13 @@ class Streams:
         version = -1
         while True:
             if version >= 0 and not await self._board.news(version, self._heartbeat_s):
-                await asyncio.wait_for(response.write(b"event: heart\ndata: {}\n\n"), SEND_TIMEOUT_S)
+                await _sent(response, b"event: heart\ndata: {}\n\n")
                 continue
             version = self._board.version
             message = self._message(key, since_s)
             since_s = message["at_s"] or since_s
             body = b"event: tick\ndata: " + orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n\n"
-            await asyncio.wait_for(response.write(body), SEND_TIMEOUT_S)
+            await _sent(response, body)
             await asyncio.sleep(SMALLEST_GAP_S)
 
     def _message(self, key: str | None, since_s: float) -> dict[str, Any]:
@@ -95,3 +95,9 @@ class Streams:
             "service": None if key is None else self._board.service(key, since_s),
             "demo": None if self._demo is None else self._demo.state(),
         }
+
+
+async def _sent(response: web.StreamResponse, data: bytes) -> None:
+    """Raises TimeoutError where the reader takes nothing for long."""
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await response.write(data)

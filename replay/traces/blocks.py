@@ -55,19 +55,6 @@ def request_log(blocks: Iterator[RequestBlock], name: str) -> RequestLog:
     )
 
 
-def blocks_of(log: RequestLog, length: int = 1 << 16) -> Iterator[RequestBlock]:
-    """A log as blocks, to be written."""
-    whole_s = int(log.start_s)
-    for at in range(0, len(log), length):
-        part = slice(at, at + length)
-        yield RequestBlock(
-            origin_s=whole_s,
-            times_s=log.times_s[part] + (log.start_s - whole_s),
-            prompt_tokens=log.prompt_tokens[part],
-            output_tokens=log.output_tokens[part],
-        )
-
-
 class Counting:
     """Requests counted by bin while their blocks pass by; its memory grows with the log's span, not with its requests."""
 

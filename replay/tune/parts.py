@@ -8,8 +8,6 @@ from typing import Final
 from autoscaler.errors import UsageError
 
 DAY_S: Final = 86_400
-HELD_OUT: Final = 1 / 3
-"""The last third, unless said otherwise."""
 _LEAST_S: Final = 600
 _RUNG_SHARE: Final = 0.25
 

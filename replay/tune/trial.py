@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from replay.tune.space import Values
-
-MARGIN: Final = 0.25
-"""So much of the lateness that the promise allows is left unused in training, unless said otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

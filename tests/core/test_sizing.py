@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.core.sizing import (
-    backlog_capacity_per_s,
     dispersion_of_counts,
     needed_capacity_per_s,
     step_dispersion_scale_s,
@@ -47,10 +46,6 @@ def test_no_demand_needs_nothing_and_unknown_stays_unknown() -> None:
     got = needed_capacity_per_s(np.array([0.0, np.nan]), 5.0, 1.0, 1.0)
     assert got[0] == 0
     assert np.isnan(got[1])
-
-
-def test_a_backlog_of_48_in_30_s_takes_one_replica_of_1_6() -> None:
-    assert whole_replicas(backlog_capacity_per_s(48.0, 30.0) / 1.6) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from autoscaler.errors import UsageError
 from replay.standard.make_traces import CHAT, FOLDER, chat
-from replay.traces.blocks import blocks_of, request_log
+from replay.traces.blocks import RequestBlock, request_log
 from replay.traces.error import TraceError
 from replay.traces.files import write_text
 from replay.traces.registry import FORMATS, format_of, read_requests, read_trace, request_blocks
@@ -126,6 +127,19 @@ def logs(draw: st.DrawFn) -> RequestLog:
         prompt_tokens=np.array(draw(tokens), dtype=np.int32),
         output_tokens=np.array(draw(tokens), dtype=np.int32),
     )
+
+
+def blocks_of(log: RequestLog, length: int) -> Iterator[RequestBlock]:
+    """A log as blocks, to be written."""
+    whole_s = int(log.start_s)
+    for at in range(0, len(log), length):
+        part = slice(at, at + length)
+        yield RequestBlock(
+            origin_s=whole_s,
+            times_s=log.times_s[part] + (log.start_s - whole_s),
+            prompt_tokens=log.prompt_tokens[part],
+            output_tokens=log.output_tokens[part],
+        )
 
 
 @pytest.mark.parametrize("name", LOGS)

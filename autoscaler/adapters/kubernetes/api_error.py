@@ -76,10 +76,6 @@ class ApiError(OutsideError):
         return self.status == 429
 
     @property
-    def server_fault(self) -> bool:
-        return self.status >= 500
-
-    @property
     def version_too_large(self) -> bool:
         """The server has never heard of our resourceVersion: it was restored from a backup, say."""
         causes = self.details.get("causes") or ()

@@ -118,7 +118,7 @@ class Past:
                 await reads
         except TimeoutError:
             self.fail(rows, f"not all of it came within {self.deadline_s:g} s")
-        except Exception as fault:
+        except Exception as fault:  # of ours: who began the round logs it, but nothing that was asked for counts as known
             self.fail(rows, f"internal fault: {fault}")
             raise
 
