@@ -7,7 +7,7 @@ the histories; every group learns and recommends; the constraints of ``constrain
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import add
 from typing import Any, TypeAlias
 
@@ -24,7 +24,6 @@ from autoscaler.core.model import (
     Floats,
     Forecast,
     Ints,
-    Limit,
     Memory,
     Readings,
     Recommendation,
@@ -32,8 +31,10 @@ from autoscaler.core.model import (
 )
 from autoscaler.core.nursery import Nursery, wants_past
 from autoscaler.core.policy import PolicyType
+from autoscaler.core.remembered import changes_since, entries_of, recall, runs_of
 from autoscaler.core.table import Table
 from autoscaler.core.value import maker
+from autoscaler.core.words import limits_of, reasons_of
 
 PastOf: TypeAlias = tuple[object, ...]
 """The (policy, signal) pairs of a service, where its signals come from and its target: equal ones have the same past."""
@@ -188,32 +189,12 @@ class Engine:
                 self._blind_since_s[row] = memory.blind_since_s
         if self._wishes is not None:
             wishes = [(row, memory.recommendations) for row, memory in memories]
-            self._recall(self._wishes, wishes, len(fleet), at_s, max)
+            recall(self._wishes, wishes, at_s, self.interval_s, max)
             for row in rows:
                 self._wishes.put(row, at_s, float(fleet.current[row]), max)
         if self._changes is not None:
-            changes = [(row, _changes_since(memory, int(fleet.current[row]))) for row, memory in memories]
-            self._recall(self._changes, changes, len(fleet), at_s, add)
-
-    def _recall(
-        self,
-        history: History,
-        remembered: Sequence[tuple[int, Sequence[tuple[float, int]]]],
-        services: int,
-        at_s: float,
-        join: Callable[[float, float], float],
-    ) -> None:
-        """Puts remembered entries into a history; a new one gets columns of the very moments that are remembered."""
-        oldest_s = at_s - history.length * self.interval_s
-        if history.filled == 0:
-            moments = {moment for _, entries in remembered for moment, _ in entries if oldest_s <= moment < at_s}
-            # More than fit (several leaders took turns): the newest, and what is older counts as of the oldest of them.
-            for moment in [*sorted(moments)[1 - history.length :], at_s] if history.length > 1 else [at_s]:
-                history.push(moment, np.full(services, np.nan))
-        for row, entries in remembered:
-            for moment, count in entries:
-                if moment >= oldest_s:
-                    history.put(row, moment, count, join)
+            changes = [(row, changes_since(memory, int(fleet.current[row]))) for row, memory in memories]
+            recall(self._changes, changes, at_s, self.interval_s, add)
 
     # ------------------------------------------------------------ a tick
 
@@ -233,7 +214,7 @@ class Engine:
         for name, history in self._signals.items():
             if name in taught.histories:
                 history.adopt(taught.histories[name], rows)
-        known = np.append(taught.known(), False)[rows]
+        known = rearranged(taught.known(), rows, False)
         known[[self.table.row_of[key] for key in gaps if key in self.table.row_of]] = False
         faults = []
         for group in self._groups:
@@ -330,8 +311,8 @@ class Engine:
             headroom=table.no_headroom if merged.headroom is None else np.ceil(merged.headroom - _EPSILON).astype(np.int64),
             blind=blind,
             partial=partial,
-            limits=_limits(context, steps),
-            reason=_reasons(context, wishes, steps, self.faults),
+            limits=limits_of(context, steps),
+            reason=reasons_of(context, wishes, self.faults),
             forecasts=tuple(forecasts),
         )
 
@@ -383,8 +364,8 @@ class Engine:
         return Memory(
             desired=int(self._last_desired[row]) if self._last_desired[row] >= 0 else None,
             blind_since_s=plain_number(float(self._blind_since_s[row])),
-            recommendations=_changes_of(self._wishes, row),
-            scale_events=tuple(entry for entry in _entries(self._changes, row) if entry[1]),
+            recommendations=runs_of(self._wishes, row),
+            scale_events=tuple(entry for entry in entries_of(self._changes, row) if entry[1]),
             current=(self._last_at_s, int(self._last_current[row]))
             if self._changes is not None and self._last_current[row] >= 0
             else None,
@@ -444,67 +425,3 @@ def _history(old: History | None, moved: Ints, length: int) -> History:
 
 def _start(recommended: Floats, blind: Bools, hold: Ints) -> Ints:
     return np.where(blind, hold, np.ceil(np.where(blind, 0.0, recommended) - _EPSILON)).astype(np.int64)
-
-
-def _entries(history: History | None, row: int) -> tuple[tuple[float, int], ...]:
-    if history is None:
-        return ()
-    times, values = history.times_s(history.filled), history.last(history.filled)[row]
-    return tuple((float(at_s), int(value)) for at_s, value in zip(times, values, strict=True) if value == value)
-
-
-def _changes_since(memory: Memory, current: int) -> tuple[tuple[float, int], ...]:
-    """The remembered changes, and what came after them: a tick sees its own write only in the next one, which may not have been."""
-    if memory.current is None or memory.current[1] == current:
-        return memory.scale_events
-    at_s, before = memory.current
-    return (*memory.scale_events, (at_s, current - before))
-
-
-def _changes_of(history: History | None, row: int) -> tuple[tuple[float, int], ...]:
-    """Wishes without repetitions: of a run of equal ones the last (they leave the window last)."""
-    entries = _entries(history, row)
-    return tuple(entry for i, entry in enumerate(entries) if i + 1 == len(entries) or entries[i + 1][1] != entry[1])
-
-
-def _limits(context: Context, steps: Sequence[tuple[Constraint, Ints, Ints]]) -> Callable[[int], tuple[Limit, ...]]:
-    def limits(row: int) -> tuple[Limit, ...]:
-        found = []
-        for constraint, before, after in steps:
-            if before[row] != after[row]:
-                b, a = int(before[row]), int(after[row])
-                found.append(Limit(name=constraint.name, before=b, after=a, why=constraint.why(context, row, b, a)))
-        return tuple(found)
-
-    return limits
-
-
-def _reasons(
-    context: Context,
-    wishes: Sequence[tuple[Group, Recommendation]],
-    steps: Sequence[tuple[Constraint, Ints, Ints]],
-    faults: Mapping[int, str],
-) -> Callable[[int], str]:
-    """One sentence a row: whose wish it was and why. The limits have words of their own."""
-
-    def reason(row: int) -> str:
-        if row in faults:
-            return faults[row]
-        said = [(group, wish, position) for group, wish in wishes for position in group.positions(row)]
-        if context.blind[row]:
-            since = context.at_s - float(context.blind_since_s[row])
-            words = "; ".join(f"{group.name}: {_words(wish, position)}" for group, wish, position in said)
-            return f"signals unknown for {since:.0f} s: holding {int(held(context)[row])} ({words})"
-        for group, wish, position in said:
-            if float(wish.replicas[position]) == float(context.recommended[row]):
-                return f"{group.name}: {_words(wish, position)}"
-        return ""
-
-    return reason
-
-
-def _words(wish: Recommendation, position: int) -> str:
-    try:
-        return wish.why(position)
-    except Exception as error:  # words are for people; a stranger's fault in them changes no decision
-        return f"(its reason failed: {type(error).__name__}: {error})"
