@@ -154,15 +154,17 @@ class Controller:
 class Stopwatch:
     """How long each step of a tick took."""
 
+    __slots__ = ("_last_s", "_now_s", "laps_s")
+
     def __init__(self, clock: Clock) -> None:
         self._now_s = clock.monotonic_s
         self._last_s = self._now_s()
         self.laps_s: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
-        now_s = self._now_s()
-        self.laps_s[name] = now_s - self._last_s
-        self._last_s = now_s
+        last_s = self._last_s
+        self._last_s = now_s = self._now_s()
+        self.laps_s[name] = now_s - last_s
 
 
 def nothing_written(fleet: Fleet) -> Outcome:

@@ -16,6 +16,7 @@ import numpy as np
 from autoscaler.core.behavior import rate_bound
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Direction, Fleet, Floats, Ints, Pause, Readings
+from autoscaler.core.rows import chosen
 from autoscaler.core.seen import any_unknown
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import RulesGroup, Table
@@ -131,9 +132,10 @@ def _justified(c: Context) -> Floats:
 
 
 def _starting_cap(c: Context) -> Floats:
-    by_ready = np.maximum(GROWTH_WHILE_STARTING * c.fleet.ready, SMALLEST_GROWTH)
-    by_demand = GROWTH_WHILE_STARTING * _justified(c)
-    return np.maximum(np.where(np.isnan(by_demand), by_ready, by_demand), c.fleet.current)
+    cap = GROWTH_WHILE_STARTING * _justified(c)
+    if any_unknown(cap):
+        cap = np.where(np.isnan(cap), np.maximum(GROWTH_WHILE_STARTING * c.fleet.ready, SMALLEST_GROWTH), cap)
+    return np.maximum(cap, c.fleet.current)
 
 
 def _count_starting(c: Context, counts: Ints) -> Ints:
@@ -144,7 +146,8 @@ def _count_starting(c: Context, counts: Ints) -> Ints:
     applies = growing & c.relative & (c.fleet.starting > 0)
     if not np.count_nonzero(applies):
         return counts
-    return np.where(applies, np.minimum(counts, _starting_cap(c)), counts).astype(np.int64)
+    capped: Ints = chosen(applies, np.minimum(counts, _starting_cap(c)).astype(np.int64), counts)
+    return capped
 
 
 def _count_starting_why(c: Context, row: int, before: int, after: int) -> str:
