@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from replay.cli.options import jobs_option, json_option, manifest_option, scenario_option, set_option, traces_option
+
+if TYPE_CHECKING:
+    from replay.compare import TraceSetting
+    from replay.traces.uses import TraceUse
 
 
 @click.command(
@@ -52,8 +58,6 @@ def command(
 
     Without -p the manifest's own policy is tried. A gate file is a list of {policy, trace, field, min, max}; policy and trace may be '*'.
     """
-    from importlib.metadata import version
-
     import orjson
 
     from autoscaler.core.model import PolicyRef
@@ -102,17 +106,7 @@ def command(
     if output is not None:
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            factors = {score["trace"]: score["scale_factor"] for score in comparison.scores}
-            made = [
-                f"replay compare {version('inference-autoscaler')}; manifest {', '.join(path.name for path in manifests)}; scenario "
-                f"{scenario.name}; settings: {', '.join(settings) or 'none'}",
-                *(
-                    f"{one.label}: plant {one.scenario.plant}; recorded rates × "
-                    f"{'a factor for each service' if factors[one.label] is None else format(factors[one.label], '.4g')}"
-                    f"; settings of its own: {', '.join(f'{key}={value}' for key, value in use.settings.items()) or 'none'}"
-                    for one, use in zip(tried, uses, strict=True)
-                ),
-            ]
+            made = _how_made(manifests, scenario, settings, tried, uses, comparison.scores)
             write_comparison(comparison, output, missed=[str(miss) for miss in missed], gated=gate is not None, made=made)
         except OSError as fault:
             raise OutsideError(f"{output}: {fault.strerror}") from None
@@ -130,3 +124,26 @@ def command(
         click.echo(miss, err=True)
     if missed:
         ctx.exit(1)
+
+
+def _how_made(
+    manifests: Sequence[Path],
+    scenario: Path,
+    settings: Sequence[str],
+    tried: Sequence[TraceSetting],
+    uses: Sequence[TraceUse],
+    scores: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    """What the report says of itself, a line for the whole and one for each trace; names of files, no folders."""
+    from importlib.metadata import version
+
+    factors = {score["trace"]: score["scale_factor"] for score in scores}
+    files = ", ".join(path.name for path in manifests)
+    given = ", ".join(settings) or "none"
+    lines = [f"replay compare {version('inference-autoscaler')}; manifest {files}; scenario {scenario.name}; settings: {given}"]
+    for one, use in zip(tried, uses, strict=True):
+        factor = factors[one.label]
+        times = "a factor for each service" if factor is None else f"{factor:.4g}"
+        own = ", ".join(f"{key}={value}" for key, value in use.settings.items()) or "none"
+        lines.append(f"{one.label}: plant {one.scenario.plant}; recorded rates × {times}; settings of its own: {own}")
+    return lines
