@@ -1,0 +1,379 @@
+"""``predictive``: as many replicas as the demand will need when a replica ordered now begins to serve.
+
+What is needed then is foretold by all experts together (``forecasters.outlook``) as a centre and a spread, and provided for up to the
+quantile that the promise can bear: a promise of 99.5 % bears a forecast that is too low in a good half of a per cent of the minutes. How good
+the half is follows from what has really been late (``predictive_allowance``). On top come the replicas that a backlog needs. A count goes
+up at once, and down only when what is there is more than a somewhat higher quantile needs: a replica that will probably be wanted
+again before a new one could be ready is cheaper to keep. Nothing has to be set, and nothing is set per service.
+
+What no forecast can know is met by what is: never fewer replicas than the samples of the last minute need. While the forecast is out
+of favour (``predictive_grace``), or where demand is unknown but what runs is not, the policy ``reactive`` speaks in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from autoscaler.core.kept import Column, Kept
+from autoscaler.core.model import Bools, Floats, Forecast, Ints, Observation, ParamValue, Recommendation
+from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, stack_params
+from autoscaler.core.seen import seen
+from autoscaler.core.sizing import whole_replicas
+from policies.forecasters.installed import forecasters
+from policies.forecasters.outlook import LONGEST_STEP_S, Outlook
+from policies.predictive_allowance import Allowance
+from policies.predictive_grace import Grace
+from policies.reactive import POLICY as REACTIVE
+from policies.reactive import Reactive
+
+WINDOW_S: Final = 60.0
+"""The window whose effective demand is forecast."""
+FLOOR_RATIO: Final = 0.01
+"""A rate below this share of one replica's capacity is as good as none."""
+RECENT: Final = 0.95
+"""The share of what the latest samples needed that is provided for, whatever the forecast says."""
+REFRESH_S: Final = 300.0
+"""How often the quantiles of the misses are looked up anew: they move over days."""
+BACKLOG_FADES: Final = 0.95
+"""What the memory of a backlog keeps each 15 seconds: what was needed for it stays for some minutes, since it shows that demand is at the
+limit of what is there."""
+QUANTILES: Final = np.array([0.5, 0.9, 0.99])
+"""Shown, and scored; the one that counts is the promise's own."""
+_VERSION: Final = 1
+_PART_S: Final = 15.0
+
+
+class Backlog(Kept):
+    """lasting (n,): the replicas that a backlog needed, fading."""
+
+    lasting: Floats
+
+    def fresh(self, n: int) -> dict[str, Column]:
+        return {"lasting": np.zeros(n)}
+
+    def learn(self, needed: Floats, interval_s: float) -> None:
+        self.lasting = np.fmax(self.lasting * BACKLOG_FADES ** (interval_s / _PART_S), needed)
+
+
+@dataclass(slots=True)
+class _Need:
+    """What one observation needs, (n,) each."""
+
+    rate: Floats
+    recent: Floats
+    backlog: Floats
+    least: Floats
+    most: Floats
+    replicas: Floats
+    headroom: Floats
+    spreads: Floats
+    by_reactive: Bools | None
+
+
+class Predictive:
+    """The policy object for n services."""
+
+    def __init__(self, params: Params) -> None:
+        n = len(params["miss"])
+        self._outlook = Outlook(n, forecasters(), WINDOW_S)
+        self._allowance = Allowance(n)
+        self._backlog = Backlog(n)
+        self._grace = Grace(n)
+        self._answered: Observation | None = None
+        self._need: _Need | None = None
+        self._ahead_s: Floats | None = None
+        self._ahead_of: tuple[Any, ...] = ()
+        self._exceeded: Floats | None = None
+        self._shown: Floats = np.empty((n, len(QUANTILES)))
+        self._age_s: Floats = np.empty(0)
+        self._refreshed_at_s = float("-inf")
+        self._take(params)
+        self._reactive = Reactive(_of_reactive(params))
+
+    def _take(self, params: Params) -> None:
+        self.params = params
+        self._wait_s: Floats | None = params["wait_s"] if np.count_nonzero(params["wait_s"]) else None
+        self._drain_per_s: Floats = 1.0 / params["drain_s"]
+        self._allowed_s: Floats | None = None
+        self._allowed_of: Floats | None = None
+
+    # ------------------------------------------------------------ learning
+
+    def observe(self, observation: Observation) -> None:
+        interval_s = observation.interval_s
+        rates = seen(observation, "demand")
+        floors = self._floors(observation)
+        ahead_s, allowed_s = self._ahead(observation), self._allowed(observation)
+        signal = observation.signals.get("demand")
+        age_s = float(signal.age_s.min(initial=np.inf)) if signal is not None else 0.0
+        ends_at_s = observation.at_s - (age_s if age_s < LONGEST_STEP_S else 0.0)
+        self._outlook.observe(ends_at_s, interval_s, rates, floors, ahead_s, allowed_s)
+        self._reactive.learn(observation)
+        if interval_s > LONGEST_STEP_S:
+            return
+        queue = seen(observation, "queue")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            waits_s = np.where(queue > 0, queue / (observation.ready * observation.capacity_per_s), queue * 0.0)
+        late_ratio = 1.0 - observation.promised_ratio
+        self._allowance.learn(rates, waits_s, allowed_s, late_ratio, self.params["aim"], interval_s)
+        self._backlog.learn(queue * self._drain_per_s / observation.capacity_per_s, interval_s)
+        self._look_up(observation, late_ratio)
+        self._grace.judge(self._outlook.judged, self._outlook.misses, observation.at_s, interval_s)
+        self._answered, self._need = observation, self._needed(observation, queue)
+
+    def _floors(self, observation: Observation) -> Floats:
+        own = observation.capacity_per_s
+        return np.where(own == own, own, 1.0) * FLOOR_RATIO
+
+    def _allowed(self, observation: Observation) -> Floats:
+        """The longest wait allowed, (n,): the same array as long as nothing has changed."""
+        if self._allowed_s is None or self._allowed_of is not observation.objective_target:
+            self._allowed_of = observation.objective_target
+            given = self._wait_s
+            self._allowed_s = self._allowed_of if given is None else np.where(given > 0, given, self._allowed_of)
+        return self._allowed_s
+
+    def _ahead(self, observation: Observation) -> Floats:
+        """From the end of the latest sample to the moment when a replica that is ordered now serves, (n,)."""
+        signal = observation.signals.get("demand")
+        age_s = np.zeros(len(observation)) if signal is None else signal.age_s
+        of = (observation.lead_time_s, observation.interval_s)
+        if self._ahead_s is None or self._ahead_of[0] is not of[0] or self._ahead_of[1] != of[1] or not _same(self._age_s, age_s):
+            self._ahead_of, self._age_s = of, age_s
+            self._ahead_s = of[0] + np.where(age_s < 4.0 * of[1], age_s, of[1])
+        return self._ahead_s
+
+    def _look_up(self, observation: Observation, late_ratio: Floats) -> None:
+        """How many spreads may be exceeded by as many minutes as the promise bears."""
+        if self._exceeded is not None and observation.at_s - self._refreshed_at_s < REFRESH_S:
+            return
+        self._refreshed_at_s = observation.at_s
+        share = self.params["miss"] * late_ratio * np.exp(-self._allowance.care)
+        misses = self._outlook.misses
+        self._exceeded = misses.exceeded(np.minimum(share, 0.5))
+        self._shown = np.stack([misses.exceeded(np.full(len(share), 1.0 - quantile)) for quantile in QUANTILES], axis=1)
+
+    # ------------------------------------------------------------ recommending
+
+    def recommend(self, observation: Observation) -> Recommendation:
+        need = self._need
+        if need is None or self._answered is not observation:
+            self._look_up(observation, 1.0 - observation.promised_ratio)
+            need = self._needed(observation, seen(observation, "queue"))
+        return Recommendation(
+            replicas=need.replicas,
+            headroom=need.headroom,
+            forecast=self._forecast(observation),
+            why=lambda row: self._words(observation, row, need),
+        )
+
+    def _needed(self, observation: Observation, queue: Floats) -> _Need:
+        assert self._exceeded is not None
+        outlook, own = self._outlook, observation.capacity_per_s
+        spread = outlook.spread
+        least_log = outlook.centre + self._exceeded * spread
+        rate = np.exp(least_log)
+        recent = RECENT * outlook.recent
+        backlog = queue * self._drain_per_s / own
+        least = np.fmax(rate, recent) / own + backlog
+        most = np.exp(least_log + self.params["keep"] * spread) / own + self._backlog.lasting
+        least, most = whole_replicas(least), whole_replicas(np.fmax(most, least))
+        replicas = np.minimum(np.maximum(observation.current, least), most)
+        ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
+        by_reactive = self._by_reactive(observation, replicas)
+        if by_reactive is not None:
+            self._reactive.observe(observation)
+            spoken = self._reactive.recommend(observation).replicas
+            replicas = np.where(by_reactive, spoken, replicas)
+        headroom = np.fmax(np.ceil(np.fmax(ready_later, 0.0)) - np.fmax(replicas, 0.0), 0.0)
+        headroom = np.where(headroom == headroom, headroom, 0.0)
+        return _Need(rate, recent, backlog, least, most, replicas, headroom, self._exceeded, by_reactive)
+
+    def _by_reactive(self, observation: Observation, replicas: Floats) -> Bools | None:
+        """Rows (n,) for which `reactive` speaks; None: none of them."""
+        found = self._grace.fallen
+        unknown = replicas != replicas
+        if np.count_nonzero(unknown):
+            return unknown if found is None else unknown | found
+        return found
+
+    def _forecast(self, observation: Observation) -> Forecast:
+        outlook = self._outlook
+        values = np.exp(outlook.centre[:, None] + self._shown * outlook.spread[:, None])
+        ahead_s = float(np.max(self._ahead_s, initial=0.0)) if self._ahead_s is not None else 0.0
+        return Forecast(
+            made_at_s=observation.at_s,
+            times_s=np.array([observation.at_s + ahead_s]),
+            quantiles=QUANTILES,
+            values=values[:, :, None],
+            unit="requests/s",
+        )
+
+    def _words(self, observation: Observation, row: int, need: _Need) -> str:
+        own, replicas = float(observation.capacity_per_s[row]), float(need.replicas[row])
+        if need.by_reactive is not None and need.by_reactive[row]:
+            why = "neither demand nor what it was is known" if need.rate[row] != need.rate[row] else self._fallen(row)
+            return f"{why}, so reactive speaks: {self._reactive.recommend(observation).why(row)}"
+        outlook = self._outlook
+        lead_s, rate = float(observation.lead_time_s[row]), float(need.rate[row])
+        middle = float(np.exp(outlook.centre[row]))
+        share = float(self.params["miss"][row] * (1.0 - observation.promised_ratio[row]) * np.exp(-self._allowance.care[row]))
+        words = (
+            f"in {lead_s:.0f} s demand will need capacity for {middle:.3g}/s, and for {rate:.3g}/s in all but {share:.2%} of the minutes"
+        )
+        if need.recent[row] > rate:
+            words += f"; the last minute needs {float(need.recent[row]):.3g}/s already"
+        words += f": at {own:.3g}/s a replica {max(rate, float(need.recent[row])) / own:.1f}"
+        waits = float(need.backlog[row])
+        if waits > 0:
+            words += f"; the backlog adds {waits:.1f} to work it off in {float(self.params['drain_s'][row]):.0f} s"
+        if replicas > need.least[row]:
+            words += f"; {replicas:.0f} stay, as up to {float(need.most[row]):.0f} may soon be needed again"
+        return words
+
+    def _fallen(self, row: int) -> str:
+        missed = float(self._grace.missed[row])
+        return f"the forecast has lost its vote ({missed:.0%} of its last minutes needed more than it says one in twenty does)"
+
+    # ------------------------------------------------------------ what survives
+
+    def _parts(self) -> list[Any]:
+        return [self._outlook, self._allowance, self._backlog, self._grace]
+
+    def rearrange(self, rows: Ints, params: Params) -> None:
+        for part in self._parts():
+            part.rearrange(rows)
+        self._reactive.rearrange(rows, _of_reactive(params))
+        self._take(params)
+        self._forget()
+
+    def adopt(self, other: Predictive, rows: Ints) -> None:
+        for mine, theirs in zip(self._parts(), other._parts(), strict=True):
+            mine.adopt(theirs, rows)
+        self._reactive.adopt(other._reactive, rows)
+        self._forget()
+
+    def _forget(self) -> None:
+        """What was worked out for rows that have changed."""
+        self._answered = self._need = self._ahead_s = self._exceeded = None
+
+    def shift(self, by_s: float) -> None:
+        self._outlook.shift(by_s)
+        self._reactive.shift(by_s)
+        self._refreshed_at_s += by_s
+
+    def save(self) -> Saved:
+        return {
+            "version": _VERSION,
+            "services": len(self._drain_per_s),
+            "parts": [part.save() for part in self._parts()],
+            "reactive": self._reactive.save(),
+        }
+
+    def load(self, state: Saved) -> None:
+        if state.get("version") != _VERSION or state["services"] != len(self._drain_per_s):
+            return
+        for part, saved in zip(self._parts(), state["parts"], strict=True):
+            part.load(saved)
+        self._reactive.load(state["reactive"])
+        self._forget()
+
+
+def _same(one: Floats, other: Floats) -> bool:
+    return one is other or bool((one == other).all())
+
+
+def _of_reactive(params: Params) -> Params:
+    """What `reactive` is given where it speaks: its own defaults, and our wait and drain."""
+    n = len(params["miss"])
+    defaults = stack_params(REACTIVE, [{parameter.name: parameter.default for parameter in REACTIVE.parameters}] * n)
+    return {**defaults, "wait_s": params["wait_s"]}
+
+
+def _signals(_params: Mapping[str, ParamValue]) -> Sequence[str]:
+    return ("demand", "queue")
+
+
+POLICY = PolicyType(
+    name="predictive",
+    summary="what demand will need when a replica ordered now is ready, as surely as the promise asks",
+    parameters=(
+        Parameter(
+            name="miss",
+            kind="float",
+            default=1.2,
+            description="how many minutes a forecast may be too low for each request that the promise allows to be late",
+            unit="ratio",
+            minimum=0.01,
+            maximum=100,
+            tunable=True,
+            search=(0.2, 5),
+            log_scale=True,
+        ),
+        Parameter(
+            name="keep",
+            kind="float",
+            default=0.5,
+            description="a replica stays while demand this many spreads above the forecast would need it",
+            unit="spreads",
+            minimum=0,
+            maximum=5,
+            tunable=True,
+            search=(0, 2),
+        ),
+        Parameter(
+            name="drain_s",
+            kind="float",
+            default=60.0,
+            description="a backlog is worked off within this time",
+            unit="s",
+            minimum=1,
+            maximum=3600,
+            tunable=True,
+            search=(15, 300),
+            log_scale=True,
+        ),
+        Parameter(
+            name="aim",
+            kind="float",
+            default=0.95,
+            description="the share of the late requests that the promise allows which is aimed at",
+            unit="ratio",
+            minimum=0,
+            maximum=1,
+            tunable=True,
+            search=(0.5, 1),
+        ),
+        Parameter(
+            name="room",
+            kind="float",
+            default=2.0,
+            description="nodes are kept for demand this many spreads above what is as likely as not",
+            unit="spreads",
+            minimum=0,
+            maximum=10,
+            tunable=True,
+            search=(0, 4),
+        ),
+        Parameter(
+            name="wait_s",
+            kind="float",
+            default=0.0,
+            description="the wait that is allowed; 0: the objective's target (give it where the objective isn't a wait)",
+            unit="s",
+            minimum=0,
+            maximum=3600,
+        ),
+    ),
+    make=lambda params, _rng: Predictive(params),
+    signals=_signals,
+    optional_signals=("running", "concurrency"),
+    lookback_s=3600.0,
+    backfill_s=8 * 86_400.0,
+    counts_starting=True,
+    source="effective demand (core.envelope) forecast by recursive least squares over experts, with conformal quantiles; docs/policies.md",
+)
