@@ -96,46 +96,46 @@ class Predictive:
 
     def _take(self, params: Params) -> None:
         self.params = params
-        self._wait_s: Floats | None = params["wait_s"] if np.count_nonzero(params["wait_s"]) else None
         self._drain_per_s: Floats = 1.0 / params["drain_s"]
-        self._allowed_s: Floats | None = None
-        self._allowed_of: Floats | None = None
+        self._constants_of: tuple[Any, ...] = (None, None, None)
+        self._floors = self._drains = self._allowed_s = self._late_ratio = np.empty(0)
 
     # ------------------------------------------------------------ learning
 
     def observe(self, observation: Observation) -> None:
         interval_s = observation.interval_s
         rates = seen(observation, "demand")
-        floors = self._floors(observation)
-        ahead_s, allowed_s = self._ahead(observation), self._allowed(observation)
+        self._constants(observation)
+        ahead_s, allowed_s = self._ahead(observation), self._allowed_s
         signal = observation.signals.get("demand")
         age_s = float(signal.age_s.min(initial=np.inf)) if signal is not None else 0.0
         ends_at_s = observation.at_s - (age_s if age_s < LONGEST_STEP_S else 0.0)
-        self._outlook.observe(ends_at_s, interval_s, rates, floors, ahead_s, allowed_s)
+        self._outlook.observe(ends_at_s, interval_s, rates, self._floors, ahead_s, allowed_s)
         self._reactive.learn(observation)
         if interval_s > LONGEST_STEP_S:
             return
         queue = seen(observation, "queue")
         with np.errstate(divide="ignore", invalid="ignore"):
             waits_s = np.where(queue > 0, queue / (observation.ready * observation.capacity_per_s), queue * 0.0)
-        late_ratio = 1.0 - observation.promised_ratio
+        late_ratio = self._late_ratio
         self._allowance.learn(rates, waits_s, allowed_s, late_ratio, self.params["aim"], interval_s)
-        self._backlog.learn(queue * self._drain_per_s / observation.capacity_per_s, interval_s)
+        self._backlog.learn(queue * self._drains, interval_s)
         self._look_up(observation, late_ratio)
         self._grace.judge(self._outlook.judged, self._outlook.misses, observation.at_s, interval_s)
         self._answered, self._need = observation, self._needed(observation, queue)
 
-    def _floors(self, observation: Observation) -> Floats:
-        own = observation.capacity_per_s
-        return np.where(own == own, own, 1.0) * FLOOR_RATIO
-
-    def _allowed(self, observation: Observation) -> Floats:
-        """The longest wait allowed, (n,): the same array as long as nothing has changed."""
-        if self._allowed_s is None or self._allowed_of is not observation.objective_target:
-            self._allowed_of = observation.objective_target
-            given = self._wait_s
-            self._allowed_s = self._allowed_of if given is None else np.where(given > 0, given, self._allowed_of)
-        return self._allowed_s
+    def _constants(self, observation: Observation) -> None:
+        """What is worked out of arrays that stay the same from tick to tick."""
+        of = (observation.capacity_per_s, observation.objective_target, observation.promised_ratio)
+        if all(one is other for one, other in zip(of, self._constants_of, strict=True)):
+            return
+        self._constants_of = of
+        own, target, promised = of
+        self._floors = np.where(own == own, own, 1.0) * FLOOR_RATIO
+        self._drains = self._drain_per_s / own
+        given = self.params["wait_s"]
+        self._allowed_s = np.where(given > 0, given, target)
+        self._late_ratio = 1.0 - promised
 
     def _ahead(self, observation: Observation) -> Floats:
         """From the end of the latest sample to the moment when a replica that is ordered now serves, (n,)."""
@@ -162,7 +162,8 @@ class Predictive:
     def recommend(self, observation: Observation) -> Recommendation:
         need = self._need
         if need is None or self._answered is not observation:
-            self._look_up(observation, 1.0 - observation.promised_ratio)
+            self._constants(observation)
+            self._look_up(observation, self._late_ratio)
             need = self._needed(observation, seen(observation, "queue"))
         return Recommendation(
             replicas=need.replicas,
@@ -178,7 +179,7 @@ class Predictive:
         least_log = outlook.centre + self._exceeded * spread
         rate = np.exp(least_log)
         recent = RECENT * outlook.recent
-        backlog = queue * self._drain_per_s / own
+        backlog = queue * self._drains
         least = np.fmax(rate, recent) / own + backlog
         most = np.exp(least_log + self.params["keep"] * spread) / own + self._backlog.lasting
         least, most = whole_replicas(least), whole_replicas(np.fmax(most, least))

@@ -15,12 +15,14 @@ import numpy as np
 
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Floats
+from autoscaler.core.seen import any_unknown
 
 SPEED: Final = 0.0004
 """How fast the account moves boldness, for a promise that allows one late request in a hundred; by the root of what is allowed
 slower for stricter ones, whose late requests are rarer and tell more each."""
 FURTHEST: Final = 1.0
 """Boldness is at most e times more or less than without an account: a month of luck is no licence."""
+SMALLEST_PER_S: Final = 1e-9
 TYPICAL_S: Final = 75_000.0
 """Over how long the typical number of requests is learnt."""
 
@@ -31,6 +33,12 @@ class Allowance(Kept):
     care: Floats
     typical: Floats
 
+    def __init__(self, n: int) -> None:
+        super().__init__(n)
+        self._of: tuple[Floats, Floats, float] | None = None
+        self._share: Floats = np.empty(0)
+        self._speed: Floats = np.empty(0)
+
     def fresh(self, n: int) -> dict[str, Column]:
         return {"care": np.zeros(n), "typical": np.zeros(n)}
 
@@ -38,11 +46,18 @@ class Allowance(Kept):
         """rates (n,): arrivals; waits_s (n,): how long the newest of them waits; NaN where unknown, which moves nothing.
 
         late_ratio (n,): what the promise allows, 1 − promised; aim (n,): the share of it to spend."""
-        served = np.where(rates == rates, rates, 0.0)
-        self.typical = np.where(
-            self.typical > 0, self.typical + interval_s / TYPICAL_S * (served - self.typical), served
-        )
-        late = served * (waits_s > allowed_s)
-        steps = (late - aim * late_ratio * served) / np.maximum(self.typical, 1e-9)
-        speed = interval_s * SPEED / np.sqrt(np.maximum(late_ratio, 1e-6) * 100.0)
-        self.care = np.minimum(np.maximum(self.care + speed * steps, -FURTHEST), FURTHEST)
+        of = self._of
+        if of is None or of[0] is not late_ratio or of[1] is not aim or of[2] != interval_s:
+            self._of = late_ratio, aim, interval_s
+            self._share = aim * late_ratio
+            self._speed = interval_s * SPEED / np.sqrt(np.maximum(late_ratio, 1e-6) * 100.0)
+        if any_unknown(rates):
+            known = rates == rates
+            waits_s, rates = np.where(known, waits_s, 0.0), np.where(known, rates, self.typical)
+        typical = np.where(self.typical > 0, self.typical, rates)
+        self.typical = typical + interval_s / TYPICAL_S * (rates - typical)
+        moves = (waits_s > allowed_s) - self._share
+        if any_unknown(waits_s):
+            moves = np.where(waits_s == waits_s, moves, 0.0)
+        care = self.care + self._speed * moves * (rates / np.maximum(self.typical, SMALLEST_PER_S))
+        self.care = np.minimum(np.maximum(care, -FURTHEST), FURTHEST)

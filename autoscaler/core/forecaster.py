@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from autoscaler.core.model import Floats, Ints
+from autoscaler.core.value import tick_value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class Moment:
     """What a forecaster is shown: the next sample of demand of n services, and of which window a forecast is wanted.
 

@@ -24,6 +24,10 @@ class Ring:
     def length(self) -> int:
         return len(self._values)
 
+    @property
+    def width(self) -> int:
+        return int(self._values.shape[2])
+
     def push(self) -> Floats:
         """Makes room for a new moment (the oldest one goes) and returns it, (n, width), to be filled."""
         self._newest = (self._newest + 1) % len(self._values)

@@ -15,6 +15,7 @@ import numpy as np
 
 from autoscaler.core.envelope import Stretches
 from autoscaler.core.forecaster import ForecasterType, Moment
+from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Floats, Ints
 from autoscaler.core.ring import Ring
 from policies.forecasters.levels import MINUTE, Levels
@@ -46,8 +47,9 @@ class Outlook:
         self.mix = Regression(n, np.zeros(len(self.names) + 1))
         self.spreads = Spread(n)
         self.misses = Misses(n)
-        self._rates = Ring(n, 1, 1)
+        self._rates = History(n, 1)
         self._made = Ring(n, 1, len(self.names) + 1 + FEATURES + 3)
+        self._odd = False
         self._interval_s = 0.0
         self._at_s = float("nan")
         self._stretches: Stretches | None = None
@@ -74,7 +76,7 @@ class Outlook:
         self._arrange(interval_s, ahead_s, allowed_s)
         missed = round((at_s - self._at_s) / interval_s) - 1 if self._at_s == self._at_s else 0
         for _ in range(min(max(missed, 0), LONGEST_GAP)):
-            self._rates.push()[:] = np.nan
+            self._rates.push(at_s, np.full(len(rates), np.nan))
             self._made.push()[:] = np.nan
         self._at_s = at_s
         self._step(at_s, interval_s, rates, floors, ahead_s)
@@ -88,7 +90,7 @@ class Outlook:
         if interval_s != self._interval_s:
             self._interval_s = interval_s
             samples = max(round(self._window_s / interval_s), 1)
-            self._rates, self._made = Ring(len(ahead_s), samples, 1), Ring(len(ahead_s), 1, self._made.ago(0).shape[1])
+            self._rates, self._made = History(len(ahead_s), samples), Ring(len(ahead_s), 1, self._made.width)
             self._stretches = self._allowed_s = self._ahead_s = None
         if self._stretches is None or allowed_s is not self._allowed_s:
             self._allowed_s = allowed_s
@@ -104,11 +106,12 @@ class Outlook:
 
     def _step(self, at_s: float, interval_s: float, rates: Floats, floors: Floats, ahead_s: Floats) -> None:
         assert self._stretches is not None
-        self._rates.push()[:, 0] = rates
-        last = self._rates.in_order()[:, :, 0].T
+        self._rates.push(at_s, rates)
+        last = self._rates.last(self._rates.length)
+        if last.shape[1] < self._rates.length:  # the first moments: what was before them is unknown
+            last = np.concatenate([np.full((len(rates), self._rates.length - last.shape[1]), np.nan), last], axis=1)
         self.recent = self._stretches.recent(last)
-        with np.errstate(invalid="ignore"):
-            self.reached = np.log(np.maximum(self._stretches.effective(last), floors))
+        self.reached = np.log(np.maximum(self._stretches.effective(last), floors))
         self._learn(interval_s)
         moment = self._moment(at_s, interval_s, rates, floors, self.reached, ahead_s)
         self._show(moment)
@@ -154,8 +157,11 @@ class Outlook:
         if known is not None:
             features, told = np.where(known[:, None], features, 0.0), np.where(known[:, None], told, 0.0)
         self.misses.learn(self.judged, interval_s, known)
-        self.spreads.learn(told, error, known)
-        self.mix.learn(features, self.reached - level, 1.0 - interval_s / MEMORY_S, known)
+        # Windows of successive moments overlap: every second one tells nearly as much, at half the cost.
+        self._odd = not self._odd
+        self.spreads.learn(told, error, known, with_features=self._odd)
+        if not self._odd:
+            self.mix.learn(features, self.reached - level, 1.0 - 2.0 * interval_s / MEMORY_S, known)
 
     def _forecast(self, interval_s: float, moment: Moment) -> None:
         level = moment.levels
@@ -188,8 +194,9 @@ class Outlook:
         return [self.levels, *[one for one in self._experts if one is not self.levels], self.mix, self.spreads, self.misses]
 
     def rearrange(self, rows: Ints) -> None:
-        for part in (*self._parts(), self._rates, self._made):
+        for part in (*self._parts(), self._made):
             part.rearrange(rows)
+        self._rates = self._rates.rearranged(rows)
         self._stretches = self._allowed_s = self._ahead_s = self.judged = None
         known = rows >= 0
         for name in ("centre", "spread", "reached", "recent"):
@@ -201,7 +208,7 @@ class Outlook:
         if not self._interval_s and other._interval_s:
             self._interval_s, self._at_s = other._interval_s, other._at_s
             n = len(self.centre)
-            self._rates, self._made = Ring(n, other._rates.length, 1), Ring(n, other._made.length, self._made.ago(0).shape[1])
+            self._rates, self._made = History(n, other._rates.length), Ring(n, other._made.length, self._made.width)
             self._stretches = self._allowed_s = self._ahead_s = None
         for mine, theirs in zip(self._parts(), other._parts(), strict=True):
             mine.adopt(theirs, rows)
@@ -215,12 +222,15 @@ class Outlook:
     def shift(self, by_s: float) -> None:
         """The clock was set by `by_s`."""
         self._at_s += by_s
+        self._rates.shift(by_s)
 
     def save(self) -> dict[str, Any]:
         return {
             "interval_s": self._interval_s,
+            "odd": self._odd,
             "at_s": None if self._at_s != self._at_s else self._at_s,
             "parts": [part.save() for part in self._parts()],
+            "samples": self._rates.length,
             "rates": self._rates.save(),
             "made": self._made.save(),
         }
@@ -232,7 +242,9 @@ class Outlook:
             raise ValueError("not the same forecasters")
         for part, saved in zip(parts, state["parts"], strict=True):
             part.load(saved)
+        self._rates = History(len(self.centre), int(state["samples"]))
         self._rates.load(state["rates"])
         self._made.load(state["made"])
+        self._odd = bool(state["odd"])
         self._interval_s, self._at_s = interval_s, float("nan") if at_s is None else float(at_s)
         self._stretches = self._allowed_s = self._ahead_s = None

@@ -82,13 +82,14 @@ class Spread(Kept):
         found = TYPICAL * np.exp(np.minimum(self._regression.predict(features), 0.0))
         return np.asarray(np.minimum(np.maximum(found, np.maximum(SMALLEST, 0.2 * usual)), np.minimum(5.0 * usual, LARGEST)))
 
-    def learn(self, features: Floats, errors: Floats, known: Bools | None) -> None:
-        """errors (n,): how far off a forecast was, made when the features were these. known: which rows have one, None for all."""
+    def learn(self, features: Floats, errors: Floats, known: Bools | None, *, with_features: bool) -> None:
+        """errors (n,): how far off a forecast was, made when the features were these (which teach something only if with_features).
+        known: which rows have one, None for all."""
         off = np.abs(errors) + _OFFSET
         if known is not None:
             off = np.where(known, off, 1.0)
-        keep = 1.0 - self._interval_s / MEMORY_S
-        self._regression.learn(features, np.log(off), keep, known)
+        if with_features:
+            self._regression.learn(features, np.log(off), 1.0 - 2.0 * self._interval_s / MEMORY_S, known)
         share = np.maximum(self._error_share, 1.0 / (self.seen[:, None] + 8.0))
         after = self.squares + share * ((off * off)[:, None] - self.squares)
         if known is None:
