@@ -372,7 +372,7 @@ POLICY = PolicyType(
     ),
     make=lambda params, _rng: Predictive(params),
     signals=_signals,
-    optional_signals=("running", "concurrency"),
+    optional_signals=("running",),
     lookback_s=3600.0,
     backfill_s=8 * 86_400.0,
     counts_starting=True,

@@ -18,6 +18,7 @@ from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Floats, Ints
 from autoscaler.core.ring import Ring
+from autoscaler.core.seen import any_unknown
 from policies.forecasters.levels import MINUTE, Levels
 from policies.forecasters.misses import Misses
 from policies.forecasters.regression import Regression
@@ -29,6 +30,8 @@ LONGEST_AHEAD_S: Final = 2400.0
 """A window further ahead is forecast as if it lay there: nothing is known of it but the season."""
 LONGEST_STEP_S: Final = 90.0
 """Samples further apart (the far past, shown in steps of five minutes) teach forecasters, but nothing about short windows."""
+EVERY: Final = 2
+"""Every so many moments something is learnt: the windows of successive ones overlap, and tell little more at twice the price."""
 LONGEST_GAP: Final = 240
 """Missing moments that are filled in as unknown ones; after more the rings begin anew."""
 _LEVEL, _CENTRE, _SPREAD = 0, 1, 2
@@ -49,7 +52,7 @@ class Outlook:
         self.misses = Misses(n)
         self._rates = History(n, 1)
         self._made = Ring(n, 1, len(self.names) + 1 + FEATURES + 3)
-        self._odd = False
+        self._turn = 0
         self._interval_s = 0.0
         self._at_s = float("nan")
         self._stretches: Stretches | None = None
@@ -112,7 +115,11 @@ class Outlook:
             last = np.concatenate([np.full((len(rates), self._rates.length - last.shape[1]), np.nan), last], axis=1)
         self.recent = self._stretches.recent(last)
         self.reached = np.log(np.maximum(self._stretches.effective(last), floors))
-        self._learn(interval_s)
+        self._turn = (self._turn + 1) % EVERY
+        if self._turn == 0:
+            self._learn(interval_s)
+        else:
+            self.judged = None
         moment = self._moment(at_s, interval_s, rates, floors, self.reached, ahead_s)
         self._show(moment)
         self._forecast(interval_s, moment)
@@ -120,13 +127,16 @@ class Outlook:
     def _moment(
         self, at_s: float, interval_s: float, rates: Floats, floors: Floats, reached: Floats, ahead_s: Floats
     ) -> Moment:
-        known = rates == rates
+        known: Bools | None = None
+        if any_unknown(rates):
+            known = rates == rates
         lifted = np.maximum(rates, floors)
-        self.levels.take(lifted, floors, interval_s, None if np.count_nonzero(known) == len(known) else known)
+        self.levels.take(lifted, floors, interval_s, known)
         return Moment(
             at_s=at_s,
             interval_s=interval_s,
             rates=rates,
+            known=known,
             logs=np.log(lifted),
             floors=floors,
             levels=self.levels.logs[:, MINUTE],
@@ -147,21 +157,18 @@ class Outlook:
         told = made[:, len(self.names) + 1 : -3]
         level, centre, spread = made[:, -3], made[:, -2], made[:, -1]
         error = self.reached - centre
-        known: Bools | None = error == error
-        if np.count_nonzero(known) == len(error):
-            known = None
-        elif not np.count_nonzero(known):
-            self.judged = None
-            return
+        known: Bools | None = None
+        if any_unknown(error):
+            known = error == error
+            if not np.count_nonzero(known):
+                self.judged = None
+                return
         self.judged = error / spread
         if known is not None:
             features, told = np.where(known[:, None], features, 0.0), np.where(known[:, None], told, 0.0)
-        self.misses.learn(self.judged, interval_s, known)
-        # Windows of successive moments overlap: every second one tells nearly as much, at half the cost.
-        self._odd = not self._odd
-        self.spreads.learn(told, error, known, with_features=self._odd)
-        if not self._odd:
-            self.mix.learn(features, self.reached - level, 1.0 - 2.0 * interval_s / MEMORY_S, known)
+        self.misses.learn(self.judged, EVERY * interval_s, known)
+        self.spreads.learn(told, error, EVERY * interval_s, known)
+        self.mix.learn(features, self.reached - level, 1.0 - EVERY * interval_s / MEMORY_S, known)
 
     def _forecast(self, interval_s: float, moment: Moment) -> None:
         level = moment.levels
@@ -174,7 +181,7 @@ class Outlook:
             start = stop
         features = into[:, : count + 1]
         features[:, count] = 0.1
-        if np.isnan(np.add.reduce(features, None)):
+        if any_unknown(features.ravel()):
             features[np.isnan(features)] = 0.0  # who can't tell says as the level does
         told = self.spreads.features(self.levels.logs, interval_s)
         into[:, count + 1 : -3] = told
@@ -227,7 +234,7 @@ class Outlook:
     def save(self) -> dict[str, Any]:
         return {
             "interval_s": self._interval_s,
-            "odd": self._odd,
+            "turn": self._turn,
             "at_s": None if self._at_s != self._at_s else self._at_s,
             "parts": [part.save() for part in self._parts()],
             "samples": self._rates.length,
@@ -245,6 +252,6 @@ class Outlook:
         self._rates = History(len(self.centre), int(state["samples"]))
         self._rates.load(state["rates"])
         self._made.load(state["made"])
-        self._odd = bool(state["odd"])
+        self._turn = int(state["turn"]) % EVERY
         self._interval_s, self._at_s = interval_s, float("nan") if at_s is None else float(at_s)
         self._stretches = self._allowed_s = self._ahead_s = None

@@ -11,6 +11,7 @@ import numpy as np
 from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Floats
+from autoscaler.core.seen import any_unknown
 from policies.forecasters.levels import fading
 
 HALF_LIVES_S: Final = (60.0, 300.0, 1200.0)
@@ -36,17 +37,17 @@ class Peaks(Kept):
         if moment.interval_s != self._interval_s:
             self._interval_s, self._fresh_share = moment.interval_s, fading(moment.interval_s, self._half_lives_s)
         reached = moment.reached[:, None]
-        known = reached == reached
         share = np.maximum(self._fresh_share, 1.0 / (self.seen[:, None] + 1.0))
+        if not any_unknown(moment.reached) and not any_unknown(self.latest):
+            self.means = self.means + share * (reached - self.means)
+            self.latest, self.seen = moment.reached, self.seen + 1.0
+            return
+        known = reached == reached
         before = np.where(self.means == self.means, self.means, reached)
         after = before + share * (reached - before)
-        if known.all():
-            self.means, self.latest = after, moment.reached
-            self.seen = self.seen + 1.0
-        else:
-            self.means = np.where(known, after, self.means)
-            self.latest = np.where(known[:, 0], moment.reached, self.latest)
-            self.seen = self.seen + known[:, 0]
+        self.means = np.where(known, after, self.means)
+        self.latest = np.where(known[:, 0], moment.reached, self.latest)
+        self.seen = self.seen + known[:, 0]
 
     def forecast(self) -> Floats:
         return np.concatenate([self.latest[:, None], self.means], axis=1)

@@ -37,6 +37,7 @@ class Season(Kept):
     samples: Floats
     before: Floats
     after: Floats
+    turn: Floats
 
     def __init__(self, n: int) -> None:
         super().__init__(n)
@@ -52,6 +53,7 @@ class Season(Kept):
             "samples": np.zeros(n),
             "before": changes,
             "after": changes.copy(),
+            "turn": changes.copy(),
         }
 
     def observe(self, moment: Moment) -> None:
@@ -60,15 +62,15 @@ class Season(Kept):
             self._commit(number)
             self._look_back(moment)
         rates = moment.rates
-        if np.count_nonzero(rates == rates) == len(rates):
+        if moment.known is None:
             self.total += rates
             self.samples += 1.0
         else:
-            self.total += np.where(np.isnan(rates), 0.0, rates)
-            self.samples += ~np.isnan(rates)
+            self.total += np.where(moment.known, rates, 0.0)
+            self.samples += moment.known
         self._step_s = moment.interval_s
         share = min(moment.at_s / BIN_S - number, 1.0)
-        self._forecast = moment.levels[:, None] + (self.before + share * (self.after - self.before))
+        self._forecast = moment.levels[:, None] + (self.before + share * self.turn)
 
     def _commit(self, number: int) -> None:
         """The bin that was going on has ended; bins that nobody saw hold nothing, not what was there a week ago."""
@@ -96,6 +98,7 @@ class Season(Kept):
             for changes, edge in ((self.before, 0), (self.after, 1)):
                 then = (1.0 - part) * logs[rows, whole + edge] + part * logs[rows, whole + edge + 1]
                 changes[:, column] = then - logs[:, edge]
+        self.turn = self.after - self.before
 
     @staticmethod
     def _smooth(bins: Floats, width: int) -> Floats:

@@ -43,7 +43,7 @@ class Spread(Kept):
         start = np.zeros(FEATURES)
         start[ERRORS_S.index(3600.0)] = 1.0
         self._regression = Regression(n, start)
-        self._interval_s = 0.0
+        self._interval_s = self._step_s = 0.0
         self._error_share: Floats = np.empty(0)
         self._move_share: Floats = np.empty(0)
 
@@ -59,7 +59,6 @@ class Spread(Kept):
         """What tells the scale now, (n, FEATURES); logs (n, levels): of ``Levels``, whose moves are learnt here."""
         if interval_s != self._interval_s:
             self._interval_s = interval_s
-            self._error_share = fading(interval_s, np.array(ERRORS_S))
             self._move_share = fading(interval_s, np.array(MOVES_S))
         moved = logs[:, 0] - self.latest
         squared = np.where(moved == moved, moved * moved, AT_FIRST**2)[:, None]
@@ -82,14 +81,15 @@ class Spread(Kept):
         found = TYPICAL * np.exp(np.minimum(self._regression.predict(features), 0.0))
         return np.asarray(np.minimum(np.maximum(found, np.maximum(SMALLEST, 0.2 * usual)), np.minimum(5.0 * usual, LARGEST)))
 
-    def learn(self, features: Floats, errors: Floats, known: Bools | None, *, with_features: bool) -> None:
-        """errors (n,): how far off a forecast was, made when the features were these (which teach something only if with_features).
+    def learn(self, features: Floats, errors: Floats, step_s: float, known: Bools | None) -> None:
+        """errors (n,): how far off a forecast was, made when the features were these; step_s: since the last ones.
         known: which rows have one, None for all."""
         off = np.abs(errors) + _OFFSET
         if known is not None:
             off = np.where(known, off, 1.0)
-        if with_features:
-            self._regression.learn(features, np.log(off), 1.0 - 2.0 * self._interval_s / MEMORY_S, known)
+        self._regression.learn(features, np.log(off), 1.0 - step_s / MEMORY_S, known)
+        if step_s != self._step_s:
+            self._step_s, self._error_share = step_s, fading(step_s, np.array(ERRORS_S))
         share = np.maximum(self._error_share, 1.0 / (self.seen[:, None] + 8.0))
         after = self.squares + share * ((off * off)[:, None] - self.squares)
         if known is None:
