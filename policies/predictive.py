@@ -24,9 +24,10 @@ from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, stack_p
 from autoscaler.core.seen import seen
 from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
-from policies.forecasters.outlook import LONGEST_STEP_S, Outlook
+from policies.forecasters.misses import Misses
+from policies.forecasters.outlook import EVERY, LONGEST_STEP_S, Outlook
 from policies.predictive_allowance import Allowance
-from policies.predictive_grace import Grace
+from policies.predictive_grace import CLAIM, Grace
 from policies.reactive import POLICY as REACTIVE
 from policies.reactive import Reactive
 
@@ -41,10 +42,40 @@ REFRESH_S: Final = 300.0
 BACKLOG_FADES: Final = 0.95
 """What the memory of a backlog keeps each 15 seconds: what was needed for it stays for some minutes, since it shows that demand is at the
 limit of what is there."""
+FURTHEST: Final = float(np.log(2.0))
+"""Never more than twice what is as likely as not to be needed, however restless demand was."""
 QUANTILES: Final = np.array([0.5, 0.9, 0.99])
 """Shown, and scored; the one that counts is the promise's own."""
+KEPT_BLIND: Final = 1.2
+"""While `reactive` speaks, a replica stays until there are a fifth more than it asks for."""
+SMALLEST_PER_S: Final = 1e-9
 _VERSION: Final = 1
 _PART_S: Final = 15.0
+
+
+class Quantiles(Kept):
+    """By how many spreads a forecast is exceeded, (n,) each: as often as the promise bears (promised), as `Grace` watches (watched), and for
+    QUANTILES (shown (n, 3)). NaN: to be looked up."""
+
+    promised: Floats
+    watched: Floats
+    shown: Floats
+
+    def fresh(self, n: int) -> dict[str, Column]:
+        return {"promised": np.full(n, np.nan), "watched": np.full(n, np.nan), "shown": np.full((n, len(QUANTILES)), np.nan)}
+
+    def look_up(self, misses: Misses, share: Floats, *, again: bool) -> None:
+        """share (n,): how often the promise bears it. again: all of them, not only those of services that are new."""
+        fresh = self.promised != self.promised
+        if not again and not np.count_nonzero(fresh):
+            return
+        n = len(share)
+        columns = [misses.exceeded(part) for part in (share, *[np.full(n, each) for each in (CLAIM, *(1.0 - QUANTILES))])]
+        found = np.stack(columns, axis=1)
+        take = np.ones(n, dtype=np.bool_) if again else fresh
+        self.promised = np.where(take, found[:, 0], self.promised)
+        self.watched = np.where(take, found[:, 1], self.watched)
+        self.shown = np.where(take[:, None], found[:, 2:], self.shown)
 
 
 class Backlog(Kept):
@@ -70,7 +101,6 @@ class _Need:
     most: Floats
     replicas: Floats
     headroom: Floats
-    spreads: Floats
     by_reactive: Bools | None
 
 
@@ -87,10 +117,9 @@ class Predictive:
         self._need: _Need | None = None
         self._ahead_s: Floats | None = None
         self._ahead_of: tuple[Any, ...] = ()
-        self._exceeded: Floats | None = None
-        self._shown: Floats = np.empty((n, len(QUANTILES)))
+        self._quantiles = Quantiles(n)
         self._age_s: Floats = np.empty(0)
-        self._refreshed_at_s = float("-inf")
+        self._looked_up = -1
         self._take(params)
         self._reactive = Reactive(_of_reactive(params))
 
@@ -107,21 +136,17 @@ class Predictive:
         rates = seen(observation, "demand")
         self._constants(observation)
         ahead_s, allowed_s = self._ahead(observation), self._allowed_s
-        signal = observation.signals.get("demand")
-        age_s = float(signal.age_s.min(initial=np.inf)) if signal is not None else 0.0
-        ends_at_s = observation.at_s - (age_s if age_s < LONGEST_STEP_S else 0.0)
-        self._outlook.observe(ends_at_s, interval_s, rates, self._floors, ahead_s, allowed_s)
+        self._outlook.observe(observation.at_s, interval_s, rates, self._floors, ahead_s, allowed_s)
         self._reactive.learn(observation)
         if interval_s > LONGEST_STEP_S:
             return
         queue = seen(observation, "queue")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            waits_s = np.where(queue > 0, queue / (observation.ready * observation.capacity_per_s), queue * 0.0)
+        waits_s = queue / np.maximum(observation.ready * observation.capacity_per_s, SMALLEST_PER_S)
         late_ratio = self._late_ratio
         self._allowance.learn(rates, waits_s, allowed_s, late_ratio, self.params["aim"], interval_s)
         self._backlog.learn(queue * self._drains, interval_s)
-        self._look_up(observation, late_ratio)
-        self._grace.judge(self._outlook.judged, self._outlook.misses, observation.at_s, interval_s)
+        self._look_up(observation)
+        self._grace.judge(self._outlook.judged, self._quantiles.watched, EVERY * interval_s)
         self._answered, self._need = observation, self._needed(observation, queue)
 
     def _constants(self, observation: Observation) -> None:
@@ -147,15 +172,12 @@ class Predictive:
             self._ahead_s = of[0] + np.where(age_s < 4.0 * of[1], age_s, of[1])
         return self._ahead_s
 
-    def _look_up(self, observation: Observation, late_ratio: Floats) -> None:
-        """How many spreads may be exceeded by as many minutes as the promise bears."""
-        if self._exceeded is not None and observation.at_s - self._refreshed_at_s < REFRESH_S:
-            return
-        self._refreshed_at_s = observation.at_s
-        share = self.params["miss"] * late_ratio * np.exp(-self._allowance.care)
-        misses = self._outlook.misses
-        self._exceeded = misses.exceeded(np.minimum(share, 0.5))
-        self._shown = np.stack([misses.exceeded(np.full(len(share), 1.0 - quantile)) for quantile in QUANTILES], axis=1)
+    def _look_up(self, observation: Observation) -> None:
+        """Every five minutes by the clock, and for new services at once."""
+        number = int(observation.at_s // REFRESH_S)
+        share = self.params["miss"] * self._late_ratio * np.exp(-self._allowance.care)
+        self._quantiles.look_up(self._outlook.misses, np.minimum(share, 0.5), again=number != self._looked_up)
+        self._looked_up = number
 
     # ------------------------------------------------------------ recommending
 
@@ -163,7 +185,7 @@ class Predictive:
         need = self._need
         if need is None or self._answered is not observation:
             self._constants(observation)
-            self._look_up(observation, self._late_ratio)
+            self._look_up(observation)
             need = self._needed(observation, seen(observation, "queue"))
         return Recommendation(
             replicas=need.replicas,
@@ -173,26 +195,25 @@ class Predictive:
         )
 
     def _needed(self, observation: Observation, queue: Floats) -> _Need:
-        assert self._exceeded is not None
         outlook, own = self._outlook, observation.capacity_per_s
         spread = outlook.spread
-        least_log = outlook.centre + self._exceeded * spread
-        rate = np.exp(least_log)
+        above = np.minimum(self._quantiles.promised * spread, FURTHEST)
+        rate = np.exp(outlook.centre + above)
         recent = RECENT * outlook.recent
         backlog = queue * self._drains
         least = np.fmax(rate, recent) / own + backlog
-        most = np.exp(least_log + self.params["keep"] * spread) / own + self._backlog.lasting
+        most = np.exp(outlook.centre + np.minimum(above + self.params["keep"] * spread, FURTHEST)) / own + self._backlog.lasting
         least, most = whole_replicas(least), whole_replicas(np.fmax(most, least))
         replicas = np.minimum(np.maximum(observation.current, least), most)
         ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
         by_reactive = self._by_reactive(observation, replicas)
         if by_reactive is not None:
-            self._reactive.observe(observation)
-            spoken = self._reactive.recommend(observation).replicas
-            replicas = np.where(by_reactive, spoken, replicas)
+            spoken = self._reactive.needed(observation)
+            held = np.minimum(np.maximum(observation.current, spoken), whole_replicas(spoken * KEPT_BLIND))
+            replicas = np.where(by_reactive, held, replicas)
         headroom = np.fmax(np.ceil(np.fmax(ready_later, 0.0)) - np.fmax(replicas, 0.0), 0.0)
         headroom = np.where(headroom == headroom, headroom, 0.0)
-        return _Need(rate, recent, backlog, least, most, replicas, headroom, self._exceeded, by_reactive)
+        return _Need(rate, recent, backlog, least, most, replicas, headroom, by_reactive)
 
     def _by_reactive(self, observation: Observation, replicas: Floats) -> Bools | None:
         """Rows (n,) for which `reactive` speaks; None: none of them."""
@@ -204,14 +225,14 @@ class Predictive:
 
     def _forecast(self, observation: Observation) -> Forecast:
         outlook = self._outlook
-        values = np.exp(outlook.centre[:, None] + self._shown * outlook.spread[:, None])
-        ahead_s = float(np.max(self._ahead_s, initial=0.0)) if self._ahead_s is not None else 0.0
+        values = np.exp(outlook.centre[:, None] + self._quantiles.shown * outlook.spread[:, None])
         return Forecast(
             made_at_s=observation.at_s,
-            times_s=np.array([observation.at_s + ahead_s]),
+            times_s=(observation.at_s + observation.lead_time_s)[:, None],
             quantiles=QUANTILES,
             values=values[:, :, None],
             unit="requests/s",
+            window_s=WINDOW_S,
         )
 
     def _words(self, observation: Observation, row: int, need: _Need) -> str:
@@ -243,7 +264,7 @@ class Predictive:
     # ------------------------------------------------------------ what survives
 
     def _parts(self) -> list[Any]:
-        return [self._outlook, self._allowance, self._backlog, self._grace]
+        return [self._outlook, self._allowance, self._backlog, self._grace, self._quantiles]
 
     def rearrange(self, rows: Ints, params: Params) -> None:
         for part in self._parts():
@@ -260,12 +281,11 @@ class Predictive:
 
     def _forget(self) -> None:
         """What was worked out for rows that have changed."""
-        self._answered = self._need = self._ahead_s = self._exceeded = None
+        self._answered = self._need = self._ahead_s = None
 
     def shift(self, by_s: float) -> None:
         self._outlook.shift(by_s)
         self._reactive.shift(by_s)
-        self._refreshed_at_s += by_s
 
     def save(self) -> Saved:
         return {
@@ -273,6 +293,7 @@ class Predictive:
             "services": len(self._drain_per_s),
             "parts": [part.save() for part in self._parts()],
             "reactive": self._reactive.save(),
+            "looked_up": self._looked_up,
         }
 
     def load(self, state: Saved) -> None:
@@ -281,6 +302,7 @@ class Predictive:
         for part, saved in zip(self._parts(), state["parts"], strict=True):
             part.load(saved)
         self._reactive.load(state["reactive"])
+        self._looked_up = int(state["looked_up"])
         self._forget()
 
 

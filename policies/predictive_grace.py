@@ -7,13 +7,12 @@ rule that looks at the present alone is the better one.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from autoscaler.core.kept import Column, Kept
-from autoscaler.core.model import Bools, Floats, Ints
-from policies.forecasters.misses import Misses
+from autoscaler.core.model import Bools, Floats
 
 CLAIM: Final = 0.05
 """What the forecast says is exceeded with this probability is watched."""
@@ -21,7 +20,6 @@ FALLS: Final = 0.25
 RISES: Final = 0.1
 """Shares of misses over about the last two hours above which it falls and below which it rises again."""
 MEMORY_S: Final = 7200.0
-_REFRESH_S: Final = 300.0
 
 
 class Grace(Kept):
@@ -29,11 +27,6 @@ class Grace(Kept):
 
     missed: Floats
     out: Bools
-
-    def __init__(self, n: int) -> None:
-        super().__init__(n)
-        self._exceeded: Floats | None = None
-        self._refreshed_at_s = float("-inf")
 
     def fresh(self, n: int) -> dict[str, Column]:
         return {"missed": np.full(n, CLAIM), "out": np.zeros(n, dtype=np.bool_)}
@@ -43,21 +36,11 @@ class Grace(Kept):
         """Rows (n,) whose forecast has lost its vote; None: there are none."""
         return self.out if np.count_nonzero(self.out) else None
 
-    def judge(self, spreads: Floats | None, misses: Misses, at_s: float, interval_s: float) -> None:
-        """spreads (n,): by how many spreads the forecast that fell due was exceeded; NaN: none did."""
+    def judge(self, spreads: Floats | None, exceeded: Floats, step_s: float) -> None:
+        """spreads (n,): by how many spreads the forecast that fell due was exceeded; NaN: none did; None: nobody's did. exceeded (n,): by
+        how many it says it is with the probability CLAIM. step_s: since the last time."""
         if spreads is None:
             return
-        if self._exceeded is None or at_s - self._refreshed_at_s >= _REFRESH_S:
-            self._exceeded = misses.exceeded(np.full(len(spreads), CLAIM))
-            self._refreshed_at_s = at_s
-        moved = self.missed + interval_s / MEMORY_S * ((spreads > self._exceeded) - self.missed)
+        moved = self.missed + step_s / MEMORY_S * ((spreads > exceeded) - self.missed)
         self.missed = np.where(spreads == spreads, moved, self.missed)
         self.out = np.where(self.out, self.missed > RISES, self.missed > FALLS)
-
-    def rearrange(self, rows: Ints) -> None:
-        super().rearrange(rows)
-        self._exceeded = None
-
-    def adopt(self, other: Any, rows: Ints) -> None:
-        super().adopt(other, rows)
-        self._exceeded = None

@@ -92,6 +92,10 @@ class Reactive:
 
     # ------------------------------------------------------------ recommending
 
+    def needed(self, observation: Observation) -> Floats:
+        """What demand and backlog need now, (n,), without the hold."""
+        return self._needed(observation).replicas
+
     def recommend(self, observation: Observation) -> Recommendation:
         need = self._need
         if need is None or self._answered is not observation:

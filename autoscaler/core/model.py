@@ -287,13 +287,15 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """A forecast of `unit` made at `made_at_s`: quantiles (q,), times_s (h,), values (n, q, h)."""
+    """A forecast of demand made at `made_at_s`: quantiles (q,), times_s (h,) or, where services look ahead differently, (n, h), values
+    (n, q, h). Each value is what the window of `window_s` that begins at its time needs: effective demand (``core.envelope``)."""
 
     made_at_s: float
     times_s: Floats
     quantiles: Floats
     values: Floats
     unit: str
+    window_s: float = 60.0
 
 
 def no_words(_row: int) -> str:

@@ -57,7 +57,9 @@ class Ring:
         self._rows = np.arange(len(rows))
 
     def adopt(self, other: Ring, rows: Ints) -> None:
-        """Row i takes over what `other` holds in its row rows[i]; rows of −1 keep their own."""
+        """Row i takes over what `other` holds in its row rows[i]; rows of −1 keep their own. It grows to the other's length."""
+        if other.length > self.length:
+            self.resize(other.length)
         taken = rows >= 0
         mine, theirs = self.in_order(), other.in_order()
         keep = min(len(mine), len(theirs))

@@ -30,6 +30,8 @@ LONGEST_AHEAD_S: Final = 2400.0
 """A window further ahead is forecast as if it lay there: nothing is known of it but the season."""
 LONGEST_STEP_S: Final = 90.0
 """Samples further apart (the far past, shown in steps of five minutes) teach forecasters, but nothing about short windows."""
+BEYOND: Final = 0.3
+"""A mix may lie so far (in logs) above or below all of its experts, no further: what none of them says is no forecast."""
 EVERY: Final = 2
 """Every so many moments something is learnt: the windows of successive ones overlap, and tell little more at twice the price."""
 LONGEST_GAP: Final = 240
@@ -52,7 +54,6 @@ class Outlook:
         self.misses = Misses(n)
         self._rates = History(n, 1)
         self._made = Ring(n, 1, len(self.names) + 1 + FEATURES + 3)
-        self._turn = 0
         self._interval_s = 0.0
         self._at_s = float("nan")
         self._stretches: Stretches | None = None
@@ -115,8 +116,8 @@ class Outlook:
             last = np.concatenate([np.full((len(rates), self._rates.length - last.shape[1]), np.nan), last], axis=1)
         self.recent = self._stretches.recent(last)
         self.reached = np.log(np.maximum(self._stretches.effective(last), floors))
-        self._turn = (self._turn + 1) % EVERY
-        if self._turn == 0:
+        # By the clock, so that a service's turn does not depend on who else is there.
+        if round(at_s / interval_s) % EVERY == 0:
             self._learn(interval_s)
         else:
             self.judged = None
@@ -185,7 +186,9 @@ class Outlook:
             features[np.isnan(features)] = 0.0  # who can't tell says as the level does
         told = self.spreads.features(self.levels.logs, interval_s)
         into[:, count + 1 : -3] = told
-        self.centre = into[:, -2] = level + self.mix.predict(features)
+        experts = features[:, :count]
+        change = np.minimum(self.mix.predict(features), np.maximum.reduce(experts, 1) + BEYOND)
+        self.centre = into[:, -2] = level + np.maximum(change, np.minimum.reduce(experts, 1) - BEYOND)
         self.spread = into[:, -1] = self.spreads.scale(told)
         into[:, -3] = level
 
@@ -234,7 +237,6 @@ class Outlook:
     def save(self) -> dict[str, Any]:
         return {
             "interval_s": self._interval_s,
-            "turn": self._turn,
             "at_s": None if self._at_s != self._at_s else self._at_s,
             "parts": [part.save() for part in self._parts()],
             "samples": self._rates.length,
@@ -252,6 +254,5 @@ class Outlook:
         self._rates = History(len(self.centre), int(state["samples"]))
         self._rates.load(state["rates"])
         self._made.load(state["made"])
-        self._turn = int(state["turn"]) % EVERY
         self._interval_s, self._at_s = interval_s, float("nan") if at_s is None else float(at_s)
         self._stretches = self._allowed_s = self._ahead_s = None
