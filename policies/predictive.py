@@ -20,7 +20,7 @@ import numpy as np
 
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats, Forecast, Ints, Observation, ParamValue, Recommendation
-from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, stack_params
+from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, complete_params, stack_params
 from autoscaler.core.seen import seen
 from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
@@ -218,7 +218,7 @@ class Predictive:
     def _by_reactive(self, observation: Observation, replicas: Floats) -> Bools | None:
         """Rows (n,) for which `reactive` speaks; None: none of them."""
         found = self._grace.fallen
-        unknown = replicas != replicas
+        unknown: Bools = replicas != replicas
         if np.count_nonzero(unknown):
             return unknown if found is None else unknown | found
         return found
@@ -244,9 +244,7 @@ class Predictive:
         lead_s, rate = float(observation.lead_time_s[row]), float(need.rate[row])
         middle = float(np.exp(outlook.centre[row]))
         share = float(self.params["miss"][row] * (1.0 - observation.promised_ratio[row]) * np.exp(-self._allowance.care[row]))
-        words = (
-            f"in {lead_s:.0f} s demand will need capacity for {middle:.3g}/s, and for {rate:.3g}/s in all but {share:.2%} of the minutes"
-        )
+        words = f"in {lead_s:.0f} s demand will need capacity for {middle:.3g}/s, and for {rate:.3g}/s in all but {share:.2%} of the minutes"
         if need.recent[row] > rate:
             words += f"; the last minute needs {float(need.recent[row]):.3g}/s already"
         words += f": at {own:.3g}/s a replica {max(rate, float(need.recent[row])) / own:.1f}"
@@ -313,7 +311,7 @@ def _same(one: Floats, other: Floats) -> bool:
 def _of_reactive(params: Params) -> Params:
     """What `reactive` is given where it speaks: its own defaults, and our wait and drain."""
     n = len(params["miss"])
-    defaults = stack_params(REACTIVE, [{parameter.name: parameter.default for parameter in REACTIVE.parameters}] * n)
+    defaults = stack_params(REACTIVE, [complete_params(REACTIVE, {})[0]] * n)
     return {**defaults, "wait_s": params["wait_s"]}
 
 

@@ -42,7 +42,9 @@ class Allowance(Kept):
     def fresh(self, n: int) -> dict[str, Column]:
         return {"care": np.zeros(n), "typical": np.zeros(n)}
 
-    def learn(self, rates: Floats, waits_s: Floats, allowed_s: Floats, late_ratio: Floats, aim: Floats, interval_s: float) -> None:
+    def learn(
+        self, rates: Floats, waits_s: Floats, allowed_s: Floats, late_ratio: Floats, aim: Floats, interval_s: float
+    ) -> None:
         """rates (n,): arrivals; waits_s (n,): how long the newest of them waits; NaN where unknown, which moves nothing.
 
         late_ratio (n,): what the promise allows, 1 − promised; aim (n,): the share of it to spend."""

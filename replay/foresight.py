@@ -54,7 +54,9 @@ class Foresight:
         return {
             "horizon_s": round(float(np.ravel(one.times_s)[0] - one.made_at_s), 3),
             "pinball": round(float(loss.mean()), 6),
-            "coverage": {f"{q:g}": round(float(share), 6) for q, share in zip(one.quantiles, (over <= 0).mean(axis=0), strict=True)},
+            "coverage": {
+                f"{q:g}": round(float(share), 6) for q, share in zip(one.quantiles, (over <= 0).mean(axis=0), strict=True)
+            },
         }
 
     def _came(self, row: int, from_s: Floats, window_s: float, allowed_s: float) -> Floats:

@@ -18,7 +18,9 @@ SCHEMA: Final = 1
 _HOUR_S: Final = 3600.0
 
 
-def fleet_score(world: World, ledger: Ledger, foresight: Foresight | None = None, *, trace: str, policy: str, wall_s: float) -> dict[str, Any]:
+def fleet_score(
+    world: World, ledger: Ledger, foresight: Foresight | None = None, *, trace: str, policy: str, wall_s: float
+) -> dict[str, Any]:
     """The score of all services together, each service's own under ``services``.
 
     Together: requests and hours are sums, waits and attainment are over all requests, each judged by its own service's promise, and the

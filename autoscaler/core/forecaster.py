@@ -21,10 +21,10 @@ class Moment:
     """What a forecaster is shown: the next sample of demand of n services, and of which window a forecast is wanted.
 
     at_s: when the sample ends. interval_s: since the sample before. rates (n,): requests/s, NaN where unknown (then nothing is to be
-    learnt); known (n,): which are not, None for all. logs (n,): their natural logarithms, never below that of `floors` (n,), under which a rate is as good as none.
-    levels (n,): the log of the mean rate of about the last minute, known from the first known sample on; forecasts are weighed as
-    differences to it. reached (n,): the log of the effective demand of the last window (``core.envelope``), NaN where a part is unknown.
-    ahead_s (n,): from at_s to the window's beginning; window_s: its length.
+    learnt); known (n,): which are not, None for all. logs (n,): their natural logarithms, never below that of `floors` (n,), under which
+    a rate is as good as none. levels (n,): the log of the mean rate of about the last minute, known from the first known sample on;
+    forecasts are weighed as differences to it. reached (n,): the log of the effective demand of the last window (``core.envelope``), NaN
+    where a part is unknown. ahead_s (n,): from at_s to the window's beginning; window_s: its length.
     """
 
     at_s: float

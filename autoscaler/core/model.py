@@ -297,6 +297,11 @@ class Forecast:
     unit: str
     window_s: float = 60.0
 
+    def times_of(self, row: int) -> Floats:
+        """The times (h,) of one service's forecasts."""
+        times: Floats = self.times_s[row] if self.times_s.ndim > 1 else self.times_s
+        return times
+
 
 def no_words(_row: int) -> str:
     return ""

@@ -31,13 +31,14 @@ class Ring:
     def push(self) -> Floats:
         """Makes room for a new moment (the oldest one goes) and returns it, (n, width), to be filled."""
         self._newest = (self._newest + 1) % len(self._values)
-        return self._values[self._newest]
+        newest: Floats = self._values[self._newest]
+        return newest
 
     def ago(self, moments: int | Ints) -> Floats:
         """The vectors (n, width) of so many moments before the newest (0: itself), one number for all or one a row; below `length`."""
-        if isinstance(moments, int):
-            return self._values[(self._newest - moments) % len(self._values)]
-        return self._values[(self._newest - moments) % len(self._values), self._rows]
+        place = (self._newest - moments) % len(self._values)
+        found: Floats = self._values[place] if isinstance(moments, int) else self._values[place, self._rows]
+        return found
 
     def in_order(self) -> Floats:
         """All of it, (length, n, width), oldest first."""

@@ -298,7 +298,7 @@ class Board:
                     "policy": policy,
                     "unit": forecast.unit,
                     "made_at_s": float(forecast.made_at_s),
-                    "times_s": [float(time_s) for time_s in np.atleast_2d(forecast.times_s)[position % np.atleast_2d(forecast.times_s).shape[0]]],
+                    "times_s": [float(time_s) for time_s in forecast.times_of(position)],
                     "quantiles": [float(quantile) for quantile in forecast.quantiles],
                     "values": [[plain(value) for value in line] for line in forecast.values[position]],
                 }

@@ -23,7 +23,9 @@ def forecasters() -> tuple[ForecasterType, ...]:
             if not isinstance(kind, ForecasterType):
                 raise TypeError(f"{entry.value} is no ForecasterType")
             if kind.name != entry.name:
-                raise ValueError(f"the forecaster calls itself '{kind.name}', the entry point '{entry.name}'; both must be the same")
+                raise ValueError(
+                    f"the forecaster calls itself '{kind.name}', the entry point '{entry.name}'; both must be the same"
+                )
         except Exception as fault:  # a stranger's module may raise anything while it is imported
             _log.warning("forecaster %s can't be used: %s: %s", entry.name, type(fault).__name__, fault)
             continue

@@ -43,7 +43,9 @@ class Levels(Kept):
         if interval_s != self._interval_s:
             self._interval_s, self._fresh_share = interval_s, fading(interval_s, self._half_lives_s)
         share = np.maximum(self._fresh_share, 1.0 / (self.seen[:, None] + 1.0))
-        before = np.where(self.means == self.means, self.means, rates[:, None]) if self.seen.min(initial=1.0) < 1.0 else self.means
+        before = (
+            np.where(self.means == self.means, self.means, rates[:, None]) if self.seen.min(initial=1.0) < 1.0 else self.means
+        )
         after = before + share * (rates[:, None] - before)
         if known is None:
             self.means = after

@@ -125,9 +125,7 @@ class Outlook:
         self._show(moment)
         self._forecast(interval_s, moment)
 
-    def _moment(
-        self, at_s: float, interval_s: float, rates: Floats, floors: Floats, reached: Floats, ahead_s: Floats
-    ) -> Moment:
+    def _moment(self, at_s: float, interval_s: float, rates: Floats, floors: Floats, reached: Floats, ahead_s: Floats) -> Moment:
         known: Bools | None = None
         if any_unknown(rates):
             known = rates == rates

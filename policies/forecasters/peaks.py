@@ -60,5 +60,3 @@ FORECASTER = ForecasterType(
     make=Peaks,
     source="exponential smoothing of core.envelope's effective demand",
 )
-
-
