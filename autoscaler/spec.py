@@ -207,13 +207,35 @@ class PolicyUse(Base):
     ] = msgspec.field(default_factory=dict)
 
 
+class CapacityBounds(Base):
+    """What a learnt capacity never leaves."""
+
+    min: Annotated[
+        Annotated[float, Meta(gt=0, le=1e9)] | None,
+        Meta(description="Requests a second. A quarter of requestsPerSecond where left out."),
+    ] = None
+    max: Annotated[
+        Annotated[float, Meta(gt=0, le=1e9)] | None,
+        Meta(description="Requests a second. Four times requestsPerSecond where left out."),
+    ] = None
+
+
 class Capacity(Base):
     """What one ready replica can do."""
 
+    mode: Annotated[
+        Literal["Given", "Learnt"],
+        Meta(
+            description=(
+                "Given: requestsPerSecond counts as it is. Learnt: it is where learning begins, from demand, queue and running requests."
+            )
+        ),
+    ] = "Given"
     requests_per_second: Annotated[
         Annotated[float, Meta(gt=0, le=1e9)] | None,
         Meta(description="Requests a second that one replica sustains within the objective. Unknown where left out."),
     ] = None
+    bounds: Annotated[CapacityBounds | None, Meta(description="What a learnt value never leaves; only with mode Learnt.")] = None
     concurrency: Annotated[
         int, Meta(ge=1, le=100000, description="Requests that one replica serves at a time (its batch slots).")
     ] = 32
