@@ -12,7 +12,7 @@ What a sample tells depends on its share of the full throughput: a full batch sh
 more than it: else a far too low value would keep batches so light that nothing better is ever learnt.
 
 Beside the slow mean goes a fast one, of the last five minutes of load. Where both differ by more than chance and the curve explain, it is
-not drift: another model version, other requests, other GPUs. Then the fast one takes over, and the weight falls to its own.
+not drift: another model version, other requests, other GPUs. Then the fast one takes over, with little weight.
 """
 
 from __future__ import annotations
@@ -140,9 +140,14 @@ class Estimates:
         differs = np.abs(np.log(np.maximum(_ratio(fast, self.mean, 1.0), 1e-9))) > allowed
         jumps = np.where(unknown, (self.fast_weight >= ENOUGH) & (fast > 0.0), differs)
         if np.count_nonzero(jumps):
+            # The fast mean still holds some of what was before: what comes now shall count for more.
+            worth = np.minimum(self.fast_weight, FAST_ENOUGH)
+            kept = np.where(jumps, _ratio(worth, self.fast_weight, 1.0), 1.0)
             self.mean = np.where(jumps, fast, self.mean)
-            self.weight = np.where(jumps, self.fast_weight, self.weight)
-            self.seen = np.where(jumps, self.fast_weight, self.seen)
+            self.weight = np.where(jumps, worth, self.weight)
+            self.seen = np.where(jumps, worth, self.seen)
+            self.fast_done, self.fast_exposure = self.fast_done * kept, self.fast_exposure * kept
+            self.fast_used, self.fast_weight = self.fast_used * kept, self.fast_weight * kept
 
     def restore(self, row: int, mean: float, weight: float, seen: float) -> None:
         """What was learnt of a service before."""
