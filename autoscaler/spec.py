@@ -465,6 +465,30 @@ class TimedCount(Base):
     replicas: Annotated[int, Meta(description="The count or change.")]
 
 
+class CapacityStatus(Base):
+    """What one ready replica is taken to do, where that is learnt."""
+
+    requests_per_second: Annotated[float | None, Meta(description="What is reckoned with; absent while nothing is known.")] = None
+    confidence: Annotated[
+        str | None, Meta(description="0.00: all that is known was given in the manifest; 1.00: nothing is left of that.")
+    ] = None
+
+
+LEARNT_SCHEMA: Final = 1
+
+
+class LearntCapacity(Base):
+    """A learnt capacity, and of what it is."""
+
+    schema: Annotated[int, Meta(description="Of this part; one of another version is not taken over.")]
+    requests_per_second: Annotated[float, Meta(description="The estimate.")]
+    weight: Annotated[float, Meta(description="Requests that it is worth.")]
+    seen: Annotated[float, Meta(description="How many of them were seen.")]
+    concurrency: Annotated[int, Meta(description="capacity.concurrency of the manifest it was learnt with.")]
+    slowdown_concurrency: Annotated[float, Meta(description="Its slowdownConcurrency.")]
+    given: Annotated[float | None, Meta(description="Its requestsPerSecond.")] = None
+
+
 class MemoryStatus(Base):
     """What no query can bring back after a restart."""
 
@@ -479,6 +503,7 @@ class MemoryStatus(Base):
     current: Annotated[
         TimedCount | None, Meta(description="The target's count as last seen; what changed later is found by it.")
     ] = None
+    capacity: Annotated[LearntCapacity | None, Meta(description="What was learnt of its replicas.")] = None
 
 
 class InferenceAutoscalerStatus(Base):
@@ -500,6 +525,9 @@ class InferenceAutoscalerStatus(Base):
         default_factory=list
     )
     lead_time: Annotated[LeadTimeStatus | None, Meta(description="Measured time to ready.")] = None
+    capacity: Annotated[CapacityStatus | None, Meta(description="What a replica was seen to do, with capacity.mode Learnt.")] = (
+        None
+    )
     memory: Annotated[MemoryStatus | None, Meta(description="For restarts; not an interface.")] = None
     conditions: Annotated[
         list[Condition],

@@ -333,7 +333,9 @@ def _beyond_schema(scenario: Scenario, tree: Mapping[str, Any]) -> list[tuple[tu
     end_s = 0.0
     for number, change in enumerate(scenario.replicas.throughput):
         if duration_s(change.at) < end_s:
-            flaws.append((("replicas", "throughput", number, "at"), change.at, "must not lie before the end of the change before it"))
+            flaws.append(
+                (("replicas", "throughput", number, "at"), change.at, "must not lie before the end of the change before it")
+            )
         end_s = duration_s(change.at) + duration_s(change.over)
     if scenario.replicas.mixed and scenario.plant == "requests":
         flaws.append((("replicas", "mixed"), scenario.replicas.mixed, "is allowed with plant: fluid only"))

@@ -60,7 +60,17 @@ DEAD_EXPECTED: Final = 20.0
 OUTLIER: Final = 4.0
 """A single sample counts as at most so many times the mean, and at least that part of it, chance aside."""
 
-_COLUMNS: Final = ("mean", "weight", "seen", "fast_done", "fast_exposure", "fast_used", "fast_weight", "light_done", "light_exposure")
+_COLUMNS: Final = (
+    "mean",
+    "weight",
+    "seen",
+    "fast_done",
+    "fast_exposure",
+    "fast_used",
+    "fast_weight",
+    "light_done",
+    "light_exposure",
+)
 
 
 class Estimates:

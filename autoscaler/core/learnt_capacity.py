@@ -68,7 +68,7 @@ class LearntCapacity:
         """Learns from a tick's readings, and lets the table tell what is known now."""
         rows = self.rows
         nothing = np.full(len(rows), np.nan)
-        columns = {name: nothing for name in SIGNALS}
+        columns = dict.fromkeys(SIGNALS, nothing)
         age_s = span_s = nothing
         for name in SIGNALS:
             column = readings.signals.get(name)
