@@ -33,6 +33,7 @@ Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, max_leng
 DnsName = Annotated[str, Meta(pattern=DNS_PATTERN, max_length=253)]
 SignalName = Literal[
     "demand",
+    "throughput",
     "queue",
     "running",
     "concurrency",
@@ -227,7 +228,7 @@ class Capacity(Base):
         Literal["Given", "Learnt"],
         Meta(
             description=(
-                "Given: requestsPerSecond counts as it is. Learnt: it is where learning begins, from demand, queue and running requests."
+                "Given: requestsPerSecond counts as it is. Learnt: it is where learning begins, from throughput, queue and running requests."
             )
         ),
     ] = "Given"

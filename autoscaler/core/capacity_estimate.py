@@ -95,6 +95,8 @@ class Estimates:
     def learn(self, samples: Samples) -> None:
         """Takes in one sample of each service; an exposure of 0 is none."""
         exposure, step_s = samples.exposure, samples.step_s
+        if not np.count_nonzero(exposure):
+            return
         unknown = np.isnan(self.mean)
         # Without a mean what is expected is what the samples so far say, this one with them: weights must not follow the noise of one.
         early = _ratio(np.maximum(self.fast_done + samples.done, 0.0), self.fast_exposure + exposure, 0.0)

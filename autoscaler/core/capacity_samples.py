@@ -1,9 +1,9 @@
 """What a replica is seen to do: samples of (work done, work that a full batch would have had time for), taken from the signals.
 
-Between two readings a service finishes what arrived less what more is in it now: ``done = demand × t − Δ(queue + running)``. Its batch b =
-running ÷ ready tells which share u(b) of the full throughput it gave (``core.capacity``), and where requests wait on most replicas it gave
-all it has, whatever its batch: a cache may be full before the slots are. So ``exposure = ready × share × t`` replica-seconds of full
-throughput stand against `done`, and done ÷ exposure is the capacity.
+What a service finishes is its `throughput`; where that isn't counted, it is what arrived less what more is in it now: ``done = demand × t −
+Δ(queue + running)``. Its batch b = running ÷ ready tells which share u(b) of the full throughput it gave (``core.capacity``), and where
+requests wait on most replicas it gave all it has, whatever its batch: a cache may be full before the slots are. So ``exposure = ready ×
+share × t`` replica-seconds of full throughput stand against `done`, and done ÷ exposure is the capacity.
 
 Nothing is told by a reading that is unknown, stale, or the same as before, by one after a gap, nor while the number of ready replicas
 changes: those that start and those that drain do part of the work.
@@ -33,9 +33,10 @@ _COLUMNS: Final = ("at_s", "running", "queue", "ready", "changed_at_s")
 
 @tick_value
 class Look:
-    """What is read of services, (n,) each: demand_per_s, running, queue with NaN where unknown; age_s of the demand and the span_s over
-    which it is a mean; ready and draining replicas; slots and slowdown as in ``core.capacity``."""
+    """What is read of services, (n,) each: throughput_per_s, demand_per_s, running, queue with NaN where unknown; age_s of the first, or where
+    that is unknown of the demand, and the span_s over which it is a mean; ready and draining replicas; slots and slowdown as in ``core.capacity``."""
 
+    throughput_per_s: Floats
     demand_per_s: Floats
     running: Floats
     queue: Floats
@@ -71,7 +72,7 @@ class Sampler:
         self.ready = np.full(n, np.nan)
         self.changed_at_s = np.full(n, np.nan)
         self.queues: Bools = np.zeros(n, dtype=np.bool_)
-        """Whose queue was ever known. A server that has no such signal is one whose `demand` counts what was served."""
+        """Whose queue was ever known: some servers have none."""
 
     def rearrange(self, rows: Any) -> None:
         """Row i becomes what row rows[i] was, or one that was never looked at (−1)."""
@@ -91,20 +92,21 @@ class Sampler:
         queue = np.where(self.queues, look.queue, 0.0)
         moment_s = at_s - look.age_s
         span_s = np.where(np.isnan(look.span_s), interval_s, look.span_s)
-        known = np.isfinite(look.demand_per_s + look.running + queue + moment_s)
+        grown = look.running + queue - self.running - self.queue
+        counted = np.isfinite(look.throughput_per_s)
+        known = np.isfinite(np.where(counted, look.throughput_per_s, look.demand_per_s) + look.running + queue + moment_s)
         step_s = moment_s - self.at_s
         steady = moment_s - span_s >= self.changed_at_s + SETTLE_S
         tells: Bools = known & (step_s > 0.0) & (step_s <= np.maximum(span_s, 2.0 * interval_s)) & steady & (look.ready > 0.0)
 
         step_s = np.where(tells, step_s, 0.0)
         ready = np.where(tells, look.ready, 1.0)
-        grown = look.running + queue - self.running - self.queue
         batch = 0.5 * (look.running + self.running) / ready
         waiting = np.minimum(queue, self.queue) / ready
         crowded = np.minimum(waiting / np.maximum(WAITING_PER_SLOT * look.slots, 1.0), 1.0)
         share = np.maximum(utilization_at(batch, look.slots, look.slowdown), crowded)
         found = _samples(
-            done=np.where(tells, look.demand_per_s * step_s - grown, 0.0),
+            done=np.where(tells, np.where(counted, look.throughput_per_s * step_s, look.demand_per_s * step_s - grown), 0.0),
             exposure=np.where(tells, ready * share * step_s, 0.0),
             share=np.where(tells, share, 0.0),
             step_s=step_s,

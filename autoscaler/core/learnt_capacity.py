@@ -20,8 +20,9 @@ from autoscaler.core.signals import IDLE, UNKNOWN
 from autoscaler.core.table import Table
 from autoscaler.core.value import maker
 
-SIGNALS: Final = ("demand", "running", "queue")
+SIGNALS: Final = ("demand", "throughput", "running", "queue")
 """What is wanted of services whose capacity is learnt."""
+_COUNTED: Final = ("demand", "throughput")
 STEP: Final = 0.02
 """Relative difference from which the estimate is told anew."""
 
@@ -77,10 +78,12 @@ class LearntCapacity:
             state = column.state[rows]
             values = np.where(state == UNKNOWN, np.nan, column.values[rows])
             columns[name] = np.where(state == IDLE, 0.0, values)
-            if name == "demand":
-                age_s = column.age_s[rows]
-                span_s = nothing if column.span_s is None else column.span_s[rows]
+            if name in _COUNTED:
+                known = np.isfinite(columns[name])
+                age_s = np.where(known, column.age_s[rows], age_s)
+                span_s = np.where(known, np.nan if column.span_s is None else column.span_s[rows], span_s)
         look = _look(
+            throughput_per_s=columns["throughput"],
             demand_per_s=columns["demand"],
             running=columns["running"],
             queue=columns["queue"],
