@@ -142,15 +142,18 @@ class Estimates:
         before = self.weight * faded
         self.seen = self.seen * faded + more
         self.weight = before + more
-        self.mean = np.where(more > 0.0, self.mean + (value - self.mean) * _ratio(more, self.weight, 0.0), self.mean)
+        after = self.mean + (value - self.mean) * _ratio(more, self.weight, 0.0)
+        # Never to zero, where nothing would be expected any more.
+        self.mean = np.where(more > 0.0, np.maximum(after, 0.5 * self.mean), self.mean)
 
     def _jump(self, unknown: Any) -> None:
         fast = np.clip(_ratio(self.fast_done, self.fast_exposure, 0.0), self.low, self.high)
         unused = 1.0 - _ratio(self.fast_used, self.fast_exposure, 1.0)
         deviation = np.sqrt(_ratio(1.0, self.fast_weight, np.inf))
         allowed = np.maximum(JUMP, JUMP_DEVIATIONS * deviation) + JUMP_PER_UNUSED * unused
+        enough = (fast > 0.0) & (self.fast_weight >= ENOUGH)
         differs = np.abs(np.log(np.maximum(_ratio(fast, self.mean, 1.0), 1e-9))) > allowed
-        jumps = np.where(unknown, (self.fast_weight >= ENOUGH) & (fast > 0.0), differs)
+        jumps = enough & (unknown | differs)
         if np.count_nonzero(jumps):
             # The fast mean still holds some of what was before: what comes now shall count for more.
             worth = np.minimum(self.fast_weight, FAST_ENOUGH)
@@ -162,7 +165,9 @@ class Estimates:
             self.fast_used, self.fast_weight = self.fast_used * kept, self.fast_weight * kept
 
     def restore(self, row: int, mean: float, weight: float, seen: float) -> None:
-        """What was learnt of a service before."""
+        """What was learnt of a service before; what can't be is ignored."""
+        if not (0.0 < mean < np.inf and 0.0 < weight < np.inf and 0.0 <= seen <= weight):
+            return
         self.mean[row] = np.clip(mean, self.low[row], self.high[row])
         self.weight[row], self.seen[row] = weight, seen
 

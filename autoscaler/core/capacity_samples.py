@@ -23,8 +23,10 @@ from autoscaler.core.value import maker, tick_value
 
 STEADY: Final = 0.05
 """The count of ready replicas is steady while it stays within this share; of two hundred one may go at any time."""
-SETTLE_S: Final = 30.0
-"""How long batches take to settle after the count has changed: about a request's time in service."""
+SETTLE_LEAST_S: Final = 30.0
+SETTLE_MOST_S: Final = 300.0
+"""How long batches take to settle after the count has changed: a request's time in service, within these. Before, new replicas work on
+requests of which none is finished yet."""
 WAITING_PER_SLOT: Final = 0.1
 """Where as many requests wait per slot (at least one per replica), all replicas are taken to have all they can do."""
 
@@ -94,9 +96,12 @@ class Sampler:
         span_s = np.where(np.isnan(look.span_s), interval_s, look.span_s)
         grown = look.running + queue - self.running - self.queue
         counted = np.isfinite(look.throughput_per_s)
-        known = np.isfinite(np.where(counted, look.throughput_per_s, look.demand_per_s) + look.running + queue + moment_s)
+        rate = np.where(counted, look.throughput_per_s, look.demand_per_s)
+        known = np.isfinite(rate + look.running + queue + moment_s)
         step_s = moment_s - self.at_s
-        steady = moment_s - span_s >= self.changed_at_s + SETTLE_S
+        service_s = np.divide(look.running, rate, out=np.zeros_like(rate), where=rate > 0.0)
+        settle_s = np.clip(service_s, SETTLE_LEAST_S, SETTLE_MOST_S)
+        steady = moment_s - span_s >= self.changed_at_s + settle_s
         tells: Bools = known & (step_s > 0.0) & (step_s <= np.maximum(span_s, 2.0 * interval_s)) & steady & (look.ready > 0.0)
 
         step_s = np.where(tells, step_s, 0.0)

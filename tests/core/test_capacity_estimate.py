@@ -235,13 +235,18 @@ def test_while_replicas_come_and_go_nothing_is_told() -> None:
     told = tells(*after)
     assert not any(told[:4])
     assert all(told[4:])
+    slow = {"ready": 6.0, "throughput_per_s": 1.0}  # 80 s in service
+    told = tells(*((15.0 * k, look(**slow)) for k in range(1, 13)))
+    assert not any(told[:7])
+    assert all(told[8:])
     assert tells((15.0, look(draining=1.0))) == [False]
     assert tells((15.0, look(ready=0.0))) == [False]
 
 
 def test_one_of_many_replicas_may_go() -> None:
     sampler = Sampler(1)
-    told = [float(sampler.take(15.0 * k, 15.0, look(ready=200.0 - k % 3, running=4000.0)).exposure[0]) for k in range(40)]
+    many = {"running": 4000.0, "throughput_per_s": 200.0}
+    told = [float(sampler.take(15.0 * k, 15.0, look(ready=200.0 - k % 3, **many)).exposure[0]) for k in range(40)]
     assert all(told[5:])
 
 

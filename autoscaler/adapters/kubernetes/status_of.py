@@ -161,9 +161,9 @@ def _memory_status(memory: Memory) -> MemoryStatus:
 def _learnt_capacity(memory: LearntMemory) -> LearntCapacity:
     return LearntCapacity(
         schema=LEARNT_SCHEMA,
-        requests_per_second=float(f"{memory.per_s:.6g}"),
-        weight=float(f"{memory.weight:.6g}"),
-        seen=float(f"{memory.seen:.6g}"),
+        requests_per_second=memory.per_s,
+        weight=memory.weight,
+        seen=memory.seen,
         given=memory.given_per_s,
         concurrency=memory.slots,
         slowdown_concurrency=memory.slots_slowdown,
