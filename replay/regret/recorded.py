@@ -15,7 +15,6 @@ from autoscaler.errors import AutoscalerError, UsageError
 from autoscaler.record import SCHEMA, decode_column
 from replay.verify import RecordsError, ends_cut, records_of
 
-
 SURE: Final = 0.5
 """The confidence from which a learnt capacity is taken for what replicas did."""
 
