@@ -122,7 +122,7 @@ def test_one_that_is_quite_another_is_noticed_at_once(to: float) -> None:
 def test_chance_is_no_jump() -> None:
     serving = Serving(1.6, n=200, ready=1.0)
     lowest = 1.0
-    for number in range(int(48 * 3600 / STEP_S)):
+    for number in range(int(16 * 3600 / STEP_S)):
         serving.step(1.0)
         if number > 400:
             lowest = min(lowest, float(serving.estimates.confidence().min()))
