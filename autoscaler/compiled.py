@@ -26,6 +26,9 @@ from autoscaler.core.model import (
 )
 
 _T = TypeVar("_T")
+LEARNT_WITHIN: Final = 4.0
+"""A learnt capacity lies between the given one divided by this and times this, unless the manifest gives bounds. Signals that lie can so
+cost, or starve, a service no more than that."""
 _DAY: Final = {name: number for number, name in enumerate(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))}
 
 
@@ -45,11 +48,7 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
             target=_at("objective.target", spec.target_value, wanted.objective.target),
             promised_ratio=_at("objective.promised", spec.share_ratio, wanted.objective.promised),
         ),
-        capacity=Capacity(
-            per_s=math.nan if wanted.capacity.requests_per_second is None else wanted.capacity.requests_per_second,
-            slots=wanted.capacity.concurrency,
-            slots_slowdown=wanted.capacity.slowdown_concurrency,
-        ),
+        capacity=_capacity(wanted.capacity),
         lead_time_s=_at("leadTime.replica", spec.duration_s, wanted.lead_time.replica),
         node_lead_time_s=_at("leadTime.node", spec.duration_s, wanted.lead_time.node),
         scale_up=_rules(wanted.behavior.scale_up),
@@ -82,6 +81,23 @@ def pool_spec(manifest: spec.AcceleratorPool) -> PoolSpec:
         max_nodes=wanted.max_nodes,
         accelerators_per_node=wanted.accelerators_per_node,
         cost_per_hour=wanted.cost_per_hour,
+    )
+
+
+def _capacity(wanted: spec.Capacity) -> Capacity:
+    given, learnt = wanted.requests_per_second, wanted.mode == "Learnt"
+    bounds = wanted.bounds or spec.CapacityBounds()
+    least, most = bounds.min, bounds.max
+    if learnt and given is not None:
+        least = given / LEARNT_WITHIN if least is None else least
+        most = given * LEARNT_WITHIN if most is None else most
+    return Capacity(
+        per_s=math.nan if given is None else given,
+        slots=wanted.concurrency,
+        slots_slowdown=wanted.slowdown_concurrency,
+        learnt=learnt,
+        min_per_s=least,
+        max_per_s=most,
     )
 
 

@@ -8,6 +8,7 @@ The API server estimates what a rule may cost and refuses expensive ones: every 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -141,6 +142,36 @@ RULES: Final[tuple[Rule, ...]] = (
         "self.promised.matches('[1-9]')",
         "a promise above zero is expected",
         lambda objective: _positive(objective["promised"]),
+    ),
+    # ------------------------------------------------------------ capacity
+    _service(
+        "bounds-are-of-what-is-learnt",
+        "spec.capacity",
+        "bounds",
+        "!has(self.bounds) || self.mode == 'Learnt'",
+        "allowed with mode Learnt only: a given value has no bounds",
+        lambda capacity: "bounds" not in capacity or capacity["mode"] == "Learnt",
+    ),
+    _service(
+        "capacity-bounds-in-order",
+        "spec.capacity.bounds",
+        "min",
+        "!has(self.min) || !has(self.max) || self.min <= self.max",
+        "bounds.min must not be greater than bounds.max",
+        lambda bounds: "min" not in bounds or "max" not in bounds or bounds["min"] <= bounds["max"],
+    ),
+    _service(
+        "given-capacity-within-bounds",
+        "spec.capacity",
+        "requestsPerSecond",
+        "!has(self.bounds) || !has(self.requestsPerSecond) || (!has(self.bounds.min) || self.bounds.min <= self.requestsPerSecond) "
+        "&& (!has(self.bounds.max) || self.requestsPerSecond <= self.bounds.max)",
+        "requestsPerSecond must lie within bounds: learning begins with it",
+        lambda capacity: (
+            "bounds" not in capacity
+            or "requestsPerSecond" not in capacity
+            or capacity["bounds"].get("min", 0) <= capacity["requestsPerSecond"] <= capacity["bounds"].get("max", math.inf)
+        ),
     ),
     # ------------------------------------------------------------ signals
     _service(

@@ -33,6 +33,7 @@ Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, max_leng
 DnsName = Annotated[str, Meta(pattern=DNS_PATTERN, max_length=253)]
 SignalName = Literal[
     "demand",
+    "throughput",
     "queue",
     "running",
     "concurrency",
@@ -207,13 +208,35 @@ class PolicyUse(Base):
     ] = msgspec.field(default_factory=dict)
 
 
+class CapacityBounds(Base):
+    """What a learnt capacity never leaves."""
+
+    min: Annotated[
+        Annotated[float, Meta(gt=0, le=1e9)] | None,
+        Meta(description="Requests a second. A quarter of requestsPerSecond where left out."),
+    ] = None
+    max: Annotated[
+        Annotated[float, Meta(gt=0, le=1e9)] | None,
+        Meta(description="Requests a second. Four times requestsPerSecond where left out."),
+    ] = None
+
+
 class Capacity(Base):
     """What one ready replica can do."""
 
+    mode: Annotated[
+        Literal["Given", "Learnt"],
+        Meta(
+            description=(
+                "Given: requestsPerSecond counts as it is. Learnt: it is where learning begins, from throughput, queue and running requests."
+            )
+        ),
+    ] = "Given"
     requests_per_second: Annotated[
         Annotated[float, Meta(gt=0, le=1e9)] | None,
         Meta(description="Requests a second that one replica sustains within the objective. Unknown where left out."),
     ] = None
+    bounds: Annotated[CapacityBounds | None, Meta(description="What a learnt value never leaves; only with mode Learnt.")] = None
     concurrency: Annotated[
         int, Meta(ge=1, le=100000, description="Requests that one replica serves at a time (its batch slots).")
     ] = 32
@@ -443,6 +466,30 @@ class TimedCount(Base):
     replicas: Annotated[int, Meta(description="The count or change.")]
 
 
+class CapacityStatus(Base):
+    """What one ready replica is taken to do, where that is learnt."""
+
+    requests_per_second: Annotated[float | None, Meta(description="What is reckoned with; absent while nothing is known.")] = None
+    confidence: Annotated[
+        str | None, Meta(description="0.00: all that is known was given in the manifest; 1.00: nothing is left of that.")
+    ] = None
+
+
+LEARNT_SCHEMA: Final = 1
+
+
+class LearntCapacity(Base):
+    """A learnt capacity, and of what it is."""
+
+    schema: Annotated[int, Meta(description="Of this part; one of another version is not taken over.")]
+    requests_per_second: Annotated[float, Meta(description="The estimate.")]
+    weight: Annotated[float, Meta(description="Requests that it is worth.")]
+    seen: Annotated[float, Meta(description="How many of them were seen.")]
+    concurrency: Annotated[int, Meta(description="capacity.concurrency of the manifest it was learnt with.")]
+    slowdown_concurrency: Annotated[float, Meta(description="Its slowdownConcurrency.")]
+    given: Annotated[float | None, Meta(description="Its requestsPerSecond.")] = None
+
+
 class MemoryStatus(Base):
     """What no query can bring back after a restart."""
 
@@ -457,6 +504,7 @@ class MemoryStatus(Base):
     current: Annotated[
         TimedCount | None, Meta(description="The target's count as last seen; what changed later is found by it.")
     ] = None
+    capacity: Annotated[LearntCapacity | None, Meta(description="What was learnt of its replicas.")] = None
 
 
 class InferenceAutoscalerStatus(Base):
@@ -478,6 +526,9 @@ class InferenceAutoscalerStatus(Base):
         default_factory=list
     )
     lead_time: Annotated[LeadTimeStatus | None, Meta(description="Measured time to ready.")] = None
+    capacity: Annotated[CapacityStatus | None, Meta(description="What a replica was seen to do, with capacity.mode Learnt.")] = (
+        None
+    )
     memory: Annotated[MemoryStatus | None, Meta(description="For restarts; not an interface.")] = None
     conditions: Annotated[
         list[Condition],

@@ -65,9 +65,29 @@ def test_defaults() -> None:
     )
     made = scaling_spec(manifest)
     assert math.isnan(made.capacity.per_s)
+    assert not made.capacity.learnt
     assert (made.mode, made.min_replicas, made.scale_down.stabilization_s, made.pause) == ("Shadow", 1, 300.0, None)
     assert pool is not None
     assert (pool_spec(pool).name, pool_spec(pool).accelerators_per_node) == ("p", 8)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "given_per_s", "bounds"),
+    [
+        ("{mode: Learnt, requestsPerSecond: 2}", 2.0, (0.5, 8.0)),
+        ("{mode: Learnt, requestsPerSecond: 2, bounds: {max: 3}}", 2.0, (0.5, 3.0)),
+        ("{mode: Learnt, bounds: {min: 0.1}}", None, (0.1, None)),
+        ("{mode: Learnt}", None, (None, None)),
+    ],
+)
+def test_a_learnt_capacity_has_bounds(
+    capacity: str, given_per_s: float | None, bounds: tuple[float | None, float | None]
+) -> None:
+    manifest, _ = compiled_from(FULL.replace("{requestsPerSecond: 1.6}", capacity))
+    made = scaling_spec(manifest).capacity
+    assert made.learnt
+    assert (made.min_per_s, made.max_per_s) == bounds
+    assert math.isnan(made.per_s) if given_per_s is None else made.per_s == given_per_s
 
 
 def test_what_is_no_number_is_named() -> None:

@@ -76,6 +76,11 @@ SPECS = st.fixed_dictionaries(
             target=st.sampled_from(["5s", "0s", "0.0m", "70%", "0%", "100%", "100.5%", "0.01%"]),
             promised=st.sampled_from(["99%", "0%", "0.0", "0.95", "1.0"]),
         ),
+        "capacity": some(
+            mode=st.sampled_from(["Given", "Learnt"]),
+            requestsPerSecond=st.sampled_from([0.5, 1, 2.5, 4]),
+            bounds=some(min=st.sampled_from([0.5, 1, 3]), max=st.sampled_from([1, 2.5, 4.0])),
+        ),
         "signals": some(staleAfter=st.sampled_from(["60s", "0s", "0.5s"]), prometheus=PROMETHEUS),
         "fallback": some(action=st.sampled_from(["Hold", "AtLeast", "Exactly"]), replicas=SMALL),
         "schedules": st.lists(WINDOW, max_size=3, unique_by=lambda window: str(window["name"])),

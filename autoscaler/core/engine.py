@@ -2,7 +2,8 @@
 
 One policy object serves all services that name it (a *group*); a service that names several policies is a row of several groups and
 gets the highest wish. What happens in a tick, in order: rows and columns are compiled anew if the fleet changed; the readings enter
-the histories; every group learns and recommends; the constraints of ``constraints.ORDER`` follow; the outcome enters the histories.
+the histories and teach what a replica can do; every group learns and recommends; the constraints of ``constraints.ORDER`` follow; the
+outcome enters the histories.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from autoscaler.core.columns import floats, number, plain, plain_number, rearran
 from autoscaler.core.constraints import ORDER, STABILIZED, Constraint, Context, held
 from autoscaler.core.group import Group, Merged
 from autoscaler.core.history import History
+from autoscaler.core.learnt_capacity import SIGNALS as CAPACITY_SIGNALS
+from autoscaler.core.learnt_capacity import LearntCapacity
 from autoscaler.core.model import (
     Bools,
     Decisions,
@@ -61,6 +64,8 @@ class Engine:
         self._signals: dict[str, History] = {}
         self._wishes: History | None = None
         self._changes: History | None = None
+        self._capacity: LearntCapacity | None = None
+        """None where nobody's is learnt."""
         self._last_desired: Ints = np.empty(0, dtype=np.int64)
         self._last_current: Ints = np.empty(0, dtype=np.int64)
         self._fleet: Fleet | None = None
@@ -92,6 +97,7 @@ class Engine:
             return False
         table = Table(fleet)
         moved = np.array([_row_before(old, spec) for spec in table.specs], dtype=np.int64)
+        self._capacity = LearntCapacity(table, self._capacity, moved) if table.learns_capacity else None
         self._make_groups(table, moved)
         self._make_histories(table, moved)
         self._last_desired = rearranged(self._last_desired, moved, -1)
@@ -147,6 +153,9 @@ class Engine:
             known = set(np.flatnonzero(relative & ~np.isnan(table.capacity_per_s)).tolist())
             for name in ("demand", "queue"):
                 wanted.setdefault(name, set()).update(known)
+        if self._capacity is not None:
+            for name in CAPACITY_SIGNALS:
+                wanted.setdefault(name, set()).update(self._capacity.rows.tolist())
         self.wanted = {name: sorted(rows) for name, rows in wanted.items() if rows}
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
         self._signals = {name: _history(self._signals.get(name), moved, columns) for name in remembered}
@@ -187,6 +196,9 @@ class Engine:
                 self._last_desired[row] = memory.desired
             if memory.blind_since_s is not None:
                 self._blind_since_s[row] = memory.blind_since_s
+        if self._capacity is not None:
+            learnt = {row: memory.capacity for row, memory in memories if memory.capacity is not None}
+            self._capacity.recall(self.table, learnt)
         if self._wishes is not None:
             wishes = [(row, memory.recommendations) for row, memory in memories]
             recall(self._wishes, wishes, at_s, self.interval_s, max)
@@ -231,6 +243,8 @@ class Engine:
         for history in (*self._signals.values(), self._wishes, self._changes):
             if history is not None:
                 history.shift(by_s)
+        if self._capacity is not None:
+            self._capacity.shift(by_s)
         self._blind_since_s = self._blind_since_s + by_s
         self._settled_at_s = self._settled_at_s + by_s
         self._all_settled_at_s += by_s
@@ -244,6 +258,8 @@ class Engine:
         table.move_bounds(at_s)
         self._remember(readings)
         self._remember_changes(fleet)
+        if self._capacity is not None:
+            self._capacity.learn(table, fleet, readings, self.interval_s)
         if fleet is not self._fleet:
             self._fleet = fleet
             self._any_starting = bool(np.count_nonzero(fleet.starting))
@@ -311,6 +327,8 @@ class Engine:
             headroom=table.no_headroom if merged.headroom is None else np.ceil(merged.headroom - _EPSILON).astype(np.int64),
             blind=blind,
             partial=partial,
+            capacity_per_s=table.capacity_per_s,
+            capacity_confidence=None if self._capacity is None else self._capacity.confidence(len(table)),
             limits=limits_of(context, steps),
             reason=reasons_of(context, wishes, self.faults),
             forecasts=tuple(forecasts),
@@ -369,6 +387,7 @@ class Engine:
             current=(self._last_at_s, int(self._last_current[row]))
             if self._changes is not None and self._last_current[row] >= 0
             else None,
+            capacity=None if self._capacity is None else self._capacity.memory(row),
         )
 
     def save(self) -> dict[str, Any]:
@@ -380,6 +399,7 @@ class Engine:
             "signals": {name: history.save() for name, history in self._signals.items()},
             "wishes": self._wishes.save() if self._wishes else None,
             "changes": self._changes.save() if self._changes else None,
+            "capacity": self._capacity.save() if self._capacity else None,
             "last_desired": self._last_desired.tolist(),
             "last_current": self._last_current.tolist(),
             "blind_since_s": plain(self._blind_since_s),
@@ -400,6 +420,8 @@ class Engine:
         for history_or_none, saved in ((self._wishes, state["wishes"]), (self._changes, state["changes"])):
             if history_or_none is not None and saved is not None:
                 history_or_none.load(saved)
+        if self._capacity is not None and (learnt := state.get("capacity")) is not None:
+            self._capacity.load(self.table, learnt)
         self._last_desired = np.array(state["last_desired"], dtype=np.int64)
         self._last_current = np.array(state["last_current"], dtype=np.int64)
         self._blind_since_s = floats(state["blind_since_s"])

@@ -80,8 +80,10 @@ class Group:
         self.needs: dict[str, Bools] = {}
         self.signals: dict[str, list[int]] = {}
         self._declare_signals(rows, params)
-        constant = (table.capacity_per_s, table.slots, table.slots_slowdown, table.objective_target, table.promised_ratio)
+        constant = (table.slots, table.slots_slowdown, table.objective_target, table.promised_ratio)
         self._constant = tuple([column[self._take] for column in constant])
+        self._told_capacity = table.capacity_per_s
+        self._capacity_per_s: Floats = table.capacity_per_s[self._take]
         self._fleet: Fleet | None = None
         self._low: Ints | None = None
         self._taken: tuple[Any, ...] = ()
@@ -144,7 +146,10 @@ class Group:
         signals = {}
         for name in self.signals:
             signals[name] = self._signal(name, readings.signals.get(name), histories[name])
-        capacity_per_s, slots, slots_slowdown, objective_target, promised_ratio = self._constant
+        if table.capacity_per_s is not self._told_capacity:
+            self._told_capacity = table.capacity_per_s
+            self._capacity_per_s = table.capacity_per_s[self._take]
+        slots, slots_slowdown, objective_target, promised_ratio = self._constant
         self._observation = observation = _observation(
             at_s=readings.at_s,
             interval_s=step_s,
@@ -154,7 +159,7 @@ class Group:
             starting=starting,
             min_replicas=low,
             max_replicas=high,
-            capacity_per_s=capacity_per_s,
+            capacity_per_s=self._capacity_per_s,
             slots=slots,
             slots_slowdown=slots_slowdown,
             lead_time_s=lead_time_s,

@@ -106,11 +106,16 @@ class Objective:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """What one ready replica can do: `per_s` requests/s within the objective at most (NaN: not known), `slots` requests at a
-    time, `slots_slowdown` = batch size at which a token takes twice as long as alone (time per token ∝ 1 + batch ÷ it)."""
+    time, `slots_slowdown` = batch size at which a token takes twice as long as alone (time per token ∝ 1 + batch ÷ it).
+
+    learnt: `per_s` is only where learning begins (``core.learnt_capacity``), and never leaves `min_per_s`…`max_per_s` (None: no bound)."""
 
     per_s: float
     slots: int
     slots_slowdown: float
+    learnt: bool = False
+    min_per_s: float | None = None
+    max_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +174,26 @@ class PoolSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearntMemory:
+    """A learnt capacity: per_s, the requests that it is worth (weight), and how many of them samples brought (seen); learnt where given_per_s
+    (None: nothing) was given, with batches of `slots` and their slowdown as in Capacity."""
+
+    per_s: float
+    weight: float
+    seen: float
+    given_per_s: float | None
+    slots: int
+    slots_slowdown: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What a service's past decisions leave behind and no query can bring back; kept in the object's status.
+    """What a service's past decisions leave behind and no query can bring back, and what was learnt of its replicas; kept in the object's
+    status.
 
     recommendations, scale_events: (at_s, replicas or signed change), oldest first, only as far back as the service's windows reach.
     current: (at_s, replicas) as the last tick saw it: what was changed after it is found by comparing; None where no rate limit asks.
+    capacity: None where it is given, or nothing was learnt yet.
     """
 
     desired: int | None = None
@@ -181,6 +201,7 @@ class Memory:
     recommendations: tuple[tuple[float, int], ...] = ()
     scale_events: tuple[tuple[float, int], ...] = ()
     current: tuple[float, int] | None = None
+    capacity: LearntMemory | None = None
 
 
 @tick_value
@@ -330,8 +351,9 @@ class Limit:
 @tick_value
 class Decisions:
     """All decisions of a tick; arrays (n,). recommended: NaN where no policy could tell. blind (n,): no usable signal.
-    partial (n,): some signal that the policies need is unknown. limits(row), reason(row): words, made when asked for, valid
-    until the next tick."""
+    partial (n,): some signal that the policies need is unknown. capacity_per_s (n,): what one replica was taken to do, NaN where unknown;
+    capacity_confidence (n,): 0…1 where that is learnt, NaN where it is given; None: nobody's is learnt. limits(row), reason(row): words,
+    made when asked for, valid until the next tick."""
 
     at_s: float
     recommended: Floats
@@ -339,8 +361,10 @@ class Decisions:
     headroom: Ints
     blind: Bools
     partial: Bools
+    capacity_per_s: Floats
     limits: Callable[[int], tuple[Limit, ...]]
     reason: Callable[[int], str]
+    capacity_confidence: Floats | None = None
     forecasts: tuple[tuple[str, Ints, Forecast], ...] = ()
     """(policy, rows (m,) of the fleet, forecast with m rows) of every policy that made one."""
 

@@ -40,7 +40,8 @@ def _ints(specs: Sequence[ScalingSpec], name: str) -> Ints:
 
 
 class Table:
-    """Columns (n,) of a fleet's specs. Constant for one revision, but for the bounds, which schedules move by the minute."""
+    """Columns (n,) of a fleet's specs. Constant for one revision, but for the bounds, which schedules move by the minute, and for
+    `capacity_per_s` where it is learnt: another array each time that something in it changes."""
 
     def __init__(self, fleet: Fleet) -> None:
         specs = fleet.specs
@@ -57,7 +58,9 @@ class Table:
         self.accelerators: Ints = _ints(specs, "accelerators_per_replica")
         self.drain_max: Ints = _ints(specs, "drain_max_at_once")
         self.active: Bools = np.array([spec.mode == "Active" for spec in specs], dtype=np.bool_)
-        self.capacity_per_s = _floats([spec.capacity.per_s for spec in specs])
+        self.given_per_s = _floats([spec.capacity.per_s for spec in specs])
+        self.capacity_per_s = self.given_per_s
+        self.learns_capacity = any(spec.capacity.learnt for spec in specs)
         self.slots = _floats([spec.capacity.slots for spec in specs])
         self.slots_slowdown = _floats([spec.capacity.slots_slowdown for spec in specs])
         self.objective_target = _floats([spec.objective.target for spec in specs])

@@ -41,6 +41,7 @@ export function showWhy(service) {
   showLadder(why);
   showPromise(service);
   showSignals(service, why);
+  setText(byId("capacity"), why.capacity ? sentence(why.capacity.words) : "");
 }
 
 function leadOf(why) {

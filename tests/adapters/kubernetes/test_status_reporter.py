@@ -354,6 +354,31 @@ async def test_the_status_gives_the_whole_memory_back(team: Team) -> None:
         assert memory.current is not None
 
 
+async def test_a_learnt_capacity_is_shown_and_taken_up_again(team: Team) -> None:
+    learnt = {
+        "schema": 1, "requestsPerSecond": 1.25, "weight": 950.0, "seen": 940.5, "concurrency": 32, "slowdownConcurrency": 64.0, "given": 2.0,
+    }  # fmt: skip
+    team.deployment(replicas=2)
+    capacity = {"mode": "Learnt", "requestsPerSecond": 2.0}
+    team.service(**INSTANT, capacity=capacity, status={"memory": {"capacity": learnt}})
+    team.service("other", "other", capacity=capacity, status={"memory": {"capacity": {**learnt, "schema": 2}}})
+    team.service("given", "given", capacity={"requestsPerSecond": 2.0})
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        await loop.settled()
+        assert loop.status()["capacity"] == {"requestsPerSecond": 1.25, "confidence": "0.95"}
+        assert loop.status()["memory"]["capacity"] == learnt
+        assert loop.status("other")["capacity"] == {"requestsPerSecond": 2.0, "confidence": "0.00"}
+        assert "capacity" not in loop.status("given")
+        assert cluster.services.all["team", "llama"].memory() == loop.controller.engine.memory(
+            [spec.name for spec in loop.controller.engine.table.specs].index("llama")
+        )
+        before = loop.patches()
+        await loop.tick()
+        assert loop.patches() == before
+
+
 async def test_objects_whose_status_is_always_refused_starve_nobody(team: Team) -> None:
     """A tenant's admission webhook may refuse every write; so may a schema that has become stricter than what is stored."""
     for number in range(20):
