@@ -147,7 +147,8 @@ def _pieces(value: Any) -> Iterator[bytes]:
 
 
 def decode_spec(data: Mapping[str, Any]) -> ScalingSpec:
-    return msgspec.convert(data, ScalingSpec)
+    capacity = {name: np.nan if value is None else value for name, value in data["capacity"].items()}  # null: not known
+    return msgspec.convert({**data, "capacity": capacity}, ScalingSpec)
 
 
 def decode_pool(data: Mapping[str, Any]) -> PoolSpec:

@@ -30,6 +30,7 @@ from autoscaler.core.model import (
     ScalingSpec,
 )
 from autoscaler.core.nursery import Nursery, wants_past
+from autoscaler.core.objective_limits import ObjectiveLimits
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.remembered import changes_since, entries_of, recall, runs_of
 from autoscaler.core.table import Table
@@ -58,6 +59,7 @@ class Engine:
         self._seed = seed
         self._table: Table | None = None
         self._groups: list[Group] = []
+        self._objectives: ObjectiveLimits | None = None
         self._signals: dict[str, History] = {}
         self._wishes: History | None = None
         self._changes: History | None = None
@@ -92,6 +94,7 @@ class Engine:
             return False
         table = Table(fleet)
         moved = np.array([_row_before(old, spec) for spec in table.specs], dtype=np.int64)
+        self._objectives = ObjectiveLimits(table, self._objectives, moved)
         self._make_groups(table, moved)
         self._make_histories(table, moved)
         self._last_desired = rearranged(self._last_desired, moved, -1)
@@ -147,6 +150,8 @@ class Engine:
             known = set(np.flatnonzero(relative & ~np.isnan(table.capacity_per_s)).tolist())
             for name in ("demand", "queue"):
                 wanted.setdefault(name, set()).update(known)
+        for name, measured in self.objectives.signals.items():
+            wanted.setdefault(name, set()).update(measured)
         self.wanted = {name: sorted(rows) for name, rows in wanted.items() if rows}
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
         self._signals = {name: _history(self._signals.get(name), moved, columns) for name in remembered}
@@ -242,6 +247,7 @@ class Engine:
         at_s = readings.at_s
         table = self._compiled(fleet)
         table.move_bounds(at_s)
+        self.objectives.learn(fleet, readings, self.interval_s)
         self._remember(readings)
         self._remember_changes(fleet)
         if fleet is not self._fleet:
@@ -312,7 +318,9 @@ class Engine:
             blind=blind,
             partial=partial,
             limits=limits_of(context, steps),
-            reason=reasons_of(context, wishes, self.faults),
+            reason=reasons_of(context, wishes, self.faults, self.objectives.binding),
+            objective=self.objectives.binding,
+            warnings=lambda row: tuple(self.objectives.warnings(row)),
             forecasts=tuple(forecasts),
         )
 
@@ -322,6 +330,13 @@ class Engine:
         if self._table is None:
             raise ValueError("prepare(fleet) comes first")
         return self._table
+
+    @property
+    def objectives(self) -> ObjectiveLimits:
+        """What the fleet's objectives allow."""
+        if self._objectives is None:
+            raise ValueError("prepare(fleet) comes first")
+        return self._objectives
 
     def problems(self) -> tuple[str, ...]:
         """What policies did wrong in the last tick, in words."""
@@ -380,6 +395,7 @@ class Engine:
             "signals": {name: history.save() for name, history in self._signals.items()},
             "wishes": self._wishes.save() if self._wishes else None,
             "changes": self._changes.save() if self._changes else None,
+            "objectives": self.objectives.save(),
             "last_desired": self._last_desired.tolist(),
             "last_current": self._last_current.tolist(),
             "blind_since_s": plain(self._blind_since_s),
@@ -394,6 +410,8 @@ class Engine:
         for group in self._groups:
             if group.name in state["policies"]:
                 group.policy.load(state["policies"][group.name])
+        if "objectives" in state:
+            self.objectives.load(state["objectives"])
         for name, history in self._signals.items():
             if name in state["signals"]:
                 history.load(state["signals"][name])
