@@ -39,8 +39,8 @@ def warnings(manifest: spec.InferenceAutoscaler) -> list[Flaw]:
     found = []
     for place, words in warnings_of(objectives(manifest.spec), capacity(manifest.spec)):
         one = manifest.spec.objectives[place - 1] if place else manifest.spec.objective
-        path: Path = ("spec", "objectives", place - 1) if place else ("spec", "objective")
-        found.append(Flaw(path=path, value=f"{one.signal} {one.target}", message=words))
+        path: Path = ("spec", "objectives", place - 1, "signal") if place else ("spec", "objective", "signal")
+        found.append(Flaw(path=path, value=one.signal, message=words))
     return found
 
 

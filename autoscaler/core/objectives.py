@@ -140,7 +140,7 @@ def cant_be_kept(objective: Objective, anchor: float, slots: float, slowdown: fl
     room = f" and {WAIT_SHARE:.0%} of it are for the queue" if objective.signal in QUEUED else ""
     return (
         f"{words_of(objective)} can't be kept by more replicas: in a batch of {least:.3g} it takes {took:.3g} s already{room}. "
-        f"Emptier batches are not provided for"
+        f"Emptier batches are provided for only where an objective on running asks for them"
     )
 
 
