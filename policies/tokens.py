@@ -32,22 +32,13 @@ from typing import Final
 
 import numpy as np
 
-from autoscaler.core.columns import floats, number, plain, plain_number
 from autoscaler.core.model import Floats, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
 from autoscaler.core.seen import seen
 from autoscaler.core.sizing import ROUNDING, whole_replicas
+from policies.token_means import TokenMeans
 
 LOOKBACK_S: Final = 60.0
-LONGEST_STEP_S: Final = 90.0
-"""Over longer steps it is unknown what came and went."""
-LEAST_REQUESTS: Final = 10.0
-"""So many must have come or gone within the memory for a mean of their tokens."""
-
-WRITTEN, ENDED, READ, BEGUN, HELD, CACHES, WORKED, MADE = range(8)
-"""Columns of the sums: tokens written, requests ended; prompt tokens, requests begun; tokens held as requests say and caches full as the cache
-says; request-seconds as of lone requests, tokens written meanwhile."""
-_WITH: Final = ((WRITTEN, ENDED), (READ, BEGUN), (HELD, CACHES), (WORKED, MADE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,49 +55,14 @@ class _Need:
 
 
 class Tokens:
-    """n services. Learnt a row: the eight sums, and what was inside at the last tick."""
+    """n services, and what was measured of them."""
 
     def __init__(self, params: Params) -> None:
-        n = len(params["memory_s"])
-        self._sums: Floats = np.zeros((n, 8))
-        self._queue: Floats = np.full(n, np.nan)
-        self._running: Floats = np.full(n, np.nan)
-        self._seen_at_s = float("nan")
+        self._measured = TokenMeans(len(params["memory_s"]))
         self.params = params
 
-    # ------------------------------------------------------------ learning
-
     def observe(self, observation: Observation) -> None:
-        step_s = observation.at_s - self._seen_at_s
-        queue, running = seen(observation, "queue"), seen(observation, "running")
-        if 0.0 < step_s <= LONGEST_STEP_S:
-            self._learn(observation, step_s, queue, running)
-        self._queue, self._running, self._seen_at_s = queue, running, observation.at_s
-
-    def _learn(self, observation: Observation, step_s: float, queue: Floats, running: Floats) -> None:
-        came = seen(observation, "demand") * step_s
-        written = seen(observation, "output_tokens") * step_s
-        ready = observation.ready
-        self._sums *= np.maximum(1.0 - step_s / self.params["memory_s"], 0.0)[:, None]
-        self._add(WRITTEN, written, came - (queue - self._queue) - (running - self._running))
-        self._add(READ, seen(observation, "prompt_tokens") * step_s, came - (queue - self._queue))
-        prompt, output = self._mean(READ), self._mean(WRITTEN)
-        self._add(HELD, running * (prompt + 0.5 * output), seen(observation, "kv_cache_utilization") * ready)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            batch = np.where(ready > 0, running / ready, np.nan)
-        self._add(WORKED, running * step_s / (1.0 + batch / observation.slots_slowdown), written)
-
-    def _add(self, pair: int, first: Floats, second: Floats) -> None:
-        """Both or none, so that their ratio is of the same moments."""
-        known = ~np.isnan(first + second)
-        self._sums[:, pair] += np.where(known, first, 0.0)
-        self._sums[:, pair + 1] += np.where(known, second, 0.0)
-
-    def _mean(self, pair: int) -> Floats:
-        """The ratio of a pair of sums, NaN where too little was seen. Tokens: of at least LEAST_REQUESTS."""
-        first, second = self._sums[:, pair], self._sums[:, pair + 1]
-        enough = (second >= LEAST_REQUESTS) if pair in (WRITTEN, READ) else (second > 0)
-        return np.divide(first, second, out=np.full(len(first), np.nan), where=enough & (first > 0))
+        self._measured.learn(observation, self.params["memory_s"])
 
     # ------------------------------------------------------------ recommending
 
@@ -123,9 +79,9 @@ class Tokens:
     def _needed(self, observation: Observation) -> _Need:
         params, ready, slots = self.params, observation.ready, observation.slots
         demand, queue, running = self._rate(observation), seen(observation, "queue"), seen(observation, "running")
-        prompt, output = self._mean(READ), self._mean(WRITTEN)
+        prompt, output = self._measured.prompt, self._measured.output
         usual = prompt + 0.5 * output
-        cache = np.where(params["cache_tokens"] > 0, params["cache_tokens"], self._mean(HELD))
+        cache = np.where(params["cache_tokens"] > 0, params["cache_tokens"], self._measured.cache)
         holds = np.fmin(params["kv_cache_threshold"] * cache, slots * usual)
         with np.errstate(divide="ignore", invalid="ignore"):
             # Nobody is ready: nothing is held.
@@ -134,7 +90,7 @@ class Tokens:
             by_cache = np.where(np.isnan(usual + cache), (running + queue) / slots, by_cache)
             batch = np.fmin(holds / usual, slots)
             batch = np.where(np.isnan(batch), slots, batch)
-            token_s = self._mean(WORKED) * (1.0 + batch / observation.slots_slowdown)
+            token_s = self._measured.alone_s * (1.0 + batch / observation.slots_slowdown)
             gives = batch / token_s
             asked = demand * output + queue / (2.0 * token_s)
             unmeasured = np.isnan(output + token_s)
@@ -180,37 +136,21 @@ class Tokens:
     # ------------------------------------------------------------ what survives
 
     def rearrange(self, rows: Ints, params: Params) -> None:
-        self._sums = np.concatenate([self._sums, np.zeros((1, 8))])[rows]
-        self._queue, self._running = np.append(self._queue, np.nan)[rows], np.append(self._running, np.nan)[rows]
+        self._measured.rearrange(rows)
         self.params = params
 
     def adopt(self, other: Tokens, rows: Ints) -> None:
-        if self._seen_at_s != self._seen_at_s:
-            self._seen_at_s = other._seen_at_s
-        taken, theirs = rows >= 0, np.maximum(rows, 0)
-        if len(other._sums) and np.count_nonzero(taken):
-            self._sums = np.where(taken[:, None], other._sums[theirs], self._sums)
-            # What was inside is of our latest tick, where there was one.
-            self._queue = np.where(taken & np.isnan(self._queue), other._queue[theirs], self._queue)
-            self._running = np.where(taken & np.isnan(self._running), other._running[theirs], self._running)
+        self._measured.adopt(other._measured, rows)
 
     def shift(self, by_s: float) -> None:
-        self._seen_at_s += by_s
+        self._measured.shift(by_s)
 
     def save(self) -> Saved:
-        return {
-            "version": 1,
-            "sums": self._sums.tolist(),
-            "queue": plain(self._queue),
-            "running": plain(self._running),
-            "seen_at_s": plain_number(self._seen_at_s),
-        }
+        return {"version": 1, "measured": self._measured.save()}
 
     def load(self, state: Saved) -> None:
-        if state.get("version") == 1 and len(state["sums"]) == len(self._sums):
-            self._sums = np.array(state["sums"], dtype=np.float64).reshape(len(self._sums), 8)
-            self._queue, self._running = floats(state["queue"]), floats(state["running"])
-            self._seen_at_s = number(state["seen_at_s"])
+        if state.get("version") == 1:
+            self._measured.load(state["measured"])
 
 
 def _signals(params: Mapping[str, ParamValue]) -> Sequence[str]:

@@ -28,7 +28,7 @@ def service(*further: Objective, policies: tuple[PolicyRef, ...] = BY_DEMAND, **
     return a_spec(policies=policies, objectives=further, **changes)
 
 
-def limits(loop: Loop) -> tuple[float, float, float]:
+def limits(loop: Loop) -> tuple[Any, ...]:
     """Slots, requests/s and wait of row 0, as policies see them."""
     per_s, slots, _, wait_s, _, _ = loop.engine.table.replica
     return float(slots[0]), float(per_s[0]), float(wait_s[0])

@@ -91,6 +91,26 @@ def test_lengths_are_right_while_a_backlog_grows() -> None:
     assert "8.64e+04 tokens/s asked for at 533 a replica: 162 replicas' worth" in words
 
 
+def test_a_burst_that_is_inside_before_the_demand_shows_it_does_not_make_requests_seem_long() -> None:
+    services = learnt({})
+
+    def asked() -> float:
+        words = services.policy.recommend(services.observation).why(0)
+        return float(words.split(" tokens/s asked")[0].split()[-1])
+
+    usual = asked()
+    # 600 come at once, and the demand, a mean of a minute, tells of them in the four ticks that follow.
+    services.see(**{**USUAL, "queue": 600.0})
+    assert asked() == pytest.approx(usual + 600 / 0.12, rel=0.01)
+    for _ in range(4):
+        services.see(**{**USUAL, "demand": 26.0, "queue": 600.0})
+        # As many as came have the usual length: 200 tokens each, and the backlog's share.
+        assert asked() < (26 * 200 + 600 / 0.12) * 1.25
+    for _ in range(30):
+        services.see(**{**USUAL, "queue": 600.0})
+    assert asked() == pytest.approx(usual + 600 / 0.12, rel=0.02)
+
+
 def test_longer_answers_are_more_work() -> None:
     services = learnt({"bound": "throughput"})
     assert services.see(**USUAL).replicas.item() == 9
@@ -113,10 +133,12 @@ def test_unknown_idle_and_nobody_ready() -> None:
     for signal in ("queue", "demand"):
         still = services.see(**{**USUAL, signal: NAN})
         assert np.isnan(still.replicas.item()) or still.replicas.item() >= 8
-    nothing = services.see(**dict.fromkeys(USUAL, NAN))
+    unseen: dict[str, Any] = dict.fromkeys(USUAL, NAN)
+    nothing = services.see(**unseen)
     assert np.isnan(nothing.replicas.item())
     assert nothing.why(0) == "neither KV cache use nor token rates are known: no count"
-    asleep = [services.see(**dict.fromkeys(USUAL, IDLE)).replicas.item() for _ in range(6)]
+    idle: dict[str, Any] = dict.fromkeys(USUAL, IDLE)
+    asleep = [services.see(**idle).replicas.item() for _ in range(6)]
     assert asleep[-1] == 1  # once the demand's window holds nothing else
     # Nothing is ready, 64 wait: 51,200 tokens are 2.3 replicas.
     waking = services.see(

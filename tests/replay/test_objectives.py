@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from autoscaler.core.capacity import throughput_per_s
 from replay.plugins import policy_ref
 from replay.run import run_replay
 from replay.traces.series import CountSeries
+from replay.verify import verify
 from tests.replay.made import manifests, scenario, series
 
 LOAD = 32.0
@@ -49,6 +52,21 @@ def test_a_limit_on_the_cache_is_learnt_from_what_a_request_holds(plant: str) ->
         assert kept == pytest.approx(by_slots, rel=0.05)
     else:  # long requests stay longer, so that one that runs holds more than the mean request, for which the cache was laid out
         assert by_slots < kept < 1.15 * by_slots
+
+
+def test_its_records_run_again_bit_by_bit(tmp_path: Path) -> None:
+    beside = {
+        "objectives__0__signal": "itl_s",
+        "objectives__0__target": "60ms",
+        "objective__signal": "latency_s",
+        "objective__target": "90s",
+    }
+    setting = scenario(plant="requests", scale__mode="Factor", replicas__initial="30", length="20m")
+    file = tmp_path / "records.jsonl"
+    run_replay(manifests(**beside), setting, flat(), records=file)
+    assert "the most demanding objective, itl_s ≤ 0.06 s, allows" in file.read_text(encoding="utf-8")
+    verdict = verify([file])
+    assert (verdict.ticks, verdict.differences) == (80, [])
 
 
 def test_an_objective_that_asks_for_less_than_the_promise_changes_nothing() -> None:
