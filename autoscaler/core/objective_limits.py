@@ -68,7 +68,7 @@ class ObjectiveLimits:
         self._spans_s: Floats = np.zeros(len(rows))
         self._anchor(before, moved)
         self._batches: Floats = np.empty(0)
-        self._limit()
+        self.hand_over()
 
     def _anchor(self, before: ObjectiveLimits | None, moved: Ints) -> None:
         for name, uses in self._measured.items():
@@ -120,7 +120,7 @@ class ObjectiveLimits:
                 )
                 self._take(uses, sample, interval_s)
         if learnt:
-            self._limit()
+            self.hand_over()
 
     def _quiet(self, readings: Readings, running: Floats) -> Bools:
         queue = readings.signals.get("queue")
@@ -130,17 +130,16 @@ class ObjectiveLimits:
         return few
 
     def _take(self, uses: Ints, sample: Floats, interval_s: float) -> None:
-        """The geometric mean, over all that was seen at first and over MEMORY_S then. A given start value counts as seen for that long."""
-        seen_s = self._spans_s[uses]
-        anchor = self._anchors[uses]
-        seen_s = np.where((seen_s == 0) & ~np.isnan(anchor), MEMORY_S, seen_s) + interval_s
-        seen_s = np.minimum(seen_s, max(MEMORY_S, interval_s))
+        """The geometric mean, over all that was seen at first and over MEMORY_S then. A given start value counts until something is seen, so
+        that a restart is back at what was measured within a few ticks."""
+        seen_s = np.minimum(self._spans_s[uses] + interval_s, max(MEMORY_S, interval_s))
         weight = interval_s / seen_s
-        before = np.where(np.isnan(anchor), sample, anchor)
+        before = np.where(weight < 1.0, self._anchors[uses], sample)
         self._anchors[uses] = before * (sample / before) ** weight
         self._spans_s[uses] = seen_s
 
-    def _limit(self) -> None:
+    def hand_over(self) -> None:
+        """Tells the table what the objectives allow, with its full capacity as it stands: whoever changes that calls this afterwards."""
         table, rows = self._table, self._rows
         slots, slowdown = table.full_slots[rows], table.slots_slowdown[rows]
         batches = slots.copy()
@@ -202,4 +201,4 @@ class ObjectiveLimits:
         if len(state["anchors"]) == len(self._rows):
             self._anchors = floats(state["anchors"])
             self._spans_s = np.array(state["spans_s"], dtype=np.float64)
-            self._limit()
+            self.hand_over()

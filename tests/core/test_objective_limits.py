@@ -60,6 +60,15 @@ def test_an_itl_is_measured_on_what_runs_and_then_limits() -> None:
     assert second.reason(0).endswith(second.objective(0))
 
 
+def test_a_start_value_counts_until_something_is_seen() -> None:
+    spec = service(kept("itl_s", 0.08), capacity=Capacity(per_s=1.6, slots=32, slots_slowdown=64.0, itl_s=0.096))
+    loop = Loop([spec])
+    loop.tick(demand=8.0, running=160.0)
+    assert limits(loop)[0] == pytest.approx(16.0)  # 96 ms at 32 are 64 ms alone, and 80 ms at 16
+    loop.tick(demand=8.0, running=16.0 * loop.current[0], itl_s=1.25 / 15)
+    assert limits(loop)[0] == pytest.approx(12.8)
+
+
 def test_samples_that_tell_nothing_teach_nothing() -> None:
     loop = Loop([service(kept("ttft_s", 1.0))])
     for now in ({"running": 0.0}, {"running": float("nan")}, {"running": 160.0, "queue": 100.0}, {"running": 160.0}):
