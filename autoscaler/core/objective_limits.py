@@ -170,9 +170,9 @@ class ObjectiveLimits:
         if float(self._batches[use]) < slots:
             own, full = float(table.capacity_per_s[row]), float(table.full_capacity_per_s[row])
             pace = f", {own:.3g}/s a replica instead of {full:.3g}/s" if full == full else ""
-            which = "the objective" if len(uses) == 1 else "the most demanding objective,"
             words = words_of(self._objectives[use])
-            return f"{which} {words}, allows {float(self._batches[use]):.3g} of {slots:g} requests at a time{pace}"
+            which = f"the objective {words}" if len(uses) == 1 else f"the most demanding objective, {words},"
+            return f"{which} allows {float(self._batches[use]):.3g} of {slots:g} requests at a time{pace}"
         if len(uses) == 1 or not np.isfinite(self._waits[use]):
             return ""
         return f"the most demanding objective, {words_of(self._objectives[use])}, leaves {float(self._waits[use]):.3g} s to wait"

@@ -94,7 +94,8 @@ def test_a_promise_on_a_latency_leaves_the_rest_to_the_queue() -> None:
     loop.tick(demand=8.0)
     assert limits(loop) == (32.0, 1.6, pytest.approx(10.0))
     nowhere = Loop([service(objective=kept("utilization", 0.7))])
-    nowhere.tick(demand=8.0)
+    words = nowhere.tick(demand=8.0).objective(0)
+    assert words == "the objective utilization ≤ 70% allows 19.5 of 32 requests at a time, 1.12/s a replica instead of 1.6/s"
     assert limits(nowhere)[2] == 5.0
 
 
