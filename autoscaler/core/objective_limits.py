@@ -94,10 +94,16 @@ class ObjectiveLimits:
     # ------------------------------------------------------------ a tick
 
     def learn(self, fleet: Fleet, readings: Readings, interval_s: float) -> None:
-        """Takes a tick's samples in, and hands the table the limits that follow. Costs nothing where no objective is measured."""
+        """Takes a tick's samples in, and hands the table the limits that follow. Costs nothing where no objective is measured and the table's
+        full capacity is the same array as before."""
+        if self._sample(fleet, readings, interval_s) or self._table.full_capacity_per_s is not self._full_per_s:
+            self.hand_over()
+
+    def _sample(self, fleet: Fleet, readings: Readings, interval_s: float) -> bool:
+        """Whether anything was learnt."""
         running = readings.signals.get("running") if self._measured else None
         if running is None:
-            return
+            return False
         learnt = False
         known = (running.state == KNOWN) & (running.values > 0) & (fleet.ready > 0)
         batches = np.divide(running.values, fleet.ready, out=np.zeros(len(fleet)), where=known)
@@ -119,8 +125,7 @@ class ObjectiveLimits:
                     alone_s(value, batch, self._table.slots_slowdown[rows]) if name in TIMED else value / np.maximum(batch, 1.0)
                 )
                 self._take(uses, sample, interval_s)
-        if learnt:
-            self.hand_over()
+        return learnt
 
     def _quiet(self, readings: Readings, running: Floats) -> Bools:
         queue = readings.signals.get("queue")
@@ -139,8 +144,9 @@ class ObjectiveLimits:
         self._spans_s[uses] = seen_s
 
     def hand_over(self) -> None:
-        """Tells the table what the objectives allow, with its full capacity as it stands: whoever changes that calls this afterwards."""
+        """Tells the table what the objectives allow, with its full capacity as it stands."""
         table, rows = self._table, self._rows
+        self._full_per_s = table.full_capacity_per_s
         slots, slowdown = table.full_slots[rows], table.slots_slowdown[rows]
         batches = slots.copy()
         for name, uses in self._uses.items():

@@ -57,6 +57,7 @@ class Table:
         self.accelerators: Ints = _ints(specs, "accelerators_per_replica")
         self.drain_max: Ints = _ints(specs, "drain_max_at_once")
         self.active: Bools = np.array([spec.mode == "Active" for spec in specs], dtype=np.bool_)
+        # Of a replica that nobody limits; replaced by another array where it changes, never written to.
         self.full_capacity_per_s = _floats([spec.capacity.per_s for spec in specs])
         self.full_slots = _floats([spec.capacity.slots for spec in specs])
         self.slots_slowdown = _floats([spec.capacity.slots_slowdown for spec in specs])

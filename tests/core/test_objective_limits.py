@@ -151,6 +151,14 @@ def test_what_was_measured_moves_with_its_service_and_survives_a_restart() -> No
     assert loop.engine.table.slots.tolist() == [32.0, 32.0]
 
 
+def test_a_capacity_that_changes_is_limited_as_the_old_one_was() -> None:
+    loop = Loop([service(kept("running", 12.8)), service(name="free")])
+    loop.tick(demand=8.0)
+    loop.engine.table.full_capacity_per_s = np.array([3.2, 3.2])
+    loop.tick(demand=8.0)
+    assert loop.engine.table.capacity_per_s.tolist() == pytest.approx([1.6, 3.2])
+
+
 def test_a_row_is_the_same_alone_and_among_many() -> None:
     specs = [
         service(kept("itl_s", 0.08), name="a"),
