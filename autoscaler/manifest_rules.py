@@ -49,6 +49,14 @@ def _positive(text: str) -> bool:
     return re.search("[1-9]", text) is not None
 
 
+_UNITS: Final = {"s": "duration", "utilization": "percentage"}
+
+
+def _unit(target: str) -> str:
+    """What a target is, by its last character."""
+    return "percentage" if target.endswith("%") else "number" if target[-1].isdigit() else "duration"
+
+
 def _in_our_time(data: Data, field: str) -> bool:
     return field not in data or spec.moment_s(data[field]) > 0
 
@@ -172,6 +180,41 @@ RULES: Final[tuple[Rule, ...]] = (
             or "requestsPerSecond" not in capacity
             or capacity["bounds"].get("min", 0) <= capacity["requestsPerSecond"] <= capacity["bounds"].get("max", math.inf)
         ),
+    ),
+    # ------------------------------------------------------------ further objectives
+    _service(
+        "further-target-has-the-unit-of-its-signal",
+        "spec.objectives[]",
+        "target",
+        "self.signal == 'running' ? self.target.matches('^[0-9.]+$') : "
+        "!self.target.matches('^[0-9.]+$') && self.signal.endsWith('utilization') == self.target.endsWith('%')",
+        "a percentage such as 70% for a utilization, a duration such as 50ms for a wait or latency, a number such as 24 for running",
+        lambda objective: _unit(objective["target"]) == _UNITS.get(objective["signal"].rpartition("_")[2], "number"),
+    ),
+    _service(
+        "further-target-above-zero",
+        "spec.objectives[]",
+        "target",
+        "self.target.matches('[1-9]')",
+        "objectives need targets above zero",
+        lambda objective: _positive(objective["target"]),
+    ),
+    _service(
+        "further-target-at-most-everything",
+        "spec.objectives[]",
+        "target",
+        "!self.target.endsWith('%') || double(self.target.split('%')[0]) <= 100.0",
+        "objectives allow at most 100% for a utilization",
+        lambda objective: not objective["target"].endswith("%") or float(objective["target"][:-1]) <= 100,
+    ),
+    _service(
+        "start-values-above-zero",
+        "spec.capacity",
+        "",
+        "(!has(self.interTokenLatency) || self.interTokenLatency.matches('[1-9]')) && "
+        "(!has(self.prefill) || self.prefill.matches('[1-9]'))",
+        "interTokenLatency and prefill take more than no time",
+        lambda capacity: all(_positive(capacity.get(name, "1")) for name in ("interTokenLatency", "prefill")),
     ),
     # ------------------------------------------------------------ signals
     _service(

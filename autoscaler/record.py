@@ -157,10 +157,10 @@ def _pieces(value: Any) -> Iterator[bytes]:
 
 
 def decode_spec(data: Mapping[str, Any]) -> ScalingSpec:
-    """A service of a fleet record. JSON has no NaN: a capacity that isn't known is null."""
-    if data["capacity"]["per_s"] is None:
-        data = {**data, "capacity": {**data["capacity"], "per_s": math.nan}}
-    return msgspec.convert(data, ScalingSpec)
+    """A service of a fleet record. JSON has no NaN: a number of a capacity that isn't known is null; a bound that isn't there stays so."""
+    unknown = ("per_s", "itl_s", "prefill_s")
+    capacity = {name: math.nan if value is None and name in unknown else value for name, value in data["capacity"].items()}
+    return msgspec.convert({**data, "capacity": capacity}, ScalingSpec)
 
 
 def decode_pool(data: Mapping[str, Any]) -> PoolSpec:

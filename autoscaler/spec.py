@@ -23,6 +23,7 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 DURATION_PATTERN: Final = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 SHARE_PATTERN: Final = r"^([0-9]{1,2}(\.[0-9]+)?%|100(\.0+)?%|0(\.[0-9]+)?|1(\.0+)?)$"
 TARGET_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%)$"
+BESIDE_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%?)$"
 DNS_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 URL_PATTERN: Final = r"^https?://[^\s?#@]+$"
 CLOCK_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -195,6 +196,33 @@ class Objective(Base):
     promised: Annotated[Share, Meta(description="Share of the requests for which the target is kept.")] = "99.5%"
 
 
+class FurtherObjective(Base):
+    """What every replica keeps to beside the promise; the most demanding one counts."""
+
+    signal: Annotated[
+        Literal[
+            "queue_wait_s",
+            "ttft_s",
+            "itl_s",
+            "latency_s",
+            "utilization",
+            "gpu_utilization",
+            "gpu_memory_utilization",
+            "kv_cache_utilization",
+            "running",
+        ],
+        Meta(description="What is kept; waits and latencies for the share of requests that is promised, the others on average."),
+    ]
+    target: Annotated[
+        str,
+        Meta(
+            pattern=BESIDE_PATTERN,
+            max_length=32,
+            description="A duration for a wait or latency (50ms), a percentage for a utilization (70%), a number for running (24).",
+        ),
+    ]
+
+
 class PolicyUse(Base):
     """A policy and its parameters (see `autoscaler policies`)."""
 
@@ -234,7 +262,7 @@ class Capacity(Base):
     ] = "Given"
     requests_per_second: Annotated[
         Annotated[float, Meta(gt=0, le=1e9)] | None,
-        Meta(description="Requests a second that one replica sustains within the objective. Unknown where left out."),
+        Meta(description="Requests a second that one replica finishes with a full batch. Unknown where left out."),
     ] = None
     bounds: Annotated[CapacityBounds | None, Meta(description="What a learnt value never leaves; only with mode Learnt.")] = None
     concurrency: Annotated[
@@ -248,6 +276,16 @@ class Capacity(Base):
             description="Batch size at which a token takes twice as long as alone: time per token ∝ 1 + batch ÷ this.",
         ),
     ] = 64.0
+    inter_token_latency: Annotated[
+        Duration | None,
+        Meta(description="Between two tokens in a full batch, for objectives on itl_s: a start value, until it is measured."),
+    ] = None
+    prefill: Annotated[
+        Duration | None,
+        Meta(
+            description="To the first token in a full batch, without waiting, for objectives on ttft_s: a start value, likewise."
+        ),
+    ] = None
 
 
 class LeadTime(Base):
@@ -385,6 +423,14 @@ class InferenceAutoscalerSpec(Base):
     ] = "Shadow"
     signals: Annotated[Signals, Meta(description="Where the signals come from.")] = msgspec.field(default_factory=Signals)
     objective: Annotated[Objective, Meta(description="The promise to keep.")] = msgspec.field(default_factory=Objective)
+    objectives: Annotated[
+        list[FurtherObjective],
+        Meta(
+            max_length=8,
+            description="Further objectives beside the promise, each signal once; the most demanding one counts.",
+            extra_json_schema=_unique_by("signal"),
+        ),
+    ] = msgspec.field(default_factory=list)
     policies: Annotated[
         list[PolicyUse],
         Meta(min_length=1, max_length=8, description="One or several policies; the highest recommendation counts."),
@@ -632,9 +678,11 @@ def share_ratio(text: str) -> float:
 
 
 def target_value(text: str) -> float:
-    """An objective's target: seconds of a duration (``5s``) or the ratio of a percentage (``70%``). Raises ValueError."""
-    if not re.fullmatch(TARGET_PATTERN, text):
-        raise ValueError(f"'{text}' is neither a duration such as 5s nor a percentage such as 70%")
+    """An objective's target: seconds of a duration (``5s``), the ratio of a percentage (``70%``), or a number. Raises ValueError."""
+    if not re.fullmatch(BESIDE_PATTERN, text):
+        raise ValueError(f"'{text}' is neither a duration such as 5s nor a percentage such as 70%, nor a number such as 24")
+    if text[-1].isdigit():
+        return float(text)
     return float(text[:-1]) / 100 if text.endswith("%") else duration_s(text)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import msgspec
+import orjson
 import pytest
 
 from autoscaler import spec
 from autoscaler.compiled import pool_spec, scaling_spec
 from autoscaler.core.model import Pause, RatePolicy
 from autoscaler.manifests import load_manifests
+from autoscaler.record import decode_spec
 
 FULL = """\
 apiVersion: inference-autoscaler.io/v1alpha1
@@ -55,6 +59,29 @@ def test_all_of_it() -> None:
     assert later.days == frozenset(range(7))
     assert made.pause == Pause(direction="Down", until_s=later.from_s, reason="launch")
     assert made.sources is manifest.spec.signals
+
+
+def test_several_objectives_share_the_promise() -> None:
+    manifest, _ = compiled_from(
+        FULL.replace(
+            "  capacity: {",
+            "  objectives:\n  - {signal: itl_s, target: 50ms}\n  - {signal: running, target: '24'}\n  capacity: {",
+        ).replace("1.6}", "1.6, interTokenLatency: 40ms, prefill: 1s}")
+    )
+    made = scaling_spec(manifest)
+    assert [(one.signal, one.target, one.promised_ratio) for one in made.objectives] == [
+        ("itl_s", 0.05, 0.99),
+        ("running", 24.0, 0.99),
+    ]
+    assert (made.capacity.itl_s, made.capacity.prefill_s) == (0.04, 1.0)
+
+
+def test_what_is_not_known_of_a_capacity_comes_back_from_a_record() -> None:
+    manifest, _ = compiled_from(FULL.replace("  capacity: {requestsPerSecond: 1.6}\n", ""))
+    made = replace(scaling_spec(manifest), sources=None)
+    again = decode_spec(orjson.loads(orjson.dumps(msgspec.to_builtins(made))))
+    assert math.isnan(again.capacity.per_s)
+    assert replace(again, capacity=made.capacity) == made
 
 
 def test_defaults() -> None:

@@ -33,6 +33,7 @@ from autoscaler.core.model import (
     ScalingSpec,
 )
 from autoscaler.core.nursery import Nursery, wants_past
+from autoscaler.core.objective_limits import ObjectiveLimits
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.remembered import changes_since, entries_of, recall, runs_of
 from autoscaler.core.table import Table
@@ -61,6 +62,7 @@ class Engine:
         self._seed = seed
         self._table: Table | None = None
         self._groups: list[Group] = []
+        self._objectives: ObjectiveLimits | None = None
         self._signals: dict[str, History] = {}
         self._wishes: History | None = None
         self._changes: History | None = None
@@ -98,6 +100,7 @@ class Engine:
         table = Table(fleet)
         moved = np.array([_row_before(old, spec) for spec in table.specs], dtype=np.int64)
         self._capacity = LearntCapacity(table, self._capacity, moved) if table.learns_capacity else None
+        self._objectives = ObjectiveLimits(table, self._objectives, moved)
         self._make_groups(table, moved)
         self._make_histories(table, moved)
         self._last_desired = rearranged(self._last_desired, moved, -1)
@@ -156,6 +159,8 @@ class Engine:
         if self._capacity is not None:
             for name in CAPACITY_SIGNALS:
                 wanted.setdefault(name, set()).update(self._capacity.rows.tolist())
+        for name, measured in self.objectives.signals.items():
+            wanted.setdefault(name, set()).update(measured)
         self.wanted = {name: sorted(rows) for name, rows in wanted.items() if rows}
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
         self._signals = {name: _history(self._signals.get(name), moved, columns) for name in remembered}
@@ -256,10 +261,11 @@ class Engine:
         at_s = readings.at_s
         table = self._compiled(fleet)
         table.move_bounds(at_s)
-        self._remember(readings)
-        self._remember_changes(fleet)
         if self._capacity is not None:
             self._capacity.learn(table, fleet, readings, self.interval_s)
+        self.objectives.learn(fleet, readings, self.interval_s)
+        self._remember(readings)
+        self._remember_changes(fleet)
         if fleet is not self._fleet:
             self._fleet = fleet
             self._any_starting = bool(np.count_nonzero(fleet.starting))
@@ -327,10 +333,12 @@ class Engine:
             headroom=table.no_headroom if merged.headroom is None else np.ceil(merged.headroom - _EPSILON).astype(np.int64),
             blind=blind,
             partial=partial,
-            capacity_per_s=table.capacity_per_s,
+            capacity_per_s=table.full_capacity_per_s,
             capacity_confidence=None if self._capacity is None else self._capacity.confidence(len(table)),
             limits=limits_of(context, steps),
-            reason=reasons_of(context, wishes, self.faults),
+            reason=reasons_of(context, wishes, self.faults, self.objectives.binding),
+            objective=self.objectives.binding,
+            warnings=lambda row: tuple(self.objectives.warnings(row)),
             forecasts=tuple(forecasts),
         )
 
@@ -340,6 +348,13 @@ class Engine:
         if self._table is None:
             raise ValueError("prepare(fleet) comes first")
         return self._table
+
+    @property
+    def objectives(self) -> ObjectiveLimits:
+        """What the fleet's objectives allow."""
+        if self._objectives is None:
+            raise ValueError("prepare(fleet) comes first")
+        return self._objectives
 
     def problems(self) -> tuple[str, ...]:
         """What policies did wrong in the last tick, in words."""
@@ -400,6 +415,7 @@ class Engine:
             "wishes": self._wishes.save() if self._wishes else None,
             "changes": self._changes.save() if self._changes else None,
             "capacity": self._capacity.save() if self._capacity else None,
+            "objectives": self.objectives.save(),
             "last_desired": self._last_desired.tolist(),
             "last_current": self._last_current.tolist(),
             "blind_since_s": plain(self._blind_since_s),
@@ -414,6 +430,8 @@ class Engine:
         for group in self._groups:
             if group.name in state["policies"]:
                 group.policy.load(state["policies"][group.name])
+        if "objectives" in state:
+            self.objectives.load(state["objectives"])
         for name, history in self._signals.items():
             if name in state["signals"]:
                 history.load(state["signals"][name])

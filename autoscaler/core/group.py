@@ -80,10 +80,8 @@ class Group:
         self.needs: dict[str, Bools] = {}
         self.signals: dict[str, list[int]] = {}
         self._declare_signals(rows, params)
-        constant = (table.slots, table.slots_slowdown, table.objective_target, table.promised_ratio)
-        self._constant = tuple([column[self._take] for column in constant])
-        self._told_capacity = table.capacity_per_s
-        self._capacity_per_s: Floats = table.capacity_per_s[self._take]
+        self._told: tuple[Floats, ...] = ()
+        self._replica: tuple[Floats, ...] = ()
         self._fleet: Fleet | None = None
         self._low: Ints | None = None
         self._taken: tuple[Any, ...] = ()
@@ -146,10 +144,10 @@ class Group:
         signals = {}
         for name in self.signals:
             signals[name] = self._signal(name, readings.signals.get(name), histories[name])
-        if table.capacity_per_s is not self._told_capacity:
-            self._told_capacity = table.capacity_per_s
-            self._capacity_per_s = table.capacity_per_s[self._take]
-        slots, slots_slowdown, objective_target, promised_ratio = self._constant
+        if table.replica is not self._told:
+            self._told = table.replica
+            self._replica = tuple([column[self._take] for column in table.replica])
+        capacity_per_s, slots, slots_slowdown, objective_target, promised_ratio, full_slots = self._replica
         self._observation = observation = _observation(
             at_s=readings.at_s,
             interval_s=step_s,
@@ -159,13 +157,14 @@ class Group:
             starting=starting,
             min_replicas=low,
             max_replicas=high,
-            capacity_per_s=self._capacity_per_s,
+            capacity_per_s=capacity_per_s,
             slots=slots,
             slots_slowdown=slots_slowdown,
             lead_time_s=lead_time_s,
             node_lead_time_s=node_lead_time_s,
             objective_target=objective_target,
             promised_ratio=promised_ratio,
+            full_slots=full_slots,
         )
         self._failure = ""
         try:

@@ -45,7 +45,7 @@ class LearntCapacity:
         high = floats([capacity.max_per_s for capacity in capacities])
         self._sampler = Sampler(len(learnt))
         self._estimates = Estimates(given, np.where(np.isnan(low), 0.0, low), np.where(np.isnan(high), np.inf, high))
-        self._slots, self._slowdown = table.slots[self.rows], table.slots_slowdown[self.rows]
+        self._slots, self._slowdown = table.full_slots[self.rows], table.slots_slowdown[self.rows]
         self._told = self._estimates.mean.copy()
         if before is not None:
             self._adopt(before, moved)
@@ -103,14 +103,14 @@ class LearntCapacity:
         moved = ~(np.abs(mean - self._told) <= STEP * self._told) & ~np.isnan(mean)
         if np.count_nonzero(moved):
             self._told = np.where(moved, mean, self._told)
-        elif table.capacity_per_s is not table.given_per_s:
+        elif table.full_capacity_per_s is not table.given_per_s:
             return  # the same array as long as nothing moves: policies go by that
         self._write(table)
 
     def _write(self, table: Table) -> None:
         capacity_per_s = table.given_per_s.copy()
         capacity_per_s[self.rows] = self._told
-        table.capacity_per_s = capacity_per_s
+        table.full_capacity_per_s = capacity_per_s
 
     def shift(self, by_s: float) -> None:
         """The clock was set by `by_s`."""

@@ -7,6 +7,7 @@ object serves all services that name it, and a service is a row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -105,7 +106,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What one ready replica can do: `per_s` requests/s within the objective at most (NaN: not known), `slots` requests at a
+    """What one ready replica can do: `per_s` requests/s with a full batch (NaN: not known), `slots` requests at a
     time, `slots_slowdown` = batch size at which a token takes twice as long as alone (time per token ∝ 1 + batch ÷ it).
 
     learnt: `per_s` is only where learning begins (``core.learnt_capacity``), and never leaves `min_per_s`…`max_per_s` (None: no bound)."""
@@ -116,6 +117,10 @@ class Capacity:
     learnt: bool = False
     min_per_s: float | None = None
     max_per_s: float | None = None
+    itl_s: float = math.nan
+    """Inter-token latency in a full batch, until it is measured (NaN: not known)."""
+    prefill_s: float = math.nan
+    """Time to first token in a full batch without a wait in the queue, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +156,8 @@ class ScalingSpec:
     priority: int = 0
     stale_after_s: float = 60.0
     generation: int = 0
+    objectives: tuple[Objective, ...] = ()
+    """Further objectives beside `objective`; the most demanding one counts (``core.objectives``)."""
     sources: object = None
     """Where its signals come from (the manifest's `signals`); the core hands it on to the metric source unread."""
 
@@ -280,6 +287,9 @@ class Signal:
 class Observation:
     """What one policy sees of its services at one tick. All arrays are (n,), a row a service that names the policy.
 
+    capacity_per_s, slots, objective_target: of a ready replica within the most demanding objective: requests/s, requests at a time, and how
+    many seconds a request may wait in the queue. full_slots: how many at a time it takes if nobody limits it (None: as slots).
+
     A policy must treat it as read-only; rows keep their meaning between ticks until ``Policy.rearrange`` says otherwise.
     """
 
@@ -298,6 +308,7 @@ class Observation:
     node_lead_time_s: Floats
     objective_target: Floats
     promised_ratio: Floats
+    full_slots: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.current)
@@ -365,6 +376,10 @@ class Decisions:
     limits: Callable[[int], tuple[Limit, ...]]
     reason: Callable[[int], str]
     capacity_confidence: Floats | None = None
+    objective: Callable[[int], str] = no_words
+    """The most demanding objective of a row and what it allows, in words; "" where there is nothing to say. As `reason`."""
+    warnings: Callable[[int], tuple[str, ...]] = lambda _row: ()
+    """What the owner of a row should know of its objectives. As `reason`."""
     forecasts: tuple[tuple[str, Ints, Forecast], ...] = ()
     """(policy, rows (m,) of the fleet, forecast with m rows) of every policy that made one."""
 

@@ -59,12 +59,17 @@ class Table:
         self.drain_max: Ints = _ints(specs, "drain_max_at_once")
         self.active: Bools = np.array([spec.mode == "Active" for spec in specs], dtype=np.bool_)
         self.given_per_s = _floats([spec.capacity.per_s for spec in specs])
-        self.capacity_per_s = self.given_per_s
         self.learns_capacity = any(spec.capacity.learnt for spec in specs)
-        self.slots = _floats([spec.capacity.slots for spec in specs])
+        # Of a replica that nobody limits; replaced by another array where it changes, never written to.
+        self.full_capacity_per_s = self.given_per_s
+        self.full_slots = _floats([spec.capacity.slots for spec in specs])
         self.slots_slowdown = _floats([spec.capacity.slots_slowdown for spec in specs])
-        self.objective_target = _floats([spec.objective.target for spec in specs])
         self.promised_ratio = _floats([spec.objective.promised_ratio for spec in specs])
+        self.allow(
+            capacity_per_s=self.full_capacity_per_s,
+            slots=self.full_slots,
+            wait_s=_floats([spec.objective.target for spec in specs]),
+        )
         self.fallback_after_s = _floats([spec.fallback.after_s for spec in specs])
         self.up = _grouped(specs, lambda spec: spec.scale_up)
         self.down = _grouped(specs, lambda spec: spec.scale_down)
@@ -87,6 +92,19 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.specs)
+
+    def allow(self, *, capacity_per_s: Floats, slots: Floats, wait_s: Floats) -> None:
+        """What the objectives allow a ready replica, (n,): requests/s, requests at a time, seconds that these may wait."""
+        self.capacity_per_s, self.slots = capacity_per_s, slots
+        self.replica: tuple[Floats, ...] = (
+            capacity_per_s,
+            slots,
+            self.slots_slowdown,
+            wait_s,
+            self.promised_ratio,
+            self.full_slots,
+        )
+        """What policies are told of a replica: the same tuple as long as nothing in it changes."""
 
     def writable(self, fleet: Fleet) -> Bools:
         """Where counts may be written, (n,): Active, and nobody else's number."""

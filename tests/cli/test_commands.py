@@ -97,6 +97,18 @@ async def test_validate_json_is_one_document() -> None:
     assert document["manifests"] == [{"kind": "InferenceAutoscaler", "namespace": "models", "name": "llama"}]
 
 
+async def test_validate_warns_of_signals_that_cannot_tell_load() -> None:
+    beside = ("--set", "objectives.0.signal=gpu_utilization", "--set", "objectives.0.target=70%")
+    ran = await autoscaler("validate", GOOD, *beside)
+    assert (ran.code, ran.err) == (0, "0 faults, 1 valid manifest\n")
+    assert ran.out.startswith("warning: --set objectives.0.signal=gpu_utilization: ")
+    assert "spec.objectives[0].signal: the signal can't tell load" in ran.out
+    document = json.loads((await autoscaler("validate", "--json", GOOD, *beside)).out)
+    assert document["valid"]
+    assert [warning["path"] for warning in document["warnings"]] == ["spec.objectives[0].signal"]
+    assert json.loads((await autoscaler("validate", "--json", GOOD)).out)["warnings"] == []
+
+
 async def test_validate_reads_stdin() -> None:
     text = (ROOT / BAD).read_text(encoding="utf-8")
     ran = await autoscaler("validate", "-", stdin=text)

@@ -78,7 +78,10 @@ def _ready(tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]]) -> tuple[S
         return "False", Reason.ReplicasFailing, pending_words(troubled)
     if row in tick.unlearnt:
         return "True", Reason.LearningPast, f"decided on by what is seen now; {tick.unlearnt[row]}"
-    return "True", Reason.Reconciled, "decided on, and nothing is in the way"
+    if warnings := tick.decisions.warnings(row):
+        return "True", Reason.ObjectiveWarning, "; ".join((*warnings, *filter(None, [tick.decisions.objective(row)])))
+    objective = tick.decisions.objective(row)
+    return "True", Reason.Reconciled, f"decided on, and nothing is in the way{f'; {objective}' if objective else ''}"
 
 
 def _able(tick: Tick, row: int) -> tuple[Status, str, str]:

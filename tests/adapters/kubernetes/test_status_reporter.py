@@ -74,6 +74,22 @@ class Loop:
                         await asyncio.sleep(0.005)
 
 
+async def test_the_binding_objective_and_its_warnings_are_told(team: Team) -> None:
+    team.deployment(replicas=1)
+    team.service(**INSTANT, objectives=[{"signal": "running", "target": "8"}])
+    team.service("other", target="other", **INSTANT, objectives=[{"signal": "gpu_memory_utilization", "target": "80%"}])
+    team.deployment("other", replicas=1)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        allows = "the most demanding objective, running ≤ 8, allows 8 of 32 requests at a time"
+        status = loop.status()
+        assert allows in status["reason"]
+        assert loop.condition("Ready") == ("True", "Reconciled")
+        assert allows in next(one["message"] for one in status["conditions"] if one["type"] == "Ready")
+        assert loop.condition("Ready", "other") == ("True", "ObjectiveWarning")
+
+
 async def test_a_rescale_is_told_in_status_conditions_and_an_event(team: Team) -> None:
     team.deployment(replicas=1)
     team.service(**INSTANT)
