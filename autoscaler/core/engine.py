@@ -17,6 +17,7 @@ from autoscaler.core.columns import floats, number, plain, plain_number, rearran
 from autoscaler.core.constraints import ORDER, STABILIZED, Constraint, Context, held
 from autoscaler.core.group import Group, Merged
 from autoscaler.core.history import History
+from autoscaler.core.idle import WORK, IdleClock
 from autoscaler.core.model import (
     Bools,
     Decisions,
@@ -64,7 +65,8 @@ class Engine:
         self._last_desired: Ints = np.empty(0, dtype=np.int64)
         self._last_current: Ints = np.empty(0, dtype=np.int64)
         self._fleet: Fleet | None = None
-        self._any_starting = self._any_at_zero = False
+        self._any_starting = self._any_at_zero = self._any_none_ready = False
+        self._idle = IdleClock()
         self._blind_since_s: Floats = np.empty(0)
         self._any_was_blind = True
         self._settled_at_s: Floats = np.empty(0)
@@ -97,6 +99,7 @@ class Engine:
         self._last_desired = rearranged(self._last_desired, moved, -1)
         self._last_current = rearranged(self._last_current, moved, -1)
         self._blind_since_s = rearranged(self._blind_since_s, moved, np.nan)
+        self._idle.rearrange(moved)
         self._settled_at_s = rearranged(self._settled_at_s, moved, at_s + self.lookback_s)
         self._note_pasts(table, moved, at_s)
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
@@ -147,6 +150,8 @@ class Engine:
             known = set(np.flatnonzero(relative & ~np.isnan(table.capacity_per_s)).tolist())
             for name in ("demand", "queue"):
                 wanted.setdefault(name, set()).update(known)
+        for name in WORK if table.any_sleeps else ():
+            wanted.setdefault(name, set()).update(np.flatnonzero(table.sleeps).tolist())
         self.wanted = {name: sorted(rows) for name, rows in wanted.items() if rows}
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
         self._signals = {name: _history(self._signals.get(name), moved, columns) for name in remembered}
@@ -187,6 +192,8 @@ class Engine:
                 self._last_desired[row] = memory.desired
             if memory.blind_since_s is not None:
                 self._blind_since_s[row] = memory.blind_since_s
+            if memory.idle_s is not None:
+                self._idle.recall(row, memory.idle_s, at_s)
         if self._wishes is not None:
             wishes = [(row, memory.recommendations) for row, memory in memories]
             recall(self._wishes, wishes, at_s, self.interval_s, max)
@@ -232,6 +239,7 @@ class Engine:
             if history is not None:
                 history.shift(by_s)
         self._blind_since_s = self._blind_since_s + by_s
+        self._idle.shift(by_s)
         self._settled_at_s = self._settled_at_s + by_s
         self._all_settled_at_s += by_s
         self._last_at_s += by_s
@@ -248,6 +256,7 @@ class Engine:
             self._fleet = fleet
             self._any_starting = bool(np.count_nonzero(fleet.starting))
             self._any_at_zero = bool(np.count_nonzero(fleet.current) < len(fleet))
+            self._any_none_ready = bool(np.count_nonzero(fleet.ready) < len(fleet))
 
         merged = Merged()
         wishes: list[tuple[Group, Recommendation]] = []
@@ -283,7 +292,9 @@ class Engine:
             relative=self._relative,
             any_starting=self._any_starting,
             any_at_zero=self._any_at_zero,
+            any_none_ready=self._any_none_ready,
             readings=readings,
+            idleness=self._idle.look(fleet, readings, table.idle_after_s, self.interval_s) if table.any_sleeps else None,
             wishes=self._wishes,
             changes=self._changes,
         )
@@ -369,6 +380,7 @@ class Engine:
             current=(self._last_at_s, int(self._last_current[row]))
             if self._changes is not None and self._last_current[row] >= 0
             else None,
+            idle_s=self._idle.remembered_s(row) if self.table.sleeps[row] else None,
         )
 
     def save(self) -> dict[str, Any]:
@@ -384,6 +396,7 @@ class Engine:
             "last_current": self._last_current.tolist(),
             "blind_since_s": plain(self._blind_since_s),
             "settled_at_s": plain(self._settled_at_s),
+            "idle": self._idle.save(),
             "last_at_s": plain_number(self._last_at_s),
         }
 
@@ -407,6 +420,8 @@ class Engine:
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         self._any_was_blind = True
         self._last_at_s = number(state["last_at_s"])
+        if "idle" in state:  # states written before services could go to zero have none
+            self._idle.load(state["idle"])
 
 
 # ---------------------------------------------------------------- small pieces

@@ -145,6 +145,9 @@ class ScalingSpec:
     pool: str | None = None
     priority: int = 0
     stale_after_s: float = 60.0
+    idle_after_s: float | None = None
+    """Where the lower bound is 0: how long it must be known to be without work before it goes to zero, and then the first work brings it
+    back; None: the policies alone decide on that."""
     generation: int = 0
     sources: object = None
     """Where its signals come from (the manifest's `signals`); the core hands it on to the metric source unread."""
@@ -174,6 +177,7 @@ class Memory:
 
     recommendations, scale_events: (at_s, replicas or signed change), oldest first, only as far back as the service's windows reach.
     current: (at_s, replicas) as the last tick saw it: what was changed after it is found by comparing; None where no rate limit asks.
+    idle_s: how long it was known to be without work, None where it wasn't or its lower bound is above 0.
     """
 
     desired: int | None = None
@@ -181,6 +185,7 @@ class Memory:
     recommendations: tuple[tuple[float, int], ...] = ()
     scale_events: tuple[tuple[float, int], ...] = ()
     current: tuple[float, int] | None = None
+    idle_s: float | None = None
 
 
 @tick_value

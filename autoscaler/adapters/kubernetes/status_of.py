@@ -120,6 +120,7 @@ def _memory_status(memory: Memory) -> MemoryStatus:
     return MemoryStatus(
         desired=memory.desired,
         blind_since=memory.blind_since_s,
+        idle_seconds=memory.idle_s,
         recommendations=[TimedCount(at=at_s, replicas=replicas) for at_s, replicas in memory.recommendations[-512:]],
         scale_events=[TimedCount(at=at_s, replicas=change) for at_s, change in memory.scale_events[-512:]],
         current=None if memory.current is None else TimedCount(at=memory.current[0], replicas=memory.current[1]),
