@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,14 +11,16 @@ import pytest
 from autoscaler.adapters.prometheus.answers import Matrix, Scalar, Vector, labels_of
 from autoscaler.adapters.prometheus.client import PrometheusClient
 from autoscaler.adapters.prometheus.credentials import CredentialPlaces, Credentials
+from autoscaler.adapters.prometheus.gateways import GATEWAYS
 from autoscaler.adapters.prometheus.presets import PRESETS
 from autoscaler.adapters.prometheus.problems import PrometheusRefused
-from autoscaler.adapters.prometheus.terms import Scope, SeriesLabels
+from autoscaler.adapters.prometheus.settings import ServerSettings
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.model import PolicyRef, Readings
 from autoscaler.plugins import load_policies
-from autoscaler.spec import Query, Signals
+from autoscaler.spec import Gateway, GatewayPreset, Query, Signals
+from tests.adapters.prometheus.gateway_series import GATEWAY_SERIES
 from tests.adapters.prometheus.worlds import (
     PodsInMemory,
     a_fleet,
@@ -96,11 +99,38 @@ async def test_a_query_with_equal_label_sets_is_refused(server: Server) -> None:
     assert caught.value.error_type == "execution"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [*PRESETS, *GATEWAYS])
 async def test_every_query_of_every_preset_is_taken(server: Server, preset: str) -> None:
-    scope = Scope(window_s=60.0, labels=SeriesLabels(), namespaces=(server.namespace, "other"))
-    for term in (PRESETS[preset].alive, *(recipe.term for recipe in PRESETS[preset].signals.values())):
+    found = PRESETS.get(preset) or GATEWAYS[preset]
+    scope = ServerSettings(url=server.url).scope(preset, (server.namespace, "other"), found.labels)
+    for term in (found.alive, *(recipe.term for recipe in found.signals.values())):
         assert await ask(server, term.promql(scope)) == Vector([])
+
+
+@pytest.mark.parametrize("preset", GATEWAYS)
+async def test_a_gateway_is_read_while_nothing_runs(server: Server, preset: str) -> None:
+    series, expected = GATEWAY_SERIES[preset]
+    at_s = server.now_s - 2
+    await server.write(series(server.namespace, "llama", at_s), series(server.namespace, "other", at_s))
+    signals = Signals(gateway=Gateway(preset=cast(GatewayPreset, preset)))
+    readings = await read(server, signals, *expected, "running", pods=())
+    for signal, number in expected.items():
+        assert value(readings, signal) == (pytest.approx(number, rel=1e-3), "KNOWN")
+        assert readings.signals[signal].age_s[0] == pytest.approx(2.0)
+    assert value(readings, "running") == (0.0, "IDLE")
+
+
+async def test_the_first_request_ever_is_seen_at_a_gateway(server: Server) -> None:
+    labels: dict[str, Any] = {
+        "__name__": "nginx_ingress_controller_requests",
+        "exported_namespace": server.namespace,
+        "exported_service": "llama",
+        "instance": "proxy-1:10254",
+    }
+    await server.write([(labels, [(server.now_s - 17, 1.0), (server.now_s - 2, 1.0)])])
+    signals = Signals(gateway=Gateway(preset="nginx"))
+    readings = await read(server, signals, "demand", pods=())
+    assert value(readings, "demand") == (pytest.approx(1 / 60), "KNOWN")
 
 
 async def test_vllm_is_read(server: Server) -> None:
