@@ -67,6 +67,7 @@ class Engine:
         self._fleet: Fleet | None = None
         self._any_starting = self._any_at_zero = self._any_none_ready = False
         self._idle = IdleClock()
+        self._idle_s: Floats | None = None
         self._blind_since_s: Floats = np.empty(0)
         self._any_was_blind = True
         self._settled_at_s: Floats = np.empty(0)
@@ -100,6 +101,7 @@ class Engine:
         self._last_current = rearranged(self._last_current, moved, -1)
         self._blind_since_s = rearranged(self._blind_since_s, moved, np.nan)
         self._idle.rearrange(moved)
+        self._idle_s = None
         self._settled_at_s = rearranged(self._settled_at_s, moved, at_s + self.lookback_s)
         self._note_pasts(table, moved, at_s)
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
@@ -315,6 +317,7 @@ class Engine:
             self._wishes.push(at_s, np.where(blind, counts, unstabilized) if any_blind else unstabilized)
         self._last_desired = counts
         self._last_at_s = at_s
+        self._idle_s = self._idle.remembered_s(table.idle_after_s) if table.any_sleeps else None
         return _decisions(
             at_s=at_s,
             recommended=recommended,
@@ -325,6 +328,7 @@ class Engine:
             limits=limits_of(context, steps),
             reason=reasons_of(context, wishes, self.faults),
             forecasts=tuple(forecasts),
+            idle_s=self._idle_s,
         )
 
     @property
@@ -380,7 +384,7 @@ class Engine:
             current=(self._last_at_s, int(self._last_current[row]))
             if self._changes is not None and self._last_current[row] >= 0
             else None,
-            idle_s=self._idle.remembered_s(row) if self.table.sleeps[row] else None,
+            idle_s=self._idle_s[row].item() if self._idle_s is not None and self._idle_s[row] > 0 else None,
         )
 
     def save(self) -> dict[str, Any]:

@@ -24,8 +24,8 @@ _LEAST: Final[Mapping[str, float]] = {"running": 1e-3, "concurrency": 1e-3}
 """Less is none: what runs is often a mean over seconds, with a tail (Little's law, a plant's first-order lag)."""
 _TICKS_SEEN: Final = 2.0
 """Intervals that one tick speaks for at most: one that is late, but not an hour in which the controller stood still."""
-_REMEMBERED_S: Final = 60.0
-"""The status is written once in that much idle time; a restart loses less than that, never gains any."""
+_STEPS: Final = 10.0
+_SMALLEST_STEP_S: Final = 60.0
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: one is made every tick
@@ -81,12 +81,12 @@ class IdleClock:
         """What a status remembers; the time since then was seen by nobody and does not count."""
         self._since_s[row] = at_s - idle_s
 
-    def remembered_s(self, row: int) -> float | None:
-        """How long the service was without work, for its status: rounded down; None where it wasn't, and at zero, where it counts no more."""
-        if self._was_at_zero[row]:
-            return None
-        idle_s = self._last_at_s - float(self._since_s[row])
-        return _REMEMBERED_S * (idle_s // _REMEMBERED_S) if idle_s >= _REMEMBERED_S else None
+    def remembered_s(self, after_s: Floats) -> Floats:
+        """How long each service was without work, (n,), for its status: in steps and no longer than it needs, so that the status is written
+        ten times at most and a restart loses a step and gains nothing; 0 where it wasn't, and at zero, where it counts no more."""
+        step_s = np.fmax(after_s / _STEPS, _SMALLEST_STEP_S)
+        seen_s = np.fmin(self._for_s(self._last_at_s), after_s)
+        return np.where(self._was_at_zero | np.isnan(after_s), 0.0, np.floor(seen_s / step_s) * step_s)
 
     def shift(self, by_s: float) -> None:
         """The clock was set by `by_s`."""

@@ -348,6 +348,8 @@ class Decisions:
     reason: Callable[[int], str]
     forecasts: tuple[tuple[str, Ints, Forecast], ...] = ()
     """(policy, rows (m,) of the fleet, forecast with m rows) of every policy that made one."""
+    idle_s: Floats | None = None
+    """How long each service is known to be without work, as its status is to remember it (n,); None: none may go to zero."""
 
 
 @tick_value

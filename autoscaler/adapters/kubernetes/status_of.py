@@ -19,7 +19,7 @@ from autoscaler.spec import InferenceAutoscalerStatus, LimitStatus, MemoryStatus
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 14
+COLUMNS: Final = 15
 
 
 def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
@@ -42,6 +42,7 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
             tick.fleet.starting,
             np.where(np.isnan(recommended), -1, np.ceil(np.nan_to_num(recommended) - 1e-9)).astype(np.int64),
             _unlearnt(tick),
+            np.zeros_like(tick.plan.replicas) if tick.decisions.idle_s is None else tick.decisions.idle_s.astype(np.int64),
         ]
     )
 

@@ -35,9 +35,10 @@ class Loop:
         self.cluster = cluster
         self.concurrency = 20.0
         self.reporter = StatusReporter(team.api, cluster, SystemClock(), instance="pod-1", settings=StatusSettings(**settings))
+        self.metrics = MadeMetrics({"concurrency": lambda _at_s, _row: self.concurrency})
         self.controller = Controller(
             clock=SystemClock(),
-            metrics=MadeMetrics({"concurrency": lambda _at_s, _row: self.concurrency}),
+            metrics=self.metrics,
             cluster=cluster,
             policies={"per-replica": PER_REPLICA},
             reporters=[self.reporter],
@@ -352,6 +353,33 @@ async def test_the_status_gives_the_whole_memory_back(team: Team) -> None:
         assert [count for _, count in memory.scale_events] == [3, 1]
         assert memory.recommendations[-1][1] == 3
         assert memory.current is not None
+
+
+@pytest.mark.parametrize(("idle_s", "replicas"), [(420, 1), (600, 0)])
+async def test_idle_time_lies_in_the_status_and_a_new_controller_goes_on_from_there(
+    team: Team, idle_s: int, replicas: int
+) -> None:
+    team.deployment(replicas=1)
+    team.service(**INSTANT, minReplicas=0, idle={"after": "10m"}, status={"memory": {"desired": 1, "idleSeconds": idle_s}})
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        loop.concurrency = 0.0
+        loop.metrics.signals["demand"] = lambda _at_s, _row: 0.0
+        await loop.tick()
+        assert team.fake.get("deployments", "llama")["spec"]["replicas"] == replicas
+        await loop.settled()
+        kept = cluster.services.all["team", "llama"].memory()
+        assert kept is not None
+        assert kept == loop.controller.engine.memory(0)
+        assert kept.idle_s == idle_s
+        if replicas == 0:
+            assert "limits" not in loop.status()
+        else:
+            assert [limit["name"] for limit in loop.status()["limits"]] == ["ScaleToZero"]
+            loop.concurrency = 20.0
+            await loop.tick()
+            await loop.settled()
+            assert "idleSeconds" not in loop.status()["memory"]
 
 
 async def test_objects_whose_status_is_always_refused_starve_nobody(team: Team) -> None:

@@ -207,6 +207,43 @@ async def test_our_quantile_of_merged_buckets_is_prometheus_own(server: Server) 
     assert value(readings, "ttft_s")[0] == 2.5
 
 
+async def test_a_service_sleeps_and_the_first_request_at_its_gateway_wakes_it(server: Server) -> None:
+    """The whole way: its pod's own signals let it go to zero, nothing there is told by the gateway alone, a backlog there wakes it."""
+    pool = {**server.where("picker"), "inference_pool": "llama"}
+    saturation, queue = "llm_d_epp_flow_control_pool_saturation", "llm_d_epp_flow_control_queue_size"
+    pods = PodsInMemory({(server.namespace, "a"): 0})
+    source = a_source(server.url, pods, namespaces=(server.namespace,))
+    signals = Signals(gateway=Gateway(preset="endpoint-picker"))
+    sleeper = a_service(
+        "llama", signals, server.namespace, policies=(PolicyRef(name="reactive"),), min_replicas=0, idle_after_s=60.0
+    )
+    clock, cluster = ManualClock(server.now_s), MadeCluster([sleeper], current=1)
+    controller = Controller(clock=clock, metrics=source, cluster=cluster, policies=load_policies())
+    counts: list[int] = []
+
+    async def tick(after_s: float) -> str:
+        clock.advance_to(server.now_s + after_s)
+        decided = (await controller.tick()).decisions
+        counts.append(int(cluster.current[0]))
+        pods.set(pods.pods if counts[-1] else {})
+        return decided.reason(0)
+
+    for number in range(34):  # reactive holds its count for five minutes
+        after_s = 15.0 * number
+        at_s = server.now_s + after_s - 2
+        await server.write(vllm("a", server.namespace, at_s=at_s, queue=0, running=0, per_s=0))
+        await server.write(gauge(saturation, 0.0, **{**pool, "at_s": at_s}))
+        await tick(after_s)
+    assert counts[0] == 1
+    assert counts[-3:] == [0, 0, 0]
+    await server.write(gauge(saturation, 1.0, **{**pool, "at_s": server.now_s + 523}))
+    await server.write(gauge(queue, 150.0, fairness_id="a", **{**pool, "at_s": server.now_s + 523}))
+    assert "backlog 150 requests" in await tick(525.0)
+    assert counts[-1] == 4, "150 waiting requests in 30 s, at 1.6/s a replica"
+    await controller.past.close()
+    await source.close()
+
+
 async def test_a_series_that_ended_is_unknown_at_once_and_so_is_an_old_one(server: Server) -> None:
     ended = vllm(**server.where("a"))
     for _, samples in ended:
