@@ -355,6 +355,27 @@ async def test_the_status_gives_the_whole_memory_back(team: Team) -> None:
         assert memory.current is not None
 
 
+@pytest.mark.parametrize(
+    ("spec", "warned"),
+    [
+        ({"minReplicas": 0}, True),
+        ({"minReplicas": 0, "signals": {"queries": [{"signal": "ttft_s", "query": "sum(x)"}]}}, True),
+        ({"minReplicas": 1}, False),
+        ({"minReplicas": 0, "signals": {"gateway": {"preset": "istio"}}}, False),
+        ({"minReplicas": 0, "signals": {"queries": [{"signal": "queue", "query": "sum(x)"}]}}, False),
+    ],
+)
+async def test_a_service_that_nothing_could_wake_is_told(team: Team, spec: dict[str, Any], warned: bool) -> None:
+    team.deployment(replicas=2)
+    team.service(**{**INSTANT, **spec})
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        assert loop.condition("Ready") == ("True", "Reconciled")
+        (ready,) = (one for one in loop.status()["conditions"] if one["type"] == "Ready")
+        assert ("at zero nothing sees a request" in ready["message"]) == warned
+
+
 @pytest.mark.parametrize(("idle_s", "replicas"), [(420, 1), (600, 0)])
 async def test_idle_time_lies_in_the_status_and_a_new_controller_goes_on_from_there(
     team: Team, idle_s: int, replicas: int
