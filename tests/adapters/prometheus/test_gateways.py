@@ -233,6 +233,13 @@ async def test_labels_may_be_called_otherwise() -> None:
         readings = await read(source, at_zero(a_service("llama", behind("nginx"))))
         await source.close()
         assert value(readings, "demand") == (pytest.approx(3.0), "KNOWN")
+        # Clusters of another control plane than Envoy Gateway, with labels that relabeling made of their names.
+        relabeled = {"route_ns": "team", "service": "llama", "envoy_cluster_name": "team_llama_80"}
+        await fake.write([({**labels, **relabeled}, samples) for labels, samples in envoy("x", "y")[:5]])
+        source = a_source(fake.url, PodsInMemory(), preset_labels={"envoy": SeriesLabels(namespace="route_ns", pod="service")})
+        readings = await read(source, at_zero(a_service("llama", behind("envoy"))))
+        await source.close()
+        assert value(readings, "queue") == (4.0, "KNOWN")
         # An endpoint picker runs where its pool is: in whatever the server calls a namespace.
         picker = [({**labels, "ns": "team"}, samples) for labels, samples in endpoint_picker("elsewhere", "llama")]
         await fake.write(picker)
