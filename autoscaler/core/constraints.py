@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from autoscaler.core.behavior import rate_bound
+from autoscaler.core.group import LARGEST
 from autoscaler.core.history import History
 from autoscaler.core.idle import WORK, Idleness
 from autoscaler.core.model import Bools, Direction, Fleet, Floats, Ints, Pause, Readings
@@ -311,7 +312,7 @@ def _needed_from_zero(c: Context) -> Floats:
     backlog = np.fmax(np.fmax(known.get("queue", nothing), known.get("concurrency", nothing)), 0.0)
     needed = np.ceil((demand_per_s + backlog / BACKLOG_DRAIN_S) / c.table.capacity_per_s)
     needed = np.where(np.isnan(needed), np.ceil(backlog / c.table.slots), needed)
-    return np.maximum(needed, 1.0)
+    return np.minimum(np.maximum(needed, 1.0), LARGEST)
 
 
 def _wake_why(c: Context, row: int, before: int, after: int) -> str:

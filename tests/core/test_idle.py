@@ -251,6 +251,7 @@ def asleep(**changes: Any) -> World:
         ({"demand": 0.0, "queue": 0.0, "concurrency": 96.0}, 0.0, 2),
         ({"demand": 8.0, "queue": 240.0}, 30.0, 30),  # the policy wants more
         ({"demand": 800.0, "queue": 0.0}, 0.0, 100),  # maxReplicas
+        ({"demand": 1e300, "queue": 1e300}, 0.0, 100),
         (NONE, 0.0, 0),
         (DARK, NAN, 0),
         (DARK, 0.0, 0),
