@@ -236,7 +236,7 @@ async def test_a_service_sleeps_and_the_first_request_at_its_gateway_wakes_it(se
         await tick(after_s)
     assert counts[0] == 1
     assert counts[-3:] == [0, 0, 0]
-    await server.write(gauge(saturation, 1.0, **{**pool, "at_s": server.now_s + 523}))
+    await server.write(gauge(saturation, 0.0, **{**pool, "at_s": server.now_s + 523}))
     await server.write(gauge(queue, 150.0, fairness_id="a", **{**pool, "at_s": server.now_s + 523}))
     assert "backlog 150 requests" in await tick(525.0)
     assert counts[-1] == 4, "150 waiting requests in 30 s, at 1.6/s a replica"
