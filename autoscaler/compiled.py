@@ -64,6 +64,7 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         pool=wanted.node_pool,
         priority=wanted.priority,
         stale_after_s=_at("signals.staleAfter", spec.duration_s, wanted.signals.stale_after),
+        idle_after_s=_at("idle.after", spec.duration_s, wanted.idle.after),
         generation=manifest.metadata.generation,
         objectives=tuple(further),
         sources=wanted.signals,

@@ -50,6 +50,7 @@ SignalName = Literal[
     "output_tokens",
 ]
 Preset = Literal["vllm", "sglang", "tgi", "triton", "torchserve", "tfserving", "kserve", "dcgm"]
+GatewayPreset = Literal["envoy", "istio", "nginx", "endpoint-picker", "knative"]
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 ClockTime = Annotated[str, Meta(pattern=CLOCK_PATTERN)]
 
@@ -146,6 +147,24 @@ class Query(Base):
     ]
 
 
+class Gateway(Base):
+    """What sees this service's requests while nothing runs, so that the first one wakes it."""
+
+    preset: Annotated[
+        GatewayPreset,
+        Meta(description="What stands before the service: the metric names and how they name a service follow from it."),
+    ]
+    name: Annotated[
+        DnsName | None,
+        Meta(
+            description=(
+                "What it calls the service, in this object's namespace: the Service (istio, nginx), HTTPRoute or GRPCRoute (envoy), "
+                "InferencePool (endpoint-picker) or Knative configuration (knative); the target's name where left out."
+            )
+        ),
+    ] = None
+
+
 class Signals(Base):
     """Where the signals come from."""
 
@@ -157,6 +176,14 @@ class Signals(Base):
             extra_json_schema={"x-kubernetes-list-type": "set"},
         ),
     ] = msgspec.field(default_factory=lambda: ["vllm"])
+    gateway: Annotated[
+        Gateway | None,
+        Meta(
+            description=(
+                "What tells of requests while nothing is ready, and always of what the presets don't give; every request must come through it."
+            )
+        ),
+    ] = None
     queries: Annotated[
         list[Query],
         Meta(
@@ -365,6 +392,19 @@ class Fallback(Base):
     )
 
 
+class Idle(Base):
+    """When an idle service goes to zero, where its lower bound is 0."""
+
+    after: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "How long it must be known to be without work before its last replica goes. Time in which that is not known does not count."
+            )
+        ),
+    ] = "10m"
+
+
 class CalendarWindow(Base):
     """A window of the calendar and the bounds inside it."""
 
@@ -416,7 +456,9 @@ class InferenceAutoscalerSpec(Base):
 
     scale_target_ref: Annotated[ScaleTargetRef, Meta(description="What is scaled.")]
     max_replicas: Annotated[int, Meta(ge=1, le=100000, description="Upper bound.")]
-    min_replicas: Annotated[int, Meta(ge=0, le=100000, description="Lower bound.")] = 1
+    min_replicas: Annotated[
+        int, Meta(ge=0, le=100000, description="Lower bound; 0: to zero when idle, back with the first request.")
+    ] = 1
     mode: Annotated[
         Literal["Shadow", "Recommend", "Active"],
         Meta(description="Shadow: decide and show. Recommend: publish for an HPA or people. Active: scale the target."),
@@ -443,6 +485,7 @@ class InferenceAutoscalerSpec(Base):
     fallback: Annotated[Fallback, Meta(description="What happens while the signals are unknown.")] = msgspec.field(
         default_factory=Fallback
     )
+    idle: Annotated[Idle, Meta(description="When it goes to zero, where minReplicas is 0.")] = msgspec.field(default_factory=Idle)
     schedules: Annotated[
         list[CalendarWindow],
         Meta(
@@ -541,6 +584,7 @@ class MemoryStatus(Base):
 
     desired: Annotated[int | None, Meta(description="Last decision.")] = None
     blind_since: Annotated[float | None, Meta(description="Unix seconds since when the signals are unknown.")] = None
+    idle_seconds: Annotated[float | None, Meta(description="How long the service was known to be without work.")] = None
     recommendations: Annotated[list[TimedCount], Meta(max_length=512, description="Within the stabilization windows.")] = (
         msgspec.field(default_factory=list)
     )

@@ -18,6 +18,7 @@ from autoscaler.core.columns import floats, number, plain, plain_number, rearran
 from autoscaler.core.constraints import ORDER, STABILIZED, Constraint, Context, held
 from autoscaler.core.group import Group, Merged
 from autoscaler.core.history import History
+from autoscaler.core.idle import WORK, IdleClock
 from autoscaler.core.learnt_capacity import SIGNALS as CAPACITY_SIGNALS
 from autoscaler.core.learnt_capacity import LearntCapacity
 from autoscaler.core.model import (
@@ -71,7 +72,9 @@ class Engine:
         self._last_desired: Ints = np.empty(0, dtype=np.int64)
         self._last_current: Ints = np.empty(0, dtype=np.int64)
         self._fleet: Fleet | None = None
-        self._any_starting = self._any_at_zero = False
+        self._any_starting = self._any_at_zero = self._any_none_ready = False
+        self._idle = IdleClock()
+        self._idle_s: Floats | None = None
         self._blind_since_s: Floats = np.empty(0)
         self._any_was_blind = True
         self._settled_at_s: Floats = np.empty(0)
@@ -106,6 +109,8 @@ class Engine:
         self._last_desired = rearranged(self._last_desired, moved, -1)
         self._last_current = rearranged(self._last_current, moved, -1)
         self._blind_since_s = rearranged(self._blind_since_s, moved, np.nan)
+        self._idle.rearrange(moved)
+        self._idle_s = None
         self._settled_at_s = rearranged(self._settled_at_s, moved, at_s + self.lookback_s)
         self._note_pasts(table, moved, at_s)
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
@@ -161,6 +166,8 @@ class Engine:
                 wanted.setdefault(name, set()).update(self._capacity.rows.tolist())
         for name, measured in self.objectives.signals.items():
             wanted.setdefault(name, set()).update(measured)
+        for name in WORK if table.any_sleeps else ():
+            wanted.setdefault(name, set()).update(np.flatnonzero(table.sleeps).tolist())
         self.wanted = {name: sorted(rows) for name, rows in wanted.items() if rows}
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
         self._signals = {name: _history(self._signals.get(name), moved, columns) for name in remembered}
@@ -204,6 +211,8 @@ class Engine:
         if self._capacity is not None:
             learnt = {row: memory.capacity for row, memory in memories if memory.capacity is not None}
             self._capacity.recall(self.table, learnt)
+            if memory.idle_s is not None:
+                self._idle.recall(row, memory.idle_s, at_s)
         if self._wishes is not None:
             wishes = [(row, memory.recommendations) for row, memory in memories]
             recall(self._wishes, wishes, at_s, self.interval_s, max)
@@ -251,6 +260,7 @@ class Engine:
         if self._capacity is not None:
             self._capacity.shift(by_s)
         self._blind_since_s = self._blind_since_s + by_s
+        self._idle.shift(by_s)
         self._settled_at_s = self._settled_at_s + by_s
         self._all_settled_at_s += by_s
         self._last_at_s += by_s
@@ -270,6 +280,7 @@ class Engine:
             self._fleet = fleet
             self._any_starting = bool(np.count_nonzero(fleet.starting))
             self._any_at_zero = bool(np.count_nonzero(fleet.current) < len(fleet))
+            self._any_none_ready = bool(np.count_nonzero(fleet.ready) < len(fleet))
 
         merged = Merged()
         wishes: list[tuple[Group, Recommendation]] = []
@@ -305,7 +316,9 @@ class Engine:
             relative=self._relative,
             any_starting=self._any_starting,
             any_at_zero=self._any_at_zero,
+            any_none_ready=self._any_none_ready,
             readings=readings,
+            idleness=self._idle.look(fleet, readings, table.idle_after_s, self.interval_s) if table.any_sleeps else None,
             wishes=self._wishes,
             changes=self._changes,
         )
@@ -326,6 +339,7 @@ class Engine:
             self._wishes.push(at_s, np.where(blind, counts, unstabilized) if any_blind else unstabilized)
         self._last_desired = counts
         self._last_at_s = at_s
+        self._idle_s = self._idle.remembered_s(table.idle_after_s) if table.any_sleeps else None
         return _decisions(
             at_s=at_s,
             recommended=recommended,
@@ -340,6 +354,7 @@ class Engine:
             objective=self.objectives.binding,
             warnings=lambda row: tuple(self.objectives.warnings(row)),
             forecasts=tuple(forecasts),
+            idle_s=self._idle_s,
         )
 
     @property
@@ -403,6 +418,7 @@ class Engine:
             if self._changes is not None and self._last_current[row] >= 0
             else None,
             capacity=None if self._capacity is None else self._capacity.memory(row),
+            idle_s=self._idle_s[row].item() if self._idle_s is not None and self._idle_s[row] > 0 else None,
         )
 
     def save(self) -> dict[str, Any]:
@@ -420,6 +436,7 @@ class Engine:
             "last_current": self._last_current.tolist(),
             "blind_since_s": plain(self._blind_since_s),
             "settled_at_s": plain(self._settled_at_s),
+            "idle": self._idle.save(),
             "last_at_s": plain_number(self._last_at_s),
         }
 
@@ -447,6 +464,8 @@ class Engine:
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         self._any_was_blind = True
         self._last_at_s = number(state["last_at_s"])
+        if "idle" in state:  # states written before services could go to zero have none
+            self._idle.load(state["idle"])
 
 
 # ---------------------------------------------------------------- small pieces

@@ -155,6 +155,9 @@ class ScalingSpec:
     pool: str | None = None
     priority: int = 0
     stale_after_s: float = 60.0
+    idle_after_s: float | None = None
+    """Where the lower bound is 0: how long it must be known to be without work before it goes to zero, and then the first work brings it
+    back; None: the policies alone decide on that."""
     generation: int = 0
     objectives: tuple[Objective, ...] = ()
     """Further objectives beside `objective`; the most demanding one counts (``core.objectives``)."""
@@ -201,6 +204,7 @@ class Memory:
     recommendations, scale_events: (at_s, replicas or signed change), oldest first, only as far back as the service's windows reach.
     current: (at_s, replicas) as the last tick saw it: what was changed after it is found by comparing; None where no rate limit asks.
     capacity: None where it is given, or nothing was learnt yet.
+    idle_s: how long it was known to be without work, None where it wasn't or its lower bound is above 0.
     """
 
     desired: int | None = None
@@ -209,6 +213,7 @@ class Memory:
     scale_events: tuple[tuple[float, int], ...] = ()
     current: tuple[float, int] | None = None
     capacity: LearntMemory | None = None
+    idle_s: float | None = None
 
 
 @tick_value
@@ -382,6 +387,8 @@ class Decisions:
     """What the owner of a row should know of its objectives. As `reason`."""
     forecasts: tuple[tuple[str, Ints, Forecast], ...] = ()
     """(policy, rows (m,) of the fleet, forecast with m rows) of every policy that made one."""
+    idle_s: Floats | None = None
+    """How long each service is known to be without work, as its status is to remember it (n,); None: none may go to zero."""
 
 
 @tick_value

@@ -39,6 +39,12 @@ def _ints(specs: Sequence[ScalingSpec], name: str) -> Ints:
     return np.array([getattr(spec, name) for spec in specs], dtype=np.int64)
 
 
+def _least(spec: ScalingSpec) -> int:
+    """The lowest lower bound that a service can have."""
+    windows = [window.min_replicas for window in spec.schedules if window.min_replicas is not None]
+    return min([spec.min_replicas, *windows])
+
+
 class Table:
     """Columns (n,) of a fleet's specs. Constant for one revision, but for the bounds, which schedules move by the minute, and for
     `capacity_per_s` where it is learnt: another array each time that something in it changes."""
@@ -71,6 +77,7 @@ class Table:
             wait_s=_floats([spec.objective.target for spec in specs]),
         )
         self.fallback_after_s = _floats([spec.fallback.after_s for spec in specs])
+        self.idle_after_s = _floats([spec.idle_after_s for spec in specs])
         self.up = _grouped(specs, lambda spec: spec.scale_up)
         self.down = _grouped(specs, lambda spec: spec.scale_down)
         self.pauses: dict[int, Pause] = {row: spec.pause for row, spec in enumerate(specs) if spec.pause is not None}
@@ -84,7 +91,13 @@ class Table:
         self.nowhere: Bools = np.zeros(len(specs), dtype=np.bool_)
         self.has_multiple = bool((self.multiple > 1).any())
         self.has_drain_limit = bool((self.drain_max > 0).any())
-        self.has_zero_guard = bool((self.own_min > 0).any())
+        self.may_be_zero: Bools = np.array([_least(spec) == 0 for spec in specs], dtype=np.bool_)
+        """Where the lower bound is 0, always or in a window of the calendar."""
+        self.sleeps: Bools = self.may_be_zero & ~np.isnan(self.idle_after_s)
+        """Those of them whose idle time says when they go to zero, and whose work brings them back."""
+        self.wakes: Bools = self.sleeps & np.array([spec.scale_up.select != "Disabled" for spec in specs], dtype=np.bool_)
+        self.any_sleeps = bool(self.sleeps.any())
+        self.has_zero_guard = not bool(self.may_be_zero.all())
         self.longest_window_s = max((g.rules.stabilization_s for g in (*self.up, *self.down)), default=0.0)
         self.longest_period_s = max((p.period_s for g in (*self.up, *self.down) for p in g.rules.policies), default=0.0)
         self.stabilizes = self.longest_window_s > 0

@@ -21,6 +21,13 @@ BAD = "tests/manifests/invalid/min-above-max.yaml"
 TYPO = "tests/manifests/invalid/unknown-field.yaml"
 
 
+async def test_every_example_is_valid() -> None:
+    examples = sorted(str(path) for path in (ROOT / "deploy" / "examples").glob("*.yaml"))
+    assert len(examples) >= 4
+    ran = await autoscaler("validate", *examples)
+    assert (ran.code, ran.err.strip()[:8]) == (0, "0 faults"), ran.err
+
+
 async def test_help_names_every_command_that_there_is() -> None:
     ran = await autoscaler("--help")
     assert ran.code == 0

@@ -160,6 +160,7 @@ class Service:
         return Memory(
             desired=kept.desired,
             blind_since_s=kept.blind_since,
+            idle_s=kept.idle_seconds,
             recommendations=tuple((entry.at, entry.replicas) for entry in kept.recommendations),
             scale_events=tuple((entry.at, entry.replicas) for entry in kept.scale_events),
             current=None if kept.current is None else (kept.current.at, kept.current.replicas),

@@ -28,7 +28,7 @@ from autoscaler.spec import (
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 15
+COLUMNS: Final = 16
 
 
 def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
@@ -52,6 +52,7 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
             np.where(np.isnan(recommended), -1, np.ceil(np.nan_to_num(recommended) - 1e-9)).astype(np.int64),
             _unlearnt(tick),
             _learnt(tick),
+            np.zeros_like(tick.plan.replicas) if tick.decisions.idle_s is None else tick.decisions.idle_s.astype(np.int64),
         ]
     )
 
@@ -151,6 +152,7 @@ def _memory_status(memory: Memory) -> MemoryStatus:
     return MemoryStatus(
         desired=memory.desired,
         blind_since=memory.blind_since_s,
+        idle_seconds=memory.idle_s,
         recommendations=[TimedCount(at=at_s, replicas=replicas) for at_s, replicas in memory.recommendations[-512:]],
         scale_events=[TimedCount(at=at_s, replicas=change) for at_s, change in memory.scale_events[-512:]],
         current=None if memory.current is None else TimedCount(at=memory.current[0], replicas=memory.current[1]),

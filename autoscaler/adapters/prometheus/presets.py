@@ -29,6 +29,7 @@ from autoscaler.adapters.prometheus.terms import (
     LastScrape,
     Rate,
     Scaled,
+    SeriesLabels,
     Term,
     minus,
     plus,
@@ -59,13 +60,15 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """One server's signals. alive: metrics that it has from its start, by which it is known how old everything else is."""
+    """One server's (or gateway's) signals. alive: metrics that it has from its start, by which it is known how old everything else is.
+    labels: which labels say whose a series is, where those aren't the server's for pods (an empty one is)."""
 
     name: str
     title: str
     source: str
-    alive: LastScrape
+    alive: Term
     signals: Mapping[str, Recipe]
+    labels: SeriesLabels | None = None
 
 
 def _value(term: Term, *, signed: bool = False) -> Recipe:
