@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 from autoscaler import spec
+from autoscaler.compiled import capacity, objectives
 from autoscaler.core.model import ParamValue
+from autoscaler.core.objectives import warnings_of
 from autoscaler.core.policy import PolicyType, complete_params
 from autoscaler.structure import Flaw, did_you_mean
+from autoscaler.yaml_tree import Path
 
 CheckQuery: TypeAlias = Callable[[str, str], str]
 """(PromQL, namespace) → what is wrong with it, in words; "" where nothing is."""
@@ -28,6 +31,16 @@ def flaws(
         for index, query in enumerate(manifest.spec.signals.queries):
             if words := check_query(query.query, manifest.metadata.namespace):
                 found.append(Flaw(path=("spec", "signals", "queries", index, "query"), value=query.query, message=words))
+    return found
+
+
+def warnings(manifest: spec.InferenceAutoscaler) -> list[Flaw]:
+    """What a valid manifest's owner should know of its objectives."""
+    found = []
+    for place, words in warnings_of(objectives(manifest.spec), capacity(manifest.spec)):
+        one = manifest.spec.objectives[place - 1] if place else manifest.spec.objective
+        path: Path = ("spec", "objectives", place - 1, "signal") if place else ("spec", "objective", "signal")
+        found.append(Flaw(path=path, value=one.signal, message=words))
     return found
 
 

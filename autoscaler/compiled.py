@@ -26,12 +26,16 @@ from autoscaler.core.model import (
 )
 
 _T = TypeVar("_T")
+LEARNT_WITHIN: Final = 4.0
+"""A learnt capacity lies between the given one divided by this and times this, unless the manifest gives bounds. Signals that lie can so
+cost, or starve, a service no more than that."""
 _DAY: Final = {name: number for number, name in enumerate(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))}
 
 
 def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
     """One service's configuration in the core's units. Raises ValueError."""
     wanted = manifest.spec
+    promise, *further = objectives(wanted)
     return ScalingSpec(
         namespace=manifest.metadata.namespace,
         name=manifest.metadata.name,
@@ -40,16 +44,8 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         max_replicas=wanted.max_replicas,
         mode=wanted.mode,
         policies=tuple(_policy(index, use) for index, use in enumerate(wanted.policies)),
-        objective=Objective(
-            signal=wanted.objective.signal,
-            target=_at("objective.target", spec.target_value, wanted.objective.target),
-            promised_ratio=_at("objective.promised", spec.share_ratio, wanted.objective.promised),
-        ),
-        capacity=Capacity(
-            per_s=math.nan if wanted.capacity.requests_per_second is None else wanted.capacity.requests_per_second,
-            slots=wanted.capacity.concurrency,
-            slots_slowdown=wanted.capacity.slowdown_concurrency,
-        ),
+        objective=promise,
+        capacity=capacity(wanted),
         lead_time_s=_at("leadTime.replica", spec.duration_s, wanted.lead_time.replica),
         node_lead_time_s=_at("leadTime.node", spec.duration_s, wanted.lead_time.node),
         scale_up=_rules(wanted.behavior.scale_up),
@@ -68,8 +64,42 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         pool=wanted.node_pool,
         priority=wanted.priority,
         stale_after_s=_at("signals.staleAfter", spec.duration_s, wanted.signals.stale_after),
+        idle_after_s=_at("idle.after", spec.duration_s, wanted.idle.after),
         generation=manifest.metadata.generation,
+        objectives=tuple(further),
         sources=wanted.signals,
+    )
+
+
+def objectives(wanted: spec.InferenceAutoscalerSpec) -> tuple[Objective, ...]:
+    """The promise, then what is kept beside it. Raises ValueError."""
+    promised_ratio = _at("objective.promised", spec.share_ratio, wanted.objective.promised)
+    given: list[tuple[str, str, str]] = [("objective", wanted.objective.signal, wanted.objective.target)]
+    given += [(f"objectives[{index}]", one.signal, one.target) for index, one in enumerate(wanted.objectives)]
+    return tuple(
+        Objective(signal=signal, target=_at(f"{path}.target", spec.target_value, target), promised_ratio=promised_ratio)
+        for path, signal, target in given
+    )
+
+
+def capacity(wanted: spec.InferenceAutoscalerSpec) -> Capacity:
+    """What one ready replica can do. Raises ValueError."""
+    given = wanted.capacity
+    per_s, learnt = given.requests_per_second, given.mode == "Learnt"
+    bounds = given.bounds or spec.CapacityBounds()
+    least, most = bounds.min, bounds.max
+    if learnt and per_s is not None:
+        least = per_s / LEARNT_WITHIN if least is None else least
+        most = per_s * LEARNT_WITHIN if most is None else most
+    return Capacity(
+        per_s=math.nan if per_s is None else per_s,
+        slots=given.concurrency,
+        slots_slowdown=given.slowdown_concurrency,
+        learnt=learnt,
+        min_per_s=least,
+        max_per_s=most,
+        itl_s=_time("capacity.interTokenLatency", given.inter_token_latency),
+        prefill_s=_time("capacity.prefill", given.prefill),
     )
 
 
@@ -123,6 +153,10 @@ def _pause(pause: spec.Pause) -> Pause:
         until_s=None if pause.until is None else _at("pause.until", spec.moment_s, pause.until),
         reason=pause.reason,
     )
+
+
+def _time(path: str, text: str | None) -> float:
+    return math.nan if text is None else _at(path, spec.duration_s, text)
 
 
 def _at(path: str, convert: Callable[[str], _T], text: str) -> _T:

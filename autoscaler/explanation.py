@@ -48,6 +48,12 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
             }
             for name, column in tick.readings.signals.items()
         ],
+        capacity=_capacity(
+            spec.capacity.learnt,
+            spec.capacity.per_s,
+            decisions.capacity_per_s[row],
+            None if decisions.capacity_confidence is None else decisions.capacity_confidence[row],
+        ),
         counts={
             "current": int(fleet.current[row]),
             "ready": int(fleet.ready[row]),
@@ -73,6 +79,8 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
     """The same from a ``fleet`` record and a ``tick`` record after it (see autoscaler.record), decoded from JSON."""
     spec = fleet["services"][row]
     text = str(row)
+    given = spec["capacity"]
+    learnt = tick.get("capacity", {"per_s": {row: given["per_s"]}, "confidence": {row: None}})
     return _document(
         key=f"{spec['namespace']}/{spec['name']}",
         target=spec["target"],
@@ -92,6 +100,7 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
             }
             for name, column in tick["signals"].items()
         ],
+        capacity=_capacity(given.get("learnt", False), given["per_s"], learnt["per_s"][row], learnt["confidence"][row]),
         counts={name: tick[name][row] for name in ("current", "ready", "starting", "draining")},
         recommended=_number(tick["recommended"][row]),
         reason=tick["reasons"][row],
@@ -119,6 +128,7 @@ def _document(
     at_s: float,
     leading: bool,
     signals: list[dict[str, Any]],
+    capacity: dict[str, Any],
     counts: dict[str, int],
     recommended: float | None,
     reason: str,
@@ -159,8 +169,9 @@ def _document(
         "tick": tick,
         "at_s": at_s,
         "leading": leading,
-        "sentence": _sentence(planned, reason, limits, counts),
+        "sentence": _sentence(planned, reason, limits, counts, capacity),
         "signals": signals,
+        "capacity": capacity,
         **counts,
         "recommended": recommended,
         "reason": reason,
@@ -179,11 +190,34 @@ def _document(
     }
 
 
-def _sentence(planned: int, reason: str, limits: list[dict[str, Any]], counts: Mapping[str, int]) -> str:
+def _sentence(
+    planned: int, reason: str, limits: list[dict[str, Any]], counts: Mapping[str, int], capacity: Mapping[str, Any]
+) -> str:
     """All of it in one breath: the count, the policy's view, each limit that bit, and how far the cluster is."""
     parts = [reason or "no policy said anything", *(f"{limit['name']}: {limit['why']}" for limit in limits)]
+    if capacity["mode"] == "learnt":
+        parts.append(capacity["words"])
     on_the_way = f", {counts['starting']} starting" if counts["starting"] else ""
     return f"{planned} {'replica' if planned == 1 else 'replicas'}. {'. '.join(parts)}. Now {counts['ready']} ready{on_the_way}."
+
+
+def _capacity(learnt: bool, given_per_s: Any, per_s: Any, confidence: Any) -> dict[str, Any]:
+    """What a replica is taken to do."""
+    given, now, sure = _number(given_per_s), _number(per_s), _number(confidence)
+    prior = "nothing was given" if given is None else f"{given:.3g} given"
+    if now is None:
+        words = "what a replica can do is not known" + (" yet" if learnt else "")
+    elif learnt:
+        words = f"a replica does {now:.3g} requests/s (learnt, confidence {sure or 0.0:.2f}, {prior})"
+    else:
+        words = f"a replica does {now:.3g} requests/s (given)"
+    return {
+        "mode": "learnt" if learnt else "given",
+        "per_s": now,
+        "given_per_s": given,
+        "confidence": sure if learnt else None,
+        "words": words,
+    }
 
 
 def _writing_words(

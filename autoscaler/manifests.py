@@ -32,10 +32,13 @@ _POOL_PREFIX: Final = "acceleratorPool"
 
 @dataclass(slots=True, kw_only=True)
 class Reading:
-    """What files hold: the manifests that are valid, every fault of the others, how many objects of other kinds were passed over."""
+    """What files hold: the manifests that are valid, every fault of the others, how many objects of other kinds were passed over.
+
+    warnings: of valid manifests, what they may do but what their owner may not expect."""
 
     manifests: list[spec.Manifest] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
     skipped: int = 0
 
 
@@ -112,6 +115,9 @@ def validate(
     reading.faults += _twice(found)
     reading.faults += _one_target_each(valid)
     reading.manifests = [manifest for _, manifest in valid]
+    for item, manifest in valid:
+        if isinstance(manifest, spec.InferenceAutoscaler):
+            reading.warnings += [item.fault(flaw) for flaw in beyond_schema.warnings(manifest)]
     order = {str(file): number for number, file in enumerate(dict.fromkeys(item.file for item in found))}
     reading.faults.sort(key=lambda fault: (order.get(fault.file, -1), fault.line))
     return reading

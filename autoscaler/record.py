@@ -7,6 +7,7 @@ fleet record that says how the engine stood, and the ticks after it, can run the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
@@ -89,6 +90,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
             for name, column in tick.readings.signals.items()
         },
         "recommended": decisions.recommended,
+        **_learnt(tick),
         "desired": decisions.desired,
         "headroom": decisions.headroom,
         "blind": decisions.blind,
@@ -108,6 +110,14 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "errors": dict(_texts(tick.outcome.errors)),
         "problems": list(tick.problems),
     }
+
+
+def _learnt(tick: Tick) -> dict[str, Any]:
+    """What replicas were taken to do, where the specs don't say it."""
+    decisions = tick.decisions
+    if decisions.capacity_confidence is None:
+        return {}
+    return {"capacity": {"per_s": decisions.capacity_per_s, "confidence": decisions.capacity_confidence}}
 
 
 def _whys(tick: Tick, name: str, column: SignalColumn) -> dict[str, str]:
@@ -147,7 +157,10 @@ def _pieces(value: Any) -> Iterator[bytes]:
 
 
 def decode_spec(data: Mapping[str, Any]) -> ScalingSpec:
-    return msgspec.convert(data, ScalingSpec)
+    """A service of a fleet record. JSON has no NaN: a number of a capacity that isn't known is null; a bound that isn't there stays so."""
+    unknown = ("per_s", "itl_s", "prefill_s")
+    capacity = {name: math.nan if value is None and name in unknown else value for name, value in data["capacity"].items()}
+    return msgspec.convert({**data, "capacity": capacity}, ScalingSpec)
 
 
 def decode_pool(data: Mapping[str, Any]) -> PoolSpec:

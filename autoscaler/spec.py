@@ -23,6 +23,7 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 DURATION_PATTERN: Final = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 SHARE_PATTERN: Final = r"^([0-9]{1,2}(\.[0-9]+)?%|100(\.0+)?%|0(\.[0-9]+)?|1(\.0+)?)$"
 TARGET_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%)$"
+BESIDE_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%?)$"
 DNS_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 URL_PATTERN: Final = r"^https?://[^\s?#@]+$"
 CLOCK_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -33,6 +34,7 @@ Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, max_leng
 DnsName = Annotated[str, Meta(pattern=DNS_PATTERN, max_length=253)]
 SignalName = Literal[
     "demand",
+    "throughput",
     "queue",
     "running",
     "concurrency",
@@ -48,6 +50,7 @@ SignalName = Literal[
     "output_tokens",
 ]
 Preset = Literal["vllm", "sglang", "tgi", "triton", "torchserve", "tfserving", "kserve", "dcgm"]
+GatewayPreset = Literal["envoy", "istio", "nginx", "endpoint-picker", "knative"]
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 ClockTime = Annotated[str, Meta(pattern=CLOCK_PATTERN)]
 
@@ -144,6 +147,24 @@ class Query(Base):
     ]
 
 
+class Gateway(Base):
+    """What sees this service's requests while nothing runs, so that the first one wakes it."""
+
+    preset: Annotated[
+        GatewayPreset,
+        Meta(description="What stands before the service: the metric names and how they name a service follow from it."),
+    ]
+    name: Annotated[
+        DnsName | None,
+        Meta(
+            description=(
+                "What it calls the service, in this object's namespace: the Service (istio, nginx), HTTPRoute or GRPCRoute (envoy), "
+                "InferencePool (endpoint-picker) or Knative configuration (knative); the target's name where left out."
+            )
+        ),
+    ] = None
+
+
 class Signals(Base):
     """Where the signals come from."""
 
@@ -155,6 +176,14 @@ class Signals(Base):
             extra_json_schema={"x-kubernetes-list-type": "set"},
         ),
     ] = msgspec.field(default_factory=lambda: ["vllm"])
+    gateway: Annotated[
+        Gateway | None,
+        Meta(
+            description=(
+                "What tells of requests while nothing is ready, and always of what the presets don't give; every request must come through it."
+            )
+        ),
+    ] = None
     queries: Annotated[
         list[Query],
         Meta(
@@ -194,6 +223,33 @@ class Objective(Base):
     promised: Annotated[Share, Meta(description="Share of the requests for which the target is kept.")] = "99.5%"
 
 
+class FurtherObjective(Base):
+    """What every replica keeps to beside the promise; the most demanding one counts."""
+
+    signal: Annotated[
+        Literal[
+            "queue_wait_s",
+            "ttft_s",
+            "itl_s",
+            "latency_s",
+            "utilization",
+            "gpu_utilization",
+            "gpu_memory_utilization",
+            "kv_cache_utilization",
+            "running",
+        ],
+        Meta(description="What is kept; waits and latencies for the share of requests that is promised, the others on average."),
+    ]
+    target: Annotated[
+        str,
+        Meta(
+            pattern=BESIDE_PATTERN,
+            max_length=32,
+            description="A duration for a wait or latency (50ms), a percentage for a utilization (70%), a number for running (24).",
+        ),
+    ]
+
+
 class PolicyUse(Base):
     """A policy and its parameters (see `autoscaler policies`)."""
 
@@ -207,13 +263,35 @@ class PolicyUse(Base):
     ] = msgspec.field(default_factory=dict)
 
 
+class CapacityBounds(Base):
+    """What a learnt capacity never leaves."""
+
+    min: Annotated[
+        Annotated[float, Meta(gt=0, le=1e9)] | None,
+        Meta(description="Requests a second. A quarter of requestsPerSecond where left out."),
+    ] = None
+    max: Annotated[
+        Annotated[float, Meta(gt=0, le=1e9)] | None,
+        Meta(description="Requests a second. Four times requestsPerSecond where left out."),
+    ] = None
+
+
 class Capacity(Base):
     """What one ready replica can do."""
 
+    mode: Annotated[
+        Literal["Given", "Learnt"],
+        Meta(
+            description=(
+                "Given: requestsPerSecond counts as it is. Learnt: it is where learning begins, from throughput, queue and running requests."
+            )
+        ),
+    ] = "Given"
     requests_per_second: Annotated[
         Annotated[float, Meta(gt=0, le=1e9)] | None,
-        Meta(description="Requests a second that one replica sustains within the objective. Unknown where left out."),
+        Meta(description="Requests a second that one replica finishes with a full batch. Unknown where left out."),
     ] = None
+    bounds: Annotated[CapacityBounds | None, Meta(description="What a learnt value never leaves; only with mode Learnt.")] = None
     concurrency: Annotated[
         int, Meta(ge=1, le=100000, description="Requests that one replica serves at a time (its batch slots).")
     ] = 32
@@ -225,6 +303,16 @@ class Capacity(Base):
             description="Batch size at which a token takes twice as long as alone: time per token ∝ 1 + batch ÷ this.",
         ),
     ] = 64.0
+    inter_token_latency: Annotated[
+        Duration | None,
+        Meta(description="Between two tokens in a full batch, for objectives on itl_s: a start value, until it is measured."),
+    ] = None
+    prefill: Annotated[
+        Duration | None,
+        Meta(
+            description="To the first token in a full batch, without waiting, for objectives on ttft_s: a start value, likewise."
+        ),
+    ] = None
 
 
 class LeadTime(Base):
@@ -304,6 +392,19 @@ class Fallback(Base):
     )
 
 
+class Idle(Base):
+    """When an idle service goes to zero, where its lower bound is 0."""
+
+    after: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "How long it must be known to be without work before its last replica goes. Time in which that is not known does not count."
+            )
+        ),
+    ] = "10m"
+
+
 class CalendarWindow(Base):
     """A window of the calendar and the bounds inside it."""
 
@@ -355,13 +456,23 @@ class InferenceAutoscalerSpec(Base):
 
     scale_target_ref: Annotated[ScaleTargetRef, Meta(description="What is scaled.")]
     max_replicas: Annotated[int, Meta(ge=1, le=100000, description="Upper bound.")]
-    min_replicas: Annotated[int, Meta(ge=0, le=100000, description="Lower bound.")] = 1
+    min_replicas: Annotated[
+        int, Meta(ge=0, le=100000, description="Lower bound; 0: to zero when idle, back with the first request.")
+    ] = 1
     mode: Annotated[
         Literal["Shadow", "Recommend", "Active"],
         Meta(description="Shadow: decide and show. Recommend: publish for an HPA or people. Active: scale the target."),
     ] = "Shadow"
     signals: Annotated[Signals, Meta(description="Where the signals come from.")] = msgspec.field(default_factory=Signals)
     objective: Annotated[Objective, Meta(description="The promise to keep.")] = msgspec.field(default_factory=Objective)
+    objectives: Annotated[
+        list[FurtherObjective],
+        Meta(
+            max_length=8,
+            description="Further objectives beside the promise, each signal once; the most demanding one counts.",
+            extra_json_schema=_unique_by("signal"),
+        ),
+    ] = msgspec.field(default_factory=list)
     policies: Annotated[
         list[PolicyUse],
         Meta(min_length=1, max_length=8, description="One or several policies; the highest recommendation counts."),
@@ -374,6 +485,7 @@ class InferenceAutoscalerSpec(Base):
     fallback: Annotated[Fallback, Meta(description="What happens while the signals are unknown.")] = msgspec.field(
         default_factory=Fallback
     )
+    idle: Annotated[Idle, Meta(description="When it goes to zero, where minReplicas is 0.")] = msgspec.field(default_factory=Idle)
     schedules: Annotated[
         list[CalendarWindow],
         Meta(
@@ -443,11 +555,36 @@ class TimedCount(Base):
     replicas: Annotated[int, Meta(description="The count or change.")]
 
 
+class CapacityStatus(Base):
+    """What one ready replica is taken to do, where that is learnt."""
+
+    requests_per_second: Annotated[float | None, Meta(description="What is reckoned with; absent while nothing is known.")] = None
+    confidence: Annotated[
+        str | None, Meta(description="0.00: all that is known was given in the manifest; 1.00: nothing is left of that.")
+    ] = None
+
+
+LEARNT_SCHEMA: Final = 1
+
+
+class LearntCapacity(Base):
+    """A learnt capacity, and of what it is."""
+
+    schema: Annotated[int, Meta(description="Of this part; one of another version is not taken over.")]
+    requests_per_second: Annotated[float, Meta(description="The estimate.")]
+    weight: Annotated[float, Meta(description="Requests that it is worth.")]
+    seen: Annotated[float, Meta(description="How many of them were seen.")]
+    concurrency: Annotated[int, Meta(description="capacity.concurrency of the manifest it was learnt with.")]
+    slowdown_concurrency: Annotated[float, Meta(description="Its slowdownConcurrency.")]
+    given: Annotated[float | None, Meta(description="Its requestsPerSecond.")] = None
+
+
 class MemoryStatus(Base):
     """What no query can bring back after a restart."""
 
     desired: Annotated[int | None, Meta(description="Last decision.")] = None
     blind_since: Annotated[float | None, Meta(description="Unix seconds since when the signals are unknown.")] = None
+    idle_seconds: Annotated[float | None, Meta(description="How long the service was known to be without work.")] = None
     recommendations: Annotated[list[TimedCount], Meta(max_length=512, description="Within the stabilization windows.")] = (
         msgspec.field(default_factory=list)
     )
@@ -457,6 +594,7 @@ class MemoryStatus(Base):
     current: Annotated[
         TimedCount | None, Meta(description="The target's count as last seen; what changed later is found by it.")
     ] = None
+    capacity: Annotated[LearntCapacity | None, Meta(description="What was learnt of its replicas.")] = None
 
 
 class InferenceAutoscalerStatus(Base):
@@ -478,6 +616,9 @@ class InferenceAutoscalerStatus(Base):
         default_factory=list
     )
     lead_time: Annotated[LeadTimeStatus | None, Meta(description="Measured time to ready.")] = None
+    capacity: Annotated[CapacityStatus | None, Meta(description="What a replica was seen to do, with capacity.mode Learnt.")] = (
+        None
+    )
     memory: Annotated[MemoryStatus | None, Meta(description="For restarts; not an interface.")] = None
     conditions: Annotated[
         list[Condition],
@@ -581,9 +722,11 @@ def share_ratio(text: str) -> float:
 
 
 def target_value(text: str) -> float:
-    """An objective's target: seconds of a duration (``5s``) or the ratio of a percentage (``70%``). Raises ValueError."""
-    if not re.fullmatch(TARGET_PATTERN, text):
-        raise ValueError(f"'{text}' is neither a duration such as 5s nor a percentage such as 70%")
+    """An objective's target: seconds of a duration (``5s``), the ratio of a percentage (``70%``), or a number. Raises ValueError."""
+    if not re.fullmatch(BESIDE_PATTERN, text):
+        raise ValueError(f"'{text}' is neither a duration such as 5s nor a percentage such as 70%, nor a number such as 24")
+    if text[-1].isdigit():
+        return float(text)
     return float(text[:-1]) / 100 if text.endswith("%") else duration_s(text)
 
 

@@ -22,6 +22,7 @@ _WORDS_OF_PATTERN: Final = {
     spec.DURATION_PATTERN: "a duration such as 90s or 1h30m (units: ms, s, m, h, d)",
     spec.SHARE_PATTERN: "a percentage from 0% to 100% such as 99.5%, or a ratio such as '0.995'",
     spec.TARGET_PATTERN: "a duration such as 5s, or a percentage such as 70%",
+    spec.BESIDE_PATTERN: "a duration such as 5s, a percentage such as 70%, or a number such as 24",
     spec.DNS_PATTERN: "a name of lower-case letters, digits, '-' and '.'",
     spec.URL_PATTERN: "an http:// or https:// URL without user name, password, query and fragment",
     spec.CLOCK_PATTERN: "a time of day from 00:00 to 23:59",

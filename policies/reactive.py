@@ -1,7 +1,7 @@
 """``reactive``: as many replicas as the demand of the last minute and the backlog need, by the queueing rule of ``core.sizing``.
 
 Capacity for the demand: the smallest C with (C − λ)·C ≥ z²φλ ÷ (4X), where λ is the rate of the last `window_s` with `headroom` on
-top, but at least `floor` × the latest rate; X the wait that the objective allows; φ the measured burstiness of the demand. A backlog
+top, but at least `floor` × the latest rate; X the wait that the objectives leave; φ the measured burstiness of the demand. A backlog
 of B requests adds B ÷ `drain_s`. Replicas: that, divided by what one replica can do; and they stay for `hold_s` after they were last
 needed, because a replica that goes now may take minutes to come back.
 
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from autoscaler.core.capacity import slots_needed, throughput_per_s
+from autoscaler.core.capacity import slots_needed, throughput_per_s, utilization_at
 from autoscaler.core.dispersion import Dispersion
 from autoscaler.core.hold import Hold
 from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, Recommendation
@@ -189,7 +189,7 @@ class Reactive:
             batch = np.where(ready > 0, running / ready, np.where(running == 0, 0.0, np.nan))
         # Requests wait although we can't see what runs: then what is ready is full.
         batch = np.where(np.isnan(batch) & (queue > 0) & (ready > 0), observation.slots, batch)
-        served = ready * throughput_per_s(batch, own, observation.slots, observation.slots_slowdown)
+        served = ready * self._throughput(observation, batch)
         by_running = np.isnan(rate)
         if self._by_running is not None:
             by_running |= self._by_running
@@ -200,6 +200,14 @@ class Reactive:
         by_slots = np.isnan(own)
         exact = np.where(by_slots, slots_needed(in_flight, observation.slots, self.params["fill"]), exact)
         return rate, capacity, exact, np.where(by_slots, 2.0, np.where(by_running, 1.0, 0.0))
+
+    @staticmethod
+    def _throughput(observation: Observation, batch: Floats) -> Floats:
+        """Requests/s of a replica at a batch, which may be fuller than an objective allows."""
+        most = observation.slots if observation.full_slots is None else observation.full_slots
+        within = utilization_at(observation.slots, most, observation.slots_slowdown)
+        served: Floats = throughput_per_s(batch, observation.capacity_per_s / within, most, observation.slots_slowdown)
+        return served
 
     def _words(self, observation: Observation, row: int, need: _Need, held: float) -> str:
         kind = 0 if need.basis is None else int(need.basis[row])
@@ -347,7 +355,7 @@ POLICY = PolicyType(
             name="wait_s",
             kind="float",
             default=0.0,
-            description="the wait that is allowed; 0: the objective's target (give it where the objective isn't a wait)",
+            description="the wait that is allowed; 0: what the most demanding objective leaves",
             unit="s",
             minimum=0,
             maximum=3600,

@@ -156,7 +156,8 @@ class Wva:
         return capacity
 
     def _demand(self, observation: Observation, kv: Floats, queue: Floats) -> Floats:
-        share = np.where(self.params["request_share"] > 0, self.params["request_share"], 1.0 / observation.slots)
+        slots = observation.slots if observation.full_slots is None else observation.full_slots
+        share = np.where(self.params["request_share"] > 0, self.params["request_share"], 1.0 / slots)
         demand: Floats = kv * observation.ready + queue * share
         return demand
 

@@ -27,7 +27,7 @@ from replay.scenario import Scenario, whole_s
 from replay.traces.signal_series import SignalSeries
 from replay.world import build_world, node_pools, services
 
-_WORK: Final = ("demand", "queue", "running", "concurrency")
+_WORK: Final = ("demand", "throughput", "queue", "running", "concurrency")
 _OF_REQUESTS: Final = ("ttft_s", "itl_s", "latency_s", "queue_wait_s")
 _NOT_JUDGED: Final = ("attained_ratio", "requests", "wait_s")
 
@@ -45,7 +45,8 @@ def run_open_loop(
     """Every service of the manifests sees the whole trace. The score has ``open_loop`` true and nothing of requests.
 
     Raises UsageError where manifests, scenario and trace don't fit, and where the trace holds nothing that a policy reads."""
-    specs = services(manifests, policy)
+    # What recorded replicas did tells nothing of those that follow other decisions.
+    specs = tuple(replace(one, capacity=replace(one.capacity, learnt=False)) for one in services(manifests, policy))
     length_s = int(trace.span_s) if scenario.length is None else min(int(trace.span_s), whole_s(scenario.length))
     if length_s < 1:
         raise UsageError(f"trace {trace.name}: spans {trace.span_s:g} s, at least one second is needed")

@@ -28,6 +28,7 @@ from autoscaler.adapters.prometheus import (
     VALUE_PART,
     Credentials,
     FromFile,
+    GatewayUse,
     Matrix,
     OwnUse,
     Past,
@@ -38,6 +39,7 @@ from autoscaler.adapters.prometheus import (
     ServerSettings,
     labels_of,
     prometheus_settings,
+    read_gateway_past,
     read_past,
     wire,
 )
@@ -65,6 +67,7 @@ class Sources:
     spec: ScalingSpec
     server: ServerSettings
     presets: Sequence[PresetUse]
+    gateways: Sequence[GatewayUse]
     own: Sequence[OwnUse]
     signals: tuple[str, ...]
 
@@ -98,7 +101,14 @@ def sources(service: ScalingSpec, settings: PrometheusSettings) -> Sources:
     offered = tuple(name for name in SIGNALS if wiring.offered(name, 1)[0] and not wiring.derived.get(name, [False])[0])
     if not offered:
         raise UsageError(f"{service.key}: its manifest names no presets and no queries, so there is nothing to record")
-    return Sources(spec=service, server=server, presets=wiring.presets, own=wiring.own, signals=offered)
+    return Sources(
+        spec=service,
+        server=server,
+        presets=wiring.presets,
+        gateways=wiring.gateways,
+        own=wiring.own,
+        signals=offered,
+    )
 
 
 def record(found: Sources, recording: Recording, progress: Callable[[float], None] | None = None) -> None:
@@ -130,13 +140,18 @@ async def _chunk(found: Sources, client: RangeConnection, times_s: list[float]) 
     past = Past(_fleet(found.spec), times_s, {})
     past.step_s = client.step_s = found_step(times_s)
     everything = np.ones(1, dtype=np.bool_)
-    for use in found.presets:
-        reader = PresetReader(use.preset, found.server.scope(use.preset.name, use.namespaces or (found.spec.namespace,)))
+    for use in (*found.presets, *found.gateways):
+        preset, namespaces = use.preset, use.namespaces or (found.spec.namespace,)
+        reader = PresetReader(preset, found.server.scope(preset.name, namespaces, preset.labels))
         client.fresh = None
         alive = await past.ask(client, reader.promql(""), (0, len(times_s) - 1))
         client.fresh = Fresh(reader, alive, found.spec.stale_after_s)
         for signal in use.rows:
-            await read_past(past, client, reader, signal, everything)
+            if isinstance(use, GatewayUse):
+                await read_gateway_past(past, client, reader, signal, use.named)
+            else:
+                await read_past(past, client, reader, signal, everything)
+    past.fill_in()
     client.fresh = None
     for own in found.own:
         values = _own(await past.ask(client, own.query.with_age(), (0, len(times_s) - 1)), past, found.spec.stale_after_s)

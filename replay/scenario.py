@@ -38,8 +38,16 @@ class Scale(Base):
     factor: Annotated[float, Meta(gt=0, le=1e9, description="Multiplier of all rates (mode Factor).")] = 1.0
 
 
+class ThroughputChange(Base):
+    """From when on replicas do more or less than the manifest says."""
+
+    factor: Annotated[float, Meta(gt=0, le=1000, description="What a replica does ÷ capacity.requestsPerSecond, afterwards.")]
+    at: Annotated[Duration, Meta(description="When the change begins, from the trace's start.")] = "0s"
+    over: Annotated[Duration, Meta(description="How long it takes, in a straight line; 0s: a jump.")] = "0s"
+
+
 class Replicas(Base):
-    """How replicas come and go."""
+    """How replicas come and go, and what they really do."""
 
     initial: Annotated[int, Meta(ge=0, le=100000, description="Ready replicas at the start.")] = 10
     start: Annotated[Duration, Meta(description="From a slot on a ready node to ready: scheduling, image, model load.")] = "120s"
@@ -67,6 +75,23 @@ class Replicas(Base):
             description="The longest that a removed replica finishes its requests (plant requests); the rest begins anew elsewhere."
         ),
     ] = None
+    throughput: Annotated[
+        list[ThroughputChange],
+        Meta(
+            max_length=1000,
+            description=(
+                "What replicas do where it is not what the manifest says: changes in the order of their time. In the plant requests "
+                "they are the requests that get longer or shorter."
+            ),
+        ),
+    ] = msgspec.field(default_factory=list)
+    mixed: Annotated[
+        list[Annotated[float, Meta(gt=0, le=1000)]],
+        Meta(
+            max_length=64,
+            description="Further factors that replicas have by turns, in the order in which they start: GPUs of several types (plant fluid).",
+        ),
+    ] = msgspec.field(default_factory=list)
 
 
 class Nodes(Base):
@@ -305,6 +330,15 @@ def _beyond_schema(scenario: Scenario, tree: Mapping[str, Any]) -> list[tuple[tu
             flaws.append(
                 (("requests", name, "values"), lengths.values, "values are needed with Measured, and allowed only there")
             )
+    end_s = 0.0
+    for number, change in enumerate(scenario.replicas.throughput):
+        if duration_s(change.at) < end_s:
+            flaws.append(
+                (("replicas", "throughput", number, "at"), change.at, "must not lie before the end of the change before it")
+            )
+        end_s = duration_s(change.at) + duration_s(change.over)
+    if scenario.replicas.mixed and scenario.plant == "requests":
+        flaws.append((("replicas", "mixed"), scenario.replicas.mixed, "is allowed with plant: fluid only"))
     if not flaws and whole_s(scenario.metrics.window) % whole_s(scenario.metrics.period):
         flaws.append(
             (("metrics", "window"), scenario.metrics.window, f"a multiple of period ({scenario.metrics.period}) is allowed")

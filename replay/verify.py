@@ -263,6 +263,12 @@ def _compare(
         for row, (was, now) in enumerate(zip(recorded[name], again[name], strict=True)):
             if was != now:
                 yield Difference(file=file, line=line, at_s=at_s, key=specs[row].key, field=name, recorded=was, again=now)
+    learnt, now_learnt = recorded.get("capacity", {}), again.get("capacity", {})
+    for name in learnt.keys() & now_learnt.keys():
+        for row, (was, now) in enumerate(zip(learnt[name], now_learnt[name], strict=True)):
+            if was != now:
+                field = f"capacity.{name}"
+                yield Difference(file=file, line=line, at_s=at_s, key=specs[row].key, field=field, recorded=was, again=now)
     if recorded["nodes"] != again["nodes"]:
         yield Difference(
             file=file, line=line, at_s=at_s, key="pools", field="nodes", recorded=recorded["nodes"], again=again["nodes"]

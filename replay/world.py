@@ -23,6 +23,7 @@ from replay.plant.plant import Plant, PlantSettings
 from replay.plant.ports import PlantCluster, PlantMetrics, PlantNodePools
 from replay.plant.requests.build import requests_plant
 from replay.plant.signals import OUTPUT_TOKENS, PREFILL_TOKENS
+from replay.plant.throughput import throughput_of
 from replay.plant.times import Times
 from replay.scenario import Nodes, Replicas, Scenario, start_unix_s, whole_s
 from replay.traces.requests import RequestLog
@@ -90,6 +91,7 @@ def build_world(
         warmup_s=whole_s(scenario.warmup),
         tick_s=whole_s(scenario.interval),
         keep_series=keep_series,
+        throughput=throughput_of(scenario.replicas),
     )
     if settings.warmup_s >= demand.shape[1]:
         raise UsageError(f"scenario.warmup: {scenario.warmup} leaves nothing to score of {demand.shape[1]} s")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import msgspec
+import orjson
 import pytest
 
 from autoscaler import spec
 from autoscaler.compiled import pool_spec, scaling_spec
 from autoscaler.core.model import Pause, RatePolicy
 from autoscaler.manifests import load_manifests
+from autoscaler.record import decode_spec
 
 FULL = """\
 apiVersion: inference-autoscaler.io/v1alpha1
@@ -57,6 +61,29 @@ def test_all_of_it() -> None:
     assert made.sources is manifest.spec.signals
 
 
+def test_several_objectives_share_the_promise() -> None:
+    manifest, _ = compiled_from(
+        FULL.replace(
+            "  capacity: {",
+            "  objectives:\n  - {signal: itl_s, target: 50ms}\n  - {signal: running, target: '24'}\n  capacity: {",
+        ).replace("1.6}", "1.6, interTokenLatency: 40ms, prefill: 1s}")
+    )
+    made = scaling_spec(manifest)
+    assert [(one.signal, one.target, one.promised_ratio) for one in made.objectives] == [
+        ("itl_s", 0.05, 0.99),
+        ("running", 24.0, 0.99),
+    ]
+    assert (made.capacity.itl_s, made.capacity.prefill_s) == (0.04, 1.0)
+
+
+def test_what_is_not_known_of_a_capacity_comes_back_from_a_record() -> None:
+    manifest, _ = compiled_from(FULL.replace("  capacity: {requestsPerSecond: 1.6}\n", ""))
+    made = replace(scaling_spec(manifest), sources=None)
+    again = decode_spec(orjson.loads(orjson.dumps(msgspec.to_builtins(made))))
+    assert math.isnan(again.capacity.per_s)
+    assert replace(again, capacity=made.capacity) == made
+
+
 def test_defaults() -> None:
     manifest, pool = compiled_from(
         "apiVersion: inference-autoscaler.io/v1alpha1\nkind: InferenceAutoscaler\nmetadata: {name: a}\n"
@@ -65,9 +92,29 @@ def test_defaults() -> None:
     )
     made = scaling_spec(manifest)
     assert math.isnan(made.capacity.per_s)
+    assert not made.capacity.learnt
     assert (made.mode, made.min_replicas, made.scale_down.stabilization_s, made.pause) == ("Shadow", 1, 300.0, None)
     assert pool is not None
     assert (pool_spec(pool).name, pool_spec(pool).accelerators_per_node) == ("p", 8)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "given_per_s", "bounds"),
+    [
+        ("{mode: Learnt, requestsPerSecond: 2}", 2.0, (0.5, 8.0)),
+        ("{mode: Learnt, requestsPerSecond: 2, bounds: {max: 3}}", 2.0, (0.5, 3.0)),
+        ("{mode: Learnt, bounds: {min: 0.1}}", None, (0.1, None)),
+        ("{mode: Learnt}", None, (None, None)),
+    ],
+)
+def test_a_learnt_capacity_has_bounds(
+    capacity: str, given_per_s: float | None, bounds: tuple[float | None, float | None]
+) -> None:
+    manifest, _ = compiled_from(FULL.replace("{requestsPerSecond: 1.6}", capacity))
+    made = scaling_spec(manifest).capacity
+    assert made.learnt
+    assert (made.min_per_s, made.max_per_s) == bounds
+    assert math.isnan(made.per_s) if given_per_s is None else made.per_s == given_per_s
 
 
 def test_what_is_no_number_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import ScalingSpec
 from autoscaler.explanation import explain_record
 from autoscaler.ports import Tick
-from autoscaler.record import encode, fleet_record, tick_record
+from autoscaler.record import decode_spec, encode, fleet_record, tick_record
 from tests.dashboard.watching import Kept
 from tests.ticks import a_controller, a_spec
 
@@ -76,3 +77,37 @@ async def test_a_record_explains_as_its_tick_did() -> None:
     )
     from_record = explain_record(orjson.loads(encode(fleet)), orjson.loads(encode(tick_record(tick))), 0)
     assert from_record == orjson.loads(orjson.dumps(document))
+
+
+async def test_a_learnt_capacity_is_told_and_a_given_one_only_noted() -> None:
+    _, given = await explained(a_spec(), 95.0)
+    assert given["capacity"]["mode"] == "given"
+    assert given["capacity"]["words"] == "a replica does 1.6 requests/s (given)"
+    assert "requests/s" not in given["sentence"]
+    spec = a_spec(capacity=replace(a_spec().capacity, learnt=True))
+    tick, document = await explained(spec, 95.0, 20.0)
+    assert document["capacity"] == {
+        "mode": "learnt",
+        "per_s": 1.6,
+        "given_per_s": 1.6,
+        "confidence": 0.0,
+        "words": "a replica does 1.6 requests/s (learnt, confidence 0.00, 1.6 given)",
+    }
+    assert document["capacity"]["words"] in document["sentence"]
+    fleet = fleet_record(
+        tick.fleet, at_s=0.0, interval_s=15.0, seed=0, wanted={}, budget=ChangeBudget(), shadow=False, start="cold"
+    )
+    from_record = explain_record(orjson.loads(encode(fleet)), orjson.loads(encode(tick_record(tick))), 0)
+    assert from_record == orjson.loads(orjson.dumps(document))
+
+
+async def test_a_capacity_that_nobody_knows_is_none_in_records_too() -> None:
+    spec = a_spec(capacity=replace(a_spec().capacity, per_s=float("nan")))
+    tick, document = await explained(spec, 95.0)
+    assert document["capacity"]["words"] == "what a replica can do is not known"
+    fleet = fleet_record(
+        tick.fleet, at_s=0.0, interval_s=15.0, seed=0, wanted={}, budget=ChangeBudget(), shadow=False, start="cold"
+    )
+    decoded = orjson.loads(encode(fleet))
+    assert explain_record(decoded, orjson.loads(encode(tick_record(tick))), 0) == orjson.loads(orjson.dumps(document))
+    assert math.isnan(decode_spec(decoded["services"][0]).capacity.per_s)

@@ -76,6 +76,23 @@ SPECS = st.fixed_dictionaries(
             target=st.sampled_from(["5s", "0s", "0.0m", "70%", "0%", "100%", "100.5%", "0.01%"]),
             promised=st.sampled_from(["99%", "0%", "0.0", "0.95", "1.0"]),
         ),
+        "objectives": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "signal": st.sampled_from(["itl_s", "utilization", "running"]),
+                    "target": st.sampled_from(["50ms", "0s", "70%", "0.0%", "100.5%", "24", "0", "1.5"]),
+                }
+            ),
+            max_size=3,
+            unique_by=lambda objective: str(objective["signal"]),
+        ),
+        "capacity": some(
+            mode=st.sampled_from(["Given", "Learnt"]),
+            requestsPerSecond=st.sampled_from([0.5, 1, 2.5, 4]),
+            bounds=some(min=st.sampled_from([0.5, 1, 3]), max=st.sampled_from([1, 2.5, 4.0])),
+            interTokenLatency=st.sampled_from(["30ms", "0s", "0.0ms"]),
+            prefill=st.sampled_from(["1s", "0s"]),
+        ),
         "signals": some(staleAfter=st.sampled_from(["60s", "0s", "0.5s"]), prometheus=PROMETHEUS),
         "fallback": some(action=st.sampled_from(["Hold", "AtLeast", "Exactly"]), replicas=SMALL),
         "schedules": st.lists(WINDOW, max_size=3, unique_by=lambda window: str(window["name"])),
@@ -180,7 +197,7 @@ ODD: list[Any] = [
 PATHS: list[tuple[Any, ...]] = [
     ("maxReplicas",), ("minReplicas",), ("mode",), ("nodePool",), ("priority",), ("policies",), ("pause",), ("drain",), ("surprise",),
     ("scaleTargetRef",), ("scaleTargetRef", "kind"), ("scaleTargetRef", "apiVersion"), ("scaleTargetRef", "name"),
-    ("objective",), ("objective", "target"), ("objective", "promised"), ("signals",), ("signals", "presets"), ("signals", "queries"),
+    ("objective",), ("objective", "target"), ("objective", "promised"), ("objectives",), ("signals",), ("signals", "presets"), ("signals", "queries"),
     ("signals", "staleAfter"), ("signals", "prometheus"), ("behavior", "scaleUp"), ("behavior", "scaleUp", "policies"),
     ("behavior", "scaleDown", "stabilizationWindowSeconds"), ("capacity", "requestsPerSecond"), ("capacity", "concurrency"),
     ("leadTime", "replica"), ("leadTime", "measured"), ("fallback", "replicas"), ("fallback", "after"), ("pause", "until"),

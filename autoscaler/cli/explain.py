@@ -144,6 +144,8 @@ def _print(document: dict[str, Any]) -> None:
         words = ", ".join(filter(None, (signal["state"], age if signal["state"] != "unknown" else "", signal["why"])))
         table.add_row(*map(escape, (signal["name"], number, words)))
     out.print(Padding(table, (0, 0, 0, 2), expand=False))
+    if (capacity := document.get("capacity")) is not None:  # an older controller tells none
+        out.print(f"\n[bold]Capacity[/]\n  {escape(capacity['words'])}")
     counts = ", ".join(f"{name} {document[name]}" for name in ("current", "ready", "starting", "draining"))
     out.print(f"\n[bold]Replicas[/]\n  {counts}\n\n[bold]Steps[/]")
     steps = Table(box=None, pad_edge=False, show_header=False)

@@ -31,7 +31,7 @@ def check_query(query: str, namespace: str) -> str:
 def command(files: tuple[str, ...], settings: tuple[str, ...], as_json: bool) -> None:
     """Find every fault of manifest FILEs (- is stdin): the field, its file and line, its value and what is allowed.
 
-    Ends with 1 where there are faults. Other kinds of objects in the files are passed over.
+    Ends with 1 where there are faults; warnings change nothing. Other kinds of objects in the files are passed over.
     """
     from autoscaler.manifests import validate
     from autoscaler.overrides import pairs
@@ -48,6 +48,7 @@ def command(files: tuple[str, ...], settings: tuple[str, ...], as_json: bool) ->
             {
                 "valid": not reading.faults,
                 "faults": [asdict(fault) for fault in reading.faults],
+                "warnings": [asdict(warning) for warning in reading.warnings],
                 "manifests": [
                     {
                         "kind": type(manifest).__name__,
@@ -62,6 +63,8 @@ def command(files: tuple[str, ...], settings: tuple[str, ...], as_json: bool) ->
     else:
         for fault in reading.faults:
             click.echo(str(fault))
+        for warning in reading.warnings:
+            click.echo(f"warning: {warning}")
         others = f", {_count(reading.skipped, 'object')} of other kinds passed over" if reading.skipped else ""
         click.echo(
             f"{_count(len(reading.faults), 'fault')}, {_count(len(reading.manifests), 'valid manifest')}{others}", err=True

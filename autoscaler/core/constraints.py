@@ -14,7 +14,9 @@ from functools import partial
 import numpy as np
 
 from autoscaler.core.behavior import rate_bound
+from autoscaler.core.group import LARGEST
 from autoscaler.core.history import History
+from autoscaler.core.idle import WORK, Idleness
 from autoscaler.core.model import Bools, Direction, Fleet, Floats, Ints, Pause, Readings
 from autoscaler.core.rows import chosen
 from autoscaler.core.seen import any_unknown
@@ -28,6 +30,9 @@ BACKLOG_DRAIN_S = 30.0
 SMALLEST_GROWTH = 4
 """…but never held below this count, so that one or two replicas may grow at all (HPA's own floor for scale-ups)."""
 
+SMALLEST_WISH = 1e-9
+"""Less is float noise above zero."""
+
 
 @dataclass(slots=True, kw_only=True)  # not frozen: one is made every tick, and frozen ones take three times as long
 class Context:
@@ -35,7 +40,8 @@ class Context:
 
     recommended: the policies' wish, NaN where none could tell. last_desired: the last decision, −1 where there is none.
     blind_since_s: since when no policy can tell, NaN where one can. partial: some needed signal is unknown. settling: seen too briefly
-    to shrink. relative: the wish doesn't count replicas on their way (None: no such row). readings: this tick's signals.
+    to shrink. relative: the wish doesn't count replicas on their way (None: no such row). readings: this tick's signals. idleness: who has
+    work and who hasn't (None: nobody may go to zero).
     wishes: past wishes (for the stabilization windows). changes: past changes of `current`, each at the time of the tick that
     made it (for the rate limits).
     """
@@ -55,7 +61,9 @@ class Context:
     relative: Bools | None
     any_starting: bool
     any_at_zero: bool
+    any_none_ready: bool
     readings: Readings
+    idleness: Idleness | None
     wishes: History | None
     changes: History | None
 
@@ -259,6 +267,74 @@ def _limit_drain_why(c: Context, row: int, before: int, after: int) -> str:
     return f"at most {int(c.table.drain_max[row])} replicas may drain at once and {int(c.fleet.draining[row])} do: {after}, not {before}"
 
 
+# ---------------------------------------------------------------- to zero and back
+
+
+def _stay_until_idle(c: Context, counts: Ints) -> Ints:
+    """The last replica goes only from a service that is known to be idle for long enough. A blind row's count is the hold's and the
+    fallback's business, who is at zero stays there."""
+    assert c.idleness is not None
+    last = (counts == 0) & (c.fleet.current > 0) & c.table.sleeps & ~c.blind
+    kept: Ints = chosen(last & ~c.idleness.enough, np.maximum(counts, 1), counts)
+    return kept
+
+
+def _stay_until_idle_why(c: Context, row: int, _before: int, after: int) -> str:
+    assert c.idleness is not None
+    for_s, after_s = float(c.idleness.for_s[row]), float(c.table.idle_after_s[row])
+    if c.idleness.work[row]:
+        return f"it has work ({_work_words(c, row)}): {after} stays"
+    known = f"known to be idle for {for_s:.0f} s, idle.after is {after_s:.0f} s"
+    if not c.idleness.none[row]:
+        return f"whether it is idle is not known now, and that time does not count ({known}): {after} stays"
+    return f"{known}: {after} stays until then"
+
+
+def _wake(c: Context, counts: Ints) -> Ints:
+    """Where nothing is ready, the work that arrives is worth what it needs at once, whatever windows and rates say: they are for a service
+    that runs. A policy's wish, such as a forecast's, wakes as well."""
+    assert c.idleness is not None
+    nothing = c.table.wakes & (c.fleet.ready == 0)
+    arriving = nothing & c.idleness.arriving
+    wished = nothing & (c.fleet.current == 0) & (c.recommended > SMALLEST_WISH)
+    if not np.count_nonzero(arriving | wished):
+        return counts
+    least = np.where(arriving, _needed_from_zero(c), np.where(wished, 1.0, 0.0)).astype(np.int64)
+    woken: Ints = chosen(least > counts, np.maximum(least, counts), counts)
+    return woken
+
+
+def _needed_from_zero(c: Context) -> Floats:
+    """What demand and backlog need, (n,), at least 1; without a known capacity, what holds the backlog in its slots."""
+    nothing = np.zeros(len(c.table))
+    known = {name: column for name in WORK if (column := _known(c, name)) is not None}
+    demand_per_s = np.fmax(known.get("demand", nothing), 0.0)
+    backlog = np.fmax(np.fmax(known.get("queue", nothing), known.get("concurrency", nothing)), 0.0)
+    needed = np.ceil((demand_per_s + backlog / BACKLOG_DRAIN_S) / c.table.capacity_per_s)
+    needed = np.where(np.isnan(needed), np.ceil(backlog / c.table.slots), needed)
+    return np.minimum(np.maximum(needed, 1.0), LARGEST)
+
+
+def _wake_why(c: Context, row: int, before: int, after: int) -> str:
+    assert c.idleness is not None
+    if not c.idleness.arriving[row]:
+        return f"a policy wishes {float(c.recommended[row]):.3g} and nothing runs: {after} at once, not {before}"
+    return f"nothing is ready and there is work ({_work_words(c, row)}): {after} at once, not {before}"
+
+
+def _work_words(c: Context, row: int) -> str:
+    """Which signals tell of work, with their values."""
+    units = {
+        "demand": "demand {:.3g}/s",
+        "queue": "{:.3g} waiting",
+        "running": "{:.3g} running",
+        "concurrency": "{:.3g} in flight",
+    }
+    columns = {name: _known(c, name) for name in WORK}
+    said = [units[name].format(float(column[row])) for name, column in columns.items() if column is not None and column[row] > 0]
+    return ", ".join(said)
+
+
 # ---------------------------------------------------------------- bounds
 
 
@@ -282,8 +358,8 @@ def _round_to_multiple(c: Context, counts: Ints) -> Ints:
 
 
 def _stay_at_zero(c: Context, counts: Ints) -> Ints:
-    # The manifest's own minimum: where that is 0 we scaled to zero ourselves, and a schedule's minimum wakes the service.
-    return np.where((c.fleet.current == 0) & (c.table.own_min > 0), 0, counts)
+    # Where the lower bound can be 0 we scaled to zero ourselves, and work, a wish or a schedule's minimum wakes the service.
+    return np.where((c.fleet.current == 0) & ~c.table.may_be_zero, 0, counts)
 
 
 def pauses_of(c: Context, row: int) -> tuple[Pause, ...]:
@@ -351,6 +427,10 @@ ORDER: tuple[Constraint, ...] = (
     Constraint("RateLimit", lambda c: c.table.limits_rate, _limit_rate, _limit_rate_why),
     # Leaving replicas finish their work: only so many at once.
     Constraint("DrainLimit", lambda c: c.table.has_drain_limit, _limit_drain, _limit_drain_why),
+    # To zero only from where idleness is known for long enough; and back past windows and rates, since nobody is served meanwhile. Before
+    # the bounds, so that what wakes keeps to them.
+    Constraint("ScaleToZero", lambda c: c.idleness is not None, _stay_until_idle, _stay_until_idle_why),
+    Constraint("ScaleFromZero", lambda c: c.idleness is not None and c.any_none_ready, _wake, _wake_why),
     # Bounds beat windows and rates, as in HPA: a count outside them is corrected at once.
     Constraint("Bounds", lambda _c: True, _bound, _bound_why),
     Constraint(

@@ -2,7 +2,8 @@
 
 One policy object serves all services that name it (a *group*); a service that names several policies is a row of several groups and
 gets the highest wish. What happens in a tick, in order: rows and columns are compiled anew if the fleet changed; the readings enter
-the histories; every group learns and recommends; the constraints of ``constraints.ORDER`` follow; the outcome enters the histories.
+the histories and teach what a replica can do; every group learns and recommends; the constraints of ``constraints.ORDER`` follow; the
+outcome enters the histories.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from autoscaler.core.columns import floats, number, plain, plain_number, rearran
 from autoscaler.core.constraints import ORDER, STABILIZED, Constraint, Context, held
 from autoscaler.core.group import Group, Merged
 from autoscaler.core.history import History
+from autoscaler.core.idle import WORK, IdleClock
+from autoscaler.core.learnt_capacity import SIGNALS as CAPACITY_SIGNALS
+from autoscaler.core.learnt_capacity import LearntCapacity
 from autoscaler.core.model import (
     Bools,
     Decisions,
@@ -30,6 +34,7 @@ from autoscaler.core.model import (
     ScalingSpec,
 )
 from autoscaler.core.nursery import Nursery, wants_past
+from autoscaler.core.objective_limits import ObjectiveLimits
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.remembered import changes_since, entries_of, recall, runs_of
 from autoscaler.core.table import Table
@@ -58,13 +63,18 @@ class Engine:
         self._seed = seed
         self._table: Table | None = None
         self._groups: list[Group] = []
+        self._objectives: ObjectiveLimits | None = None
         self._signals: dict[str, History] = {}
         self._wishes: History | None = None
         self._changes: History | None = None
+        self._capacity: LearntCapacity | None = None
+        """None where nobody's is learnt."""
         self._last_desired: Ints = np.empty(0, dtype=np.int64)
         self._last_current: Ints = np.empty(0, dtype=np.int64)
         self._fleet: Fleet | None = None
-        self._any_starting = self._any_at_zero = False
+        self._any_starting = self._any_at_zero = self._any_none_ready = False
+        self._idle = IdleClock()
+        self._idle_s: Floats | None = None
         self._blind_since_s: Floats = np.empty(0)
         self._any_was_blind = True
         self._settled_at_s: Floats = np.empty(0)
@@ -92,11 +102,15 @@ class Engine:
             return False
         table = Table(fleet)
         moved = np.array([_row_before(old, spec) for spec in table.specs], dtype=np.int64)
+        self._capacity = LearntCapacity(table, self._capacity, moved) if table.learns_capacity else None
+        self._objectives = ObjectiveLimits(table, self._objectives, moved)
         self._make_groups(table, moved)
         self._make_histories(table, moved)
         self._last_desired = rearranged(self._last_desired, moved, -1)
         self._last_current = rearranged(self._last_current, moved, -1)
         self._blind_since_s = rearranged(self._blind_since_s, moved, np.nan)
+        self._idle.rearrange(moved)
+        self._idle_s = None
         self._settled_at_s = rearranged(self._settled_at_s, moved, at_s + self.lookback_s)
         self._note_pasts(table, moved, at_s)
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
@@ -147,6 +161,13 @@ class Engine:
             known = set(np.flatnonzero(relative & ~np.isnan(table.capacity_per_s)).tolist())
             for name in ("demand", "queue"):
                 wanted.setdefault(name, set()).update(known)
+        if self._capacity is not None:
+            for name in CAPACITY_SIGNALS:
+                wanted.setdefault(name, set()).update(self._capacity.rows.tolist())
+        for name, measured in self.objectives.signals.items():
+            wanted.setdefault(name, set()).update(measured)
+        for name in WORK if table.any_sleeps else ():
+            wanted.setdefault(name, set()).update(np.flatnonzero(table.sleeps).tolist())
         self.wanted = {name: sorted(rows) for name, rows in wanted.items() if rows}
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
         self._signals = {name: _history(self._signals.get(name), moved, columns) for name in remembered}
@@ -187,6 +208,11 @@ class Engine:
                 self._last_desired[row] = memory.desired
             if memory.blind_since_s is not None:
                 self._blind_since_s[row] = memory.blind_since_s
+        if self._capacity is not None:
+            learnt = {row: memory.capacity for row, memory in memories if memory.capacity is not None}
+            self._capacity.recall(self.table, learnt)
+            if memory.idle_s is not None:
+                self._idle.recall(row, memory.idle_s, at_s)
         if self._wishes is not None:
             wishes = [(row, memory.recommendations) for row, memory in memories]
             recall(self._wishes, wishes, at_s, self.interval_s, max)
@@ -231,7 +257,10 @@ class Engine:
         for history in (*self._signals.values(), self._wishes, self._changes):
             if history is not None:
                 history.shift(by_s)
+        if self._capacity is not None:
+            self._capacity.shift(by_s)
         self._blind_since_s = self._blind_since_s + by_s
+        self._idle.shift(by_s)
         self._settled_at_s = self._settled_at_s + by_s
         self._all_settled_at_s += by_s
         self._last_at_s += by_s
@@ -242,12 +271,16 @@ class Engine:
         at_s = readings.at_s
         table = self._compiled(fleet)
         table.move_bounds(at_s)
+        if self._capacity is not None:
+            self._capacity.learn(table, fleet, readings, self.interval_s)
+        self.objectives.learn(fleet, readings, self.interval_s)
         self._remember(readings)
         self._remember_changes(fleet)
         if fleet is not self._fleet:
             self._fleet = fleet
             self._any_starting = bool(np.count_nonzero(fleet.starting))
             self._any_at_zero = bool(np.count_nonzero(fleet.current) < len(fleet))
+            self._any_none_ready = bool(np.count_nonzero(fleet.ready) < len(fleet))
 
         merged = Merged()
         wishes: list[tuple[Group, Recommendation]] = []
@@ -283,7 +316,9 @@ class Engine:
             relative=self._relative,
             any_starting=self._any_starting,
             any_at_zero=self._any_at_zero,
+            any_none_ready=self._any_none_ready,
             readings=readings,
+            idleness=self._idle.look(fleet, readings, table.idle_after_s, self.interval_s) if table.any_sleeps else None,
             wishes=self._wishes,
             changes=self._changes,
         )
@@ -304,6 +339,7 @@ class Engine:
             self._wishes.push(at_s, np.where(blind, counts, unstabilized) if any_blind else unstabilized)
         self._last_desired = counts
         self._last_at_s = at_s
+        self._idle_s = self._idle.remembered_s(table.idle_after_s) if table.any_sleeps else None
         return _decisions(
             at_s=at_s,
             recommended=recommended,
@@ -311,9 +347,14 @@ class Engine:
             headroom=table.no_headroom if merged.headroom is None else np.ceil(merged.headroom - _EPSILON).astype(np.int64),
             blind=blind,
             partial=partial,
+            capacity_per_s=table.full_capacity_per_s,
+            capacity_confidence=None if self._capacity is None else self._capacity.confidence(len(table)),
             limits=limits_of(context, steps),
-            reason=reasons_of(context, wishes, self.faults),
+            reason=reasons_of(context, wishes, self.faults, self.objectives.binding),
+            objective=self.objectives.binding,
+            warnings=lambda row: tuple(self.objectives.warnings(row)),
             forecasts=tuple(forecasts),
+            idle_s=self._idle_s,
         )
 
     @property
@@ -322,6 +363,13 @@ class Engine:
         if self._table is None:
             raise ValueError("prepare(fleet) comes first")
         return self._table
+
+    @property
+    def objectives(self) -> ObjectiveLimits:
+        """What the fleet's objectives allow."""
+        if self._objectives is None:
+            raise ValueError("prepare(fleet) comes first")
+        return self._objectives
 
     def problems(self) -> tuple[str, ...]:
         """What policies did wrong in the last tick, in words."""
@@ -369,6 +417,8 @@ class Engine:
             current=(self._last_at_s, int(self._last_current[row]))
             if self._changes is not None and self._last_current[row] >= 0
             else None,
+            capacity=None if self._capacity is None else self._capacity.memory(row),
+            idle_s=self._idle_s[row].item() if self._idle_s is not None and self._idle_s[row] > 0 else None,
         )
 
     def save(self) -> dict[str, Any]:
@@ -380,10 +430,13 @@ class Engine:
             "signals": {name: history.save() for name, history in self._signals.items()},
             "wishes": self._wishes.save() if self._wishes else None,
             "changes": self._changes.save() if self._changes else None,
+            "capacity": self._capacity.save() if self._capacity else None,
+            "objectives": self.objectives.save(),
             "last_desired": self._last_desired.tolist(),
             "last_current": self._last_current.tolist(),
             "blind_since_s": plain(self._blind_since_s),
             "settled_at_s": plain(self._settled_at_s),
+            "idle": self._idle.save(),
             "last_at_s": plain_number(self._last_at_s),
         }
 
@@ -394,12 +447,16 @@ class Engine:
         for group in self._groups:
             if group.name in state["policies"]:
                 group.policy.load(state["policies"][group.name])
+        if "objectives" in state:
+            self.objectives.load(state["objectives"])
         for name, history in self._signals.items():
             if name in state["signals"]:
                 history.load(state["signals"][name])
         for history_or_none, saved in ((self._wishes, state["wishes"]), (self._changes, state["changes"])):
             if history_or_none is not None and saved is not None:
                 history_or_none.load(saved)
+        if self._capacity is not None and (learnt := state.get("capacity")) is not None:
+            self._capacity.load(self.table, learnt)
         self._last_desired = np.array(state["last_desired"], dtype=np.int64)
         self._last_current = np.array(state["last_current"], dtype=np.int64)
         self._blind_since_s = floats(state["blind_since_s"])
@@ -407,6 +464,8 @@ class Engine:
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         self._any_was_blind = True
         self._last_at_s = number(state["last_at_s"])
+        if "idle" in state:  # states written before services could go to zero have none
+            self._idle.load(state["idle"])
 
 
 # ---------------------------------------------------------------- small pieces

@@ -80,8 +80,8 @@ class Group:
         self.needs: dict[str, Bools] = {}
         self.signals: dict[str, list[int]] = {}
         self._declare_signals(rows, params)
-        constant = (table.capacity_per_s, table.slots, table.slots_slowdown, table.objective_target, table.promised_ratio)
-        self._constant = tuple([column[self._take] for column in constant])
+        self._told: tuple[Floats, ...] = ()
+        self._replica: tuple[Floats, ...] = ()
         self._fleet: Fleet | None = None
         self._low: Ints | None = None
         self._taken: tuple[Any, ...] = ()
@@ -144,7 +144,10 @@ class Group:
         signals = {}
         for name in self.signals:
             signals[name] = self._signal(name, readings.signals.get(name), histories[name])
-        capacity_per_s, slots, slots_slowdown, objective_target, promised_ratio = self._constant
+        if table.replica is not self._told:
+            self._told = table.replica
+            self._replica = tuple([column[self._take] for column in table.replica])
+        capacity_per_s, slots, slots_slowdown, objective_target, promised_ratio, full_slots = self._replica
         self._observation = observation = _observation(
             at_s=readings.at_s,
             interval_s=step_s,
@@ -161,6 +164,7 @@ class Group:
             node_lead_time_s=node_lead_time_s,
             objective_target=objective_target,
             promised_ratio=promised_ratio,
+            full_slots=full_slots,
         )
         self._failure = ""
         try:

@@ -7,6 +7,7 @@ object serves all services that name it, and a service is a row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -105,12 +106,21 @@ class Objective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What one ready replica can do: `per_s` requests/s within the objective at most (NaN: not known), `slots` requests at a
-    time, `slots_slowdown` = batch size at which a token takes twice as long as alone (time per token ∝ 1 + batch ÷ it)."""
+    """What one ready replica can do: `per_s` requests/s with a full batch (NaN: not known), `slots` requests at a
+    time, `slots_slowdown` = batch size at which a token takes twice as long as alone (time per token ∝ 1 + batch ÷ it).
+
+    learnt: `per_s` is only where learning begins (``core.learnt_capacity``), and never leaves `min_per_s`…`max_per_s` (None: no bound)."""
 
     per_s: float
     slots: int
     slots_slowdown: float
+    learnt: bool = False
+    min_per_s: float | None = None
+    max_per_s: float | None = None
+    itl_s: float = math.nan
+    """Inter-token latency in a full batch, until it is measured (NaN: not known)."""
+    prefill_s: float = math.nan
+    """Time to first token in a full batch without a wait in the queue, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +155,12 @@ class ScalingSpec:
     pool: str | None = None
     priority: int = 0
     stale_after_s: float = 60.0
+    idle_after_s: float | None = None
+    """Where the lower bound is 0: how long it must be known to be without work before it goes to zero, and then the first work brings it
+    back; None: the policies alone decide on that."""
     generation: int = 0
+    objectives: tuple[Objective, ...] = ()
+    """Further objectives beside `objective`; the most demanding one counts (``core.objectives``)."""
     sources: object = None
     """Where its signals come from (the manifest's `signals`); the core hands it on to the metric source unread."""
 
@@ -169,11 +184,27 @@ class PoolSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearntMemory:
+    """A learnt capacity: per_s, the requests that it is worth (weight), and how many of them samples brought (seen); learnt where given_per_s
+    (None: nothing) was given, with batches of `slots` and their slowdown as in Capacity."""
+
+    per_s: float
+    weight: float
+    seen: float
+    given_per_s: float | None
+    slots: int
+    slots_slowdown: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What a service's past decisions leave behind and no query can bring back; kept in the object's status.
+    """What a service's past decisions leave behind and no query can bring back, and what was learnt of its replicas; kept in the object's
+    status.
 
     recommendations, scale_events: (at_s, replicas or signed change), oldest first, only as far back as the service's windows reach.
     current: (at_s, replicas) as the last tick saw it: what was changed after it is found by comparing; None where no rate limit asks.
+    capacity: None where it is given, or nothing was learnt yet.
+    idle_s: how long it was known to be without work, None where it wasn't or its lower bound is above 0.
     """
 
     desired: int | None = None
@@ -181,6 +212,8 @@ class Memory:
     recommendations: tuple[tuple[float, int], ...] = ()
     scale_events: tuple[tuple[float, int], ...] = ()
     current: tuple[float, int] | None = None
+    capacity: LearntMemory | None = None
+    idle_s: float | None = None
 
 
 @tick_value
@@ -259,6 +292,9 @@ class Signal:
 class Observation:
     """What one policy sees of its services at one tick. All arrays are (n,), a row a service that names the policy.
 
+    capacity_per_s, slots, objective_target: of a ready replica within the most demanding objective: requests/s, requests at a time, and how
+    many seconds a request may wait in the queue. full_slots: how many at a time it takes if nobody limits it (None: as slots).
+
     A policy must treat it as read-only; rows keep their meaning between ticks until ``Policy.rearrange`` says otherwise.
     """
 
@@ -277,6 +313,7 @@ class Observation:
     node_lead_time_s: Floats
     objective_target: Floats
     promised_ratio: Floats
+    full_slots: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.current)
@@ -337,8 +374,9 @@ class Limit:
 @tick_value
 class Decisions:
     """All decisions of a tick; arrays (n,). recommended: NaN where no policy could tell. blind (n,): no usable signal.
-    partial (n,): some signal that the policies need is unknown. limits(row), reason(row): words, made when asked for, valid
-    until the next tick."""
+    partial (n,): some signal that the policies need is unknown. capacity_per_s (n,): what one replica was taken to do, NaN where unknown;
+    capacity_confidence (n,): 0…1 where that is learnt, NaN where it is given; None: nobody's is learnt. limits(row), reason(row): words,
+    made when asked for, valid until the next tick."""
 
     at_s: float
     recommended: Floats
@@ -346,10 +384,18 @@ class Decisions:
     headroom: Ints
     blind: Bools
     partial: Bools
+    capacity_per_s: Floats
     limits: Callable[[int], tuple[Limit, ...]]
     reason: Callable[[int], str]
+    capacity_confidence: Floats | None = None
+    objective: Callable[[int], str] = no_words
+    """The most demanding objective of a row and what it allows, in words; "" where there is nothing to say. As `reason`."""
+    warnings: Callable[[int], tuple[str, ...]] = lambda _row: ()
+    """What the owner of a row should know of its objectives. As `reason`."""
     forecasts: tuple[tuple[str, Ints, Forecast], ...] = ()
     """(policy, rows (m,) of the fleet, forecast with m rows) of every policy that made one."""
+    idle_s: Floats | None = None
+    """How long each service is known to be without work, as its status is to remember it (n,); None: none may go to zero."""
 
 
 @tick_value

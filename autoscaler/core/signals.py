@@ -48,6 +48,7 @@ class SignalType:
 
 _TYPES = (
     SignalType(name="demand", unit="requests/s", merge="sum", per_replica=False, description="requests arriving"),
+    SignalType(name="throughput", unit="requests/s", merge="sum", per_replica=False, description="requests finished"),
     SignalType(name="queue", unit="requests", merge="sum", per_replica=False, description="requests waiting for a replica"),
     SignalType(name="running", unit="requests", merge="sum", per_replica=False, description="requests being served"),
     SignalType(
@@ -120,5 +121,5 @@ _TYPES = (
 SIGNALS: Final[dict[str, SignalType]] = {signal.name: signal for signal in _TYPES}
 """Every signal by name; manifests may name only these."""
 
-RATES: Final = frozenset({"demand", "prompt_tokens", "output_tokens"})
-"""Signals that count what comes in a span of time: what a value means for burstiness depends on how long that span is."""
+RATES: Final = frozenset({"demand", "throughput", "prompt_tokens", "output_tokens"})
+"""Signals that count what comes or goes in a span of time: what a value means for burstiness depends on how long that span is."""

@@ -39,8 +39,15 @@ def _ints(specs: Sequence[ScalingSpec], name: str) -> Ints:
     return np.array([getattr(spec, name) for spec in specs], dtype=np.int64)
 
 
+def _least(spec: ScalingSpec) -> int:
+    """The lowest lower bound that a service can have."""
+    windows = [window.min_replicas for window in spec.schedules if window.min_replicas is not None]
+    return min([spec.min_replicas, *windows])
+
+
 class Table:
-    """Columns (n,) of a fleet's specs. Constant for one revision, but for the bounds, which schedules move by the minute."""
+    """Columns (n,) of a fleet's specs. Constant for one revision, but for the bounds, which schedules move by the minute, and for
+    `capacity_per_s` where it is learnt: another array each time that something in it changes."""
 
     def __init__(self, fleet: Fleet) -> None:
         specs = fleet.specs
@@ -57,12 +64,20 @@ class Table:
         self.accelerators: Ints = _ints(specs, "accelerators_per_replica")
         self.drain_max: Ints = _ints(specs, "drain_max_at_once")
         self.active: Bools = np.array([spec.mode == "Active" for spec in specs], dtype=np.bool_)
-        self.capacity_per_s = _floats([spec.capacity.per_s for spec in specs])
-        self.slots = _floats([spec.capacity.slots for spec in specs])
+        self.given_per_s = _floats([spec.capacity.per_s for spec in specs])
+        self.learns_capacity = any(spec.capacity.learnt for spec in specs)
+        # Of a replica that nobody limits; replaced by another array where it changes, never written to.
+        self.full_capacity_per_s = self.given_per_s
+        self.full_slots = _floats([spec.capacity.slots for spec in specs])
         self.slots_slowdown = _floats([spec.capacity.slots_slowdown for spec in specs])
-        self.objective_target = _floats([spec.objective.target for spec in specs])
         self.promised_ratio = _floats([spec.objective.promised_ratio for spec in specs])
+        self.allow(
+            capacity_per_s=self.full_capacity_per_s,
+            slots=self.full_slots,
+            wait_s=_floats([spec.objective.target for spec in specs]),
+        )
         self.fallback_after_s = _floats([spec.fallback.after_s for spec in specs])
+        self.idle_after_s = _floats([spec.idle_after_s for spec in specs])
         self.up = _grouped(specs, lambda spec: spec.scale_up)
         self.down = _grouped(specs, lambda spec: spec.scale_down)
         self.pauses: dict[int, Pause] = {row: spec.pause for row, spec in enumerate(specs) if spec.pause is not None}
@@ -76,7 +91,13 @@ class Table:
         self.nowhere: Bools = np.zeros(len(specs), dtype=np.bool_)
         self.has_multiple = bool((self.multiple > 1).any())
         self.has_drain_limit = bool((self.drain_max > 0).any())
-        self.has_zero_guard = bool((self.own_min > 0).any())
+        self.may_be_zero: Bools = np.array([_least(spec) == 0 for spec in specs], dtype=np.bool_)
+        """Where the lower bound is 0, always or in a window of the calendar."""
+        self.sleeps: Bools = self.may_be_zero & ~np.isnan(self.idle_after_s)
+        """Those of them whose idle time says when they go to zero, and whose work brings them back."""
+        self.wakes: Bools = self.sleeps & np.array([spec.scale_up.select != "Disabled" for spec in specs], dtype=np.bool_)
+        self.any_sleeps = bool(self.sleeps.any())
+        self.has_zero_guard = not bool(self.may_be_zero.all())
         self.longest_window_s = max((g.rules.stabilization_s for g in (*self.up, *self.down)), default=0.0)
         self.longest_period_s = max((p.period_s for g in (*self.up, *self.down) for p in g.rules.policies), default=0.0)
         self.stabilizes = self.longest_window_s > 0
@@ -84,6 +105,19 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.specs)
+
+    def allow(self, *, capacity_per_s: Floats, slots: Floats, wait_s: Floats) -> None:
+        """What the objectives allow a ready replica, (n,): requests/s, requests at a time, seconds that these may wait."""
+        self.capacity_per_s, self.slots = capacity_per_s, slots
+        self.replica: tuple[Floats, ...] = (
+            capacity_per_s,
+            slots,
+            self.slots_slowdown,
+            wait_s,
+            self.promised_ratio,
+            self.full_slots,
+        )
+        """What policies are told of a replica: the same tuple as long as nothing in it changes."""
 
     def writable(self, fleet: Fleet) -> Bools:
         """Where counts may be written, (n,): Active, and nobody else's number."""

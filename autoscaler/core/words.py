@@ -27,8 +27,9 @@ def reasons_of(
     context: Context,
     wishes: Sequence[tuple[Group, Recommendation]],
     faults: Mapping[int, str],
+    objective: Callable[[int], str],
 ) -> Callable[[int], str]:
-    """One sentence a row: whose wish it was and why. The limits have words of their own."""
+    """One sentence a row: whose wish it was and why, and which objective limits a replica. The limits have words of their own."""
 
     def reason(row: int) -> str:
         if row in faults:
@@ -40,7 +41,8 @@ def reasons_of(
             return f"signals unknown for {since:.0f} s: holding {int(held(context)[row])} ({words})"
         for group, wish, position in said:
             if float(wish.replicas[position]) == float(context.recommended[row]):
-                return f"{group.name}: {_words(wish, position)}"
+                within = objective(row)
+                return f"{group.name}: {_words(wish, position)}{f'; {within}' if within else ''}"
         return ""
 
     return reason

@@ -206,7 +206,10 @@ class Board:
                 "unit": signal.unit if signal else "",
                 "promised_ratio": spec.objective.promised_ratio,
             },
-            "capacity_per_s": plain(spec.capacity.per_s),
+            "capacity_per_s": plain(tick.decisions.capacity_per_s[row]),
+            "capacity_confidence": None
+            if tick.decisions.capacity_confidence is None
+            else plain(tick.decisions.capacity_confidence[row]),
             "lead_time_s": plain(tick.fleet.lead_time_s[row]),
             "node_lead_time_s": plain(tick.fleet.node_lead_time_s[row]),
             "headroom": int(tick.plan.headroom[row]),

@@ -40,10 +40,14 @@ class Settings:
 
 
 def settings_of(spec: ScalingSpec, scenario: Scenario, allowed_s: float) -> Settings:
-    """Raises UsageError for a service without a stated capacity."""
+    """Raises UsageError for a service without a stated capacity, and for replicas that don't keep to it."""
     if not spec.capacity.per_s > 0:
         raise UsageError(
             f"{spec.key}: the optimum needs to know what a replica can do: capacity.requestsPerSecond in the manifest"
+        )
+    if scenario.replicas.throughput or scenario.replicas.mixed:
+        raise UsageError(
+            "the optimum is worked out for replicas that do what the manifest says: leave out scenario.replicas.throughput and .mixed"
         )
     return Settings(
         capacity_per_s=spec.capacity.per_s,

@@ -73,6 +73,8 @@ class FluidPlant(Plant):
         for row in range(n):
             self.life.begin_with(row, settings.initial)
         self.state: FluidState = fluid_state(tuple(specs), self.life.ready)
+        self._given_per_s = self.state.capacity_per_s.copy()
+        self._set_capacity(0)
         # The service ran before the trace begins: as much is running as its first second's demand keeps busy.
         capacity = self.state.capacity_per_s * self.state.ready
         share = np.divide(demand[:, 0], capacity, out=np.zeros(n), where=capacity > 0)
@@ -96,7 +98,13 @@ class FluidPlant(Plant):
     def _at_most_s(self, from_s: int) -> int:
         return self._log_from_s + self._log_s
 
+    def _set_capacity(self, at_s: int) -> None:
+        """Where replicas don't do what the manifest says: what they do now. In place, since signals look at the same array."""
+        if (throughput := self.settings.throughput) is not None:
+            self.state.capacity_per_s[:] = throughput.capacity_per_s(self._given_per_s, self.life.ready, at_s)
+
     def _flow(self, from_s: int, to_s: int) -> None:
+        self._set_capacity(from_s)
         log_from = self._log_from_s
         self._kernel(self.state, self.demand[:, from_s:to_s], self._log[:, from_s - log_from : to_s - log_from])
         self.now_s = to_s

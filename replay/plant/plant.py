@@ -20,6 +20,7 @@ from autoscaler.errors import UsageError
 from replay.plant.faults import Fault, Faults
 from replay.plant.lifecycle import Lifecycle
 from replay.plant.nodes import Pool
+from replay.plant.throughput import Throughput
 from replay.plant.times import Times
 
 QUANTILES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
@@ -31,7 +32,8 @@ class PlantSettings:
     """What a plant needs beside services and demand, in whole seconds. late: scrapes between the latest one and what is seen.
     samples: scrapes of which a decision sees the mean.
 
-    initial: ready replicas at the start. keep_series: remember queue and wait tick by tick, for plots.
+    initial: ready replicas at the start. keep_series: remember queue and wait tick by tick, for plots. throughput: what replicas really do,
+    None where it is what the manifest says.
     """
 
     times: Times
@@ -43,6 +45,7 @@ class PlantSettings:
     warmup_s: int = 0
     tick_s: int = 15
     keep_series: bool = True
+    throughput: Throughput | None = None
 
 
 class Seen(Protocol):

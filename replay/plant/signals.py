@@ -4,6 +4,7 @@ With b = running ÷ ready (requests per batch), c a replica's capacity, K its sl
 
 =========================  =====================================================================================================
 ``demand``                 arrivals in the window ÷ window
+``throughput``             utilization × c × R
 ``queue, running``         as they are at the scrape; ``concurrency`` is their sum
 ``utilization``            mean over the window of served ÷ (c × R)
 ``gpu_utilization``        1 − e^(−b): the share of time with at least one request where b are running on average (Poisson occupancy);
@@ -80,6 +81,7 @@ def _service(scrape: Scrape, replica: Replica) -> Floats:
 
 _FORMULAS: Final[Mapping[str, Callable[[Scrape, Replica], Floats]]] = {
     "demand": lambda scrape, _replica: scrape.demand_per_s,
+    "throughput": lambda scrape, replica: scrape.utilization * replica.capacity_per_s * scrape.ready,
     "queue": lambda scrape, _replica: scrape.queue,
     "running": lambda scrape, _replica: scrape.running,
     "concurrency": lambda scrape, _replica: scrape.queue + scrape.running,
@@ -94,7 +96,7 @@ _FORMULAS: Final[Mapping[str, Callable[[Scrape, Replica], Floats]]] = {
     "prompt_tokens": lambda scrape, _replica: PROMPT_TOKENS * scrape.demand_per_s,
     "output_tokens": lambda scrape, replica: OUTPUT_TOKENS * scrape.utilization * replica.capacity_per_s * scrape.ready,
 }
-_OF_WORK: Final = frozenset({"demand", "queue", "running", "concurrency"})
+_OF_WORK: Final = frozenset({"demand", "throughput", "queue", "running", "concurrency"})
 _OF_REPLICAS: Final = frozenset({"utilization", "gpu_utilization", "gpu_memory_utilization", "kv_cache_utilization"})
 _OF_REQUESTS: Final = frozenset({"queue_wait_s", "itl_s", "ttft_s", "latency_s"})
 

@@ -92,7 +92,17 @@ def _recorded(files: tuple[Path, ...], keys: tuple[str, ...]) -> Recorded:
 
 def _with_demand(recorded: Recorded, specs: Sequence[ScalingSpec]) -> list[int]:
     """The services that can be tried over the plant: their demand was recorded, and what a replica can do is known."""
-    return [row for row, one in enumerate(specs) if one.capacity.per_s > 0 and recorded.known_ratio(row) >= KNOWN_ENOUGH]
+    able = [one.capacity.per_s > 0 for one in _as_they_were(recorded, specs)]
+    return [row for row in range(len(specs)) if able[row] and recorded.known_ratio(row) >= KNOWN_ENOUGH]
+
+
+def _as_they_were(recorded: Recorded, specs: Sequence[ScalingSpec]) -> list[ScalingSpec]:
+    """With the replicas that there were: where their capacity is learnt, the plant has what was."""
+    learnt = recorded.learnt_per_s.tolist()
+    return [
+        replace(one, capacity=replace(one.capacity, per_s=per_s)) if one.capacity.learnt and per_s > 0 else one
+        for one, per_s in zip(specs, learnt, strict=True)
+    ]
 
 
 def _work(job: _Job) -> Row:
@@ -101,7 +111,7 @@ def _work(job: _Job) -> Row:
     recorded = _recorded(job.files, tuple(one.key for one in own))
     name = WHAT_RAN if job.what_ran else policy_text(job.policy) if job.policy is not None else _own(own)
     if job.closed:
-        rows = _with_demand(recorded, own)
+        rows, specs = _with_demand(recorded, own), tuple(_as_they_were(recorded, specs))
         return tried(
             recorded,
             rows,
@@ -214,7 +224,7 @@ def _notes(
     if without:
         notes.append(
             f"Not simulated: {', '.join(without)}; the records hold no demand of it for half of the time at least, or the manifest no "
-            "capacity.requestsPerSecond."
+            "capacity.requestsPerSecond (nor was it learnt)."
         )
     words = (
         "Not simulated (open loop): what each would have asked for beside the controller, seeing the recorded signals and replicas. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -14,6 +14,9 @@ from autoscaler.core.model import Bools, Floats, Ints
 from autoscaler.errors import AutoscalerError, UsageError
 from autoscaler.record import SCHEMA, decode_column
 from replay.verify import RecordsError, ends_cut, records_of
+
+SURE: Final = 0.5
+"""The confidence from which a learnt capacity is taken for what replicas did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,8 @@ class RecordedTick:
 class Recorded:
     """ticks on a grid of interval_s from start_s on; (n, ticks) by service. demand_per_s: NaN where it was unknown or nothing was
     recorded. current: what the target was asked to have; alive: starting, ready and draining; both −1 where nothing was recorded.
-    lead_time_s, node_lead_time_s (n,): medians. cut: files whose last line has no end, so that it was left out."""
+    lead_time_s, node_lead_time_s (n,): medians. learnt_per_s (n,): what a replica did, the median of what the controller had learnt for sure
+    enough, NaN where it was given. cut: files whose last line has no end, so that it was left out."""
 
     keys: Sequence[str]
     start_s: float
@@ -41,6 +45,7 @@ class Recorded:
     alive: Ints
     lead_time_s: Floats
     node_lead_time_s: Floats
+    learnt_per_s: Floats
     cut: int = 0
 
     @property
@@ -91,9 +96,16 @@ def _led(files: Sequence[Path]) -> Iterator[RecordedTick]:
                 raise RecordsError(f"{path}:{line}: is no record of schema {SCHEMA} ({type(fault).__name__}: {fault})") from fault
 
 
+def _learnt_per_s(record: dict[str, Any], column: int) -> float:
+    learnt = record.get("capacity")
+    if learnt is None or (learnt["confidence"][column] or 0.0) < SURE:
+        return float("nan")
+    return float(learnt["per_s"][column])
+
+
 def read_recorded(files: Sequence[Path], keys: Sequence[str]) -> Recorded:
     """What was recorded of these services. Raises UsageError where there is nothing of them."""
-    found: list[tuple[float, list[tuple[int, float, int, int, float, float]]]] = []
+    found: list[tuple[float, list[tuple[int, float, int, int, float, float, float]]]] = []
     interval_s, met = 0.0, set()
     for tick in recorded_ticks(files):
         interval_s = interval_s or tick.interval_s
@@ -115,6 +127,7 @@ def read_recorded(files: Sequence[Path], keys: Sequence[str]) -> Recorded:
                     alive,
                     record["lead_time_s"][column],
                     record["node_lead_time_s"][column],
+                    _learnt_per_s(record, column),
                 )
             )
         found.append((record["at_s"], rows))
@@ -128,11 +141,14 @@ def read_recorded(files: Sequence[Path], keys: Sequence[str]) -> Recorded:
     current, alive_counts = np.full(shape, -1, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
     leads: list[list[float]] = [[] for _ in keys]
     node_leads: list[list[float]] = [[] for _ in keys]
+    learnt: list[list[float]] = [[] for _ in keys]
     for place, (_, rows) in zip(places, found, strict=True):
-        for row, rate, count, alive, lead_s, node_lead_s in rows:
+        for row, rate, count, alive, lead_s, node_lead_s, per_s in rows:
             demand_per_s[row, place], current[row, place], alive_counts[row, place] = rate, count, alive
             leads[row].append(lead_s)
             node_leads[row].append(node_lead_s)
+            if per_s == per_s:
+                learnt[row].append(per_s)
     return Recorded(
         keys=list(keys),
         start_s=start_s,
@@ -142,5 +158,6 @@ def read_recorded(files: Sequence[Path], keys: Sequence[str]) -> Recorded:
         alive=alive_counts,
         lead_time_s=np.array([np.median(one) for one in leads]),
         node_lead_time_s=np.array([np.median(one) for one in node_leads]),
+        learnt_per_s=np.array([np.median(one) if one else np.nan for one in learnt]),
         cut=sum(map(ends_cut, files)),
     )

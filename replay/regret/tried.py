@@ -78,6 +78,7 @@ def _free(spec: ScalingSpec, most: int) -> ScalingSpec:
         spec,
         policies=(PolicyRef(name=WHAT_RAN),),
         min_replicas=0,
+        idle_after_s=None,
         max_replicas=max(most, 1),
         scale_up=_FREE,
         scale_down=_FREE,

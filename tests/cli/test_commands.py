@@ -21,6 +21,13 @@ BAD = "tests/manifests/invalid/min-above-max.yaml"
 TYPO = "tests/manifests/invalid/unknown-field.yaml"
 
 
+async def test_every_example_is_valid() -> None:
+    examples = sorted(str(path) for path in (ROOT / "deploy" / "examples").glob("*.yaml"))
+    assert len(examples) >= 4
+    ran = await autoscaler("validate", *examples)
+    assert (ran.code, ran.err.strip()[:8]) == (0, "0 faults"), ran.err
+
+
 async def test_help_names_every_command_that_there_is() -> None:
     ran = await autoscaler("--help")
     assert ran.code == 0
@@ -95,6 +102,18 @@ async def test_validate_json_is_one_document() -> None:
     document = json.loads(ran.out)
     assert (ran.code, document["valid"], document["faults"]) == (0, True, [])
     assert document["manifests"] == [{"kind": "InferenceAutoscaler", "namespace": "models", "name": "llama"}]
+
+
+async def test_validate_warns_of_signals_that_cannot_tell_load() -> None:
+    beside = ("--set", "objectives.0.signal=gpu_utilization", "--set", "objectives.0.target=70%")
+    ran = await autoscaler("validate", GOOD, *beside)
+    assert (ran.code, ran.err) == (0, "0 faults, 1 valid manifest\n")
+    assert ran.out.startswith("warning: --set objectives.0.signal=gpu_utilization: ")
+    assert "spec.objectives[0].signal: the signal can't tell load" in ran.out
+    document = json.loads((await autoscaler("validate", "--json", GOOD, *beside)).out)
+    assert document["valid"]
+    assert [warning["path"] for warning in document["warnings"]] == ["spec.objectives[0].signal"]
+    assert json.loads((await autoscaler("validate", "--json", GOOD)).out)["warnings"] == []
 
 
 async def test_validate_reads_stdin() -> None:

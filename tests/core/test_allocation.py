@@ -40,6 +40,7 @@ def decided(desired: list[int], headroom: list[int] | None = None) -> Decisions:
         desired=np.array(desired, dtype=np.int64),
         headroom=np.array(headroom or [0] * n, dtype=np.int64),
         blind=np.zeros(n, dtype=np.bool_),
+        capacity_per_s=np.full(len(desired), np.nan),
         partial=np.zeros(n, dtype=np.bool_),
         limits=lambda _row: (),
         reason=lambda _row: "",

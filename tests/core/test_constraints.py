@@ -99,6 +99,8 @@ def a_context(specs: Sequence[ScalingSpec], fleet: Fleet, at_s: float = NOW_S, *
         relative=None,
         any_starting=bool(fleet.starting.any()),
         any_at_zero=not fleet.current.all(),
+        any_none_ready=not fleet.ready.all(),
+        idleness=None,
         readings=readings_of(demand=changes.pop("demand_per_s", None), queue=changes.pop("queue", None)),
         wishes=None,
         changes=None,

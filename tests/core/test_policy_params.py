@@ -72,7 +72,7 @@ def test_texts_of_a_command_line_become_the_declared_kinds() -> None:
         ({"strict": "maybe"}, "strict: 'maybe' is not allowed; true or false"),
         ({"strict": 1}, "strict: 1 is not allowed; true or false"),
         ({"way": "left"}, "way: 'left' is not allowed; one of up, down"),
-        ({"signal": "rps"}, "signal: 'rps' is not allowed; one of demand, queue"),
+        ({"signal": "rps"}, "signal: 'rps' is not allowed; one of demand, throughput"),
         ({"rato": 0.5}, "rato: not a parameter of policy 'sample'; it has ratio, count"),
         ({"way": "down", "ratio": 0}, "ratio: 0 makes no sense going down"),
     ],

@@ -34,6 +34,8 @@ async def test_a_service_has_its_history_and_its_decision(server: Served) -> Non
     assert service["explanation"]["steps"][0]["step"] == "policy"
     assert service["explanation"]["planned"] == service["planned"]
     assert "demand" in service["explanation"]["sentence"]
+    assert service["capacity_per_s"] == service["explanation"]["capacity"]["per_s"] > 0
+    assert service["capacity_confidence"] is None
     _, newer = await server.get(f"{CHAT}?since_s={history['times_s'][5]}")
     assert newer["history"]["times_s"] == history["times_s"][6:]
 

@@ -42,6 +42,7 @@ BOUNDS = (
 """As many as vLLM's time to first token has, give or take."""
 _LEVELS = {
     "demand": 1.2,
+    "throughput": 1.2,
     "queue": 3.0,
     "running": 20.0,
     "kv_cache_utilization": 0.5,

@@ -81,8 +81,9 @@ class Evaluator:
 
     def _instant(self, selector: Any) -> list[tuple[Series, tuple[float, float]]]:
         found = []
+        at_s = self._at_s - (0.0 if selector.offset is None else selector.offset.total_seconds())
         for series in self._matching(selector):
-            past = [sample for sample in series.samples if self._at_s - LOOKBACK_S < sample[0] <= self._at_s]
+            past = [sample for sample in series.samples if at_s - LOOKBACK_S < sample[0] <= at_s]
             if past and not is_stale_marker(past[-1][1]):
                 found.append((series, past[-1]))
         return found
@@ -101,6 +102,9 @@ class Evaluator:
                 if value is not None:
                     rates.append((_without(series.labels, ("__name__",)), value / (window_s if name == "rate" else 1.0)))
             return _unique(rates)
+        if name == "clamp_max":
+            most = self._value(args[1])
+            return _unique((_without(dict(k), ("__name__",)), min(v, most)) for k, v in self._value(args[0]).items())
         if name == "vector":
             return {frozenset(): self._value(args[0])}
         if name == "scalar":
@@ -139,6 +143,9 @@ class Evaluator:
         if operator == "or":
             present = {key(k) for k in left}
             return {**left, **{k: v for k, v in right.items() if key(k) not in present}}
+        if operator == "unless":
+            present = {key(k) for k in right}
+            return {k: v for k, v in left.items() if key(k) not in present}
         of_right = {key(k): v for k, v in right.items()}
         return _unique((key(k), _arithmetic(operator, v, of_right[key(k)])) for k, v in left.items() if key(k) in of_right)
 

@@ -14,7 +14,7 @@ from autoscaler.core.contract import check_policy
 from autoscaler.core.model import ParamValue
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.signals import SIGNALS
-from policies import fixed, hpa, keda, kpa, reactive, schedule, seasonal, target, wva
+from policies import fixed, hpa, keda, kpa, reactive, schedule, seasonal, target, tokens, wva
 
 CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
     (fixed.POLICY, {}),
@@ -29,6 +29,9 @@ CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
     (keda.POLICY, {"triggers": "prometheus+cron", "desired_replicas": 7, "min_replica_count": 0, "cooldown_period_s": 60}),
     (keda.POLICY, {"unknown": "error", "fallback_replicas": 6, "idle_replica_count": 0, "min_replica_count": 2}),
     (keda.POLICY, {"signal": "utilization", "metric_type": "Value", "threshold": 0.7, "behavior": True}),
+    (tokens.POLICY, {}),
+    (tokens.POLICY, {"bound": "cache", "cache_tokens": 20000.0}),
+    (tokens.POLICY, {"bound": "throughput", "window_s": 0.0, "memory_s": 600.0}),
     (wva.POLICY, {}),
     (wva.POLICY, {"analyzer": "V1"}),
     (hpa.POLICY, {}),
@@ -67,13 +70,14 @@ def test_the_entry_points_name_them() -> None:
         keda.POLICY,
         reactive.POLICY,
         seasonal.POLICY,
+        tokens.POLICY,
     ):
         assert found[policy.name] is policy
 
 
 def test_importing_policies_is_light() -> None:
     modules = ", ".join(
-        f"policies.{name}" for name in ["fixed", "schedule", "target", "hpa", "kpa", "reactive", "seasonal", "each"]
+        f"policies.{name}" for name in ["fixed", "schedule", "target", "hpa", "kpa", "reactive", "seasonal", "tokens", "each"]
     )
     code = (
         f"import sys, {modules};"

@@ -269,7 +269,7 @@ def test_in_a_replay_it_sleeps_and_wakes() -> None:
     silence = series([60.0] * 10 + [0.0] * 30 + [60.0] * 20)
     # The fluid plant's running requests die away and never quite reach 0.
     policy = policy_ref("keda:cooldown_period_s=120,activation_threshold=0.5")
-    result = run_replay(manifests(minReplicas="0"), scenario(scale__mode="Factor"), silence, policy=policy)
+    result = run_replay(manifests(minReplicas="0", idle__after="0s"), scenario(scale__mode="Factor"), silence, policy=policy)
     desired = result.ledger.column("desired")
     minutes = desired[::4]
     assert minutes[10] > 0

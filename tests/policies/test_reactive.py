@@ -32,6 +32,13 @@ def test_demand_and_backlog_worked_by_hand() -> None:
     assert words == "demand 14.1/s needs capacity 14.1/s at 1.6/s a replica: 9; backlog 40 requests in 30 s adds 1"
 
 
+def test_batches_fuller_than_an_objective_allows_are_read_for_what_they_are() -> None:
+    limited: dict[str, Any] = {"slots": 12.8, "full_slots": 32.0, "capacity_per_s": 0.8}
+    # 32 run at each of 10: they serve 16/s, for which 20 replicas are needed at 0.8/s each.
+    assert after(BY_RUNNING, running=320.0, queue=0.0, **limited)[0] == 20
+    assert after(BY_RUNNING, running=128.0, queue=0.0, **limited)[0] == 10
+
+
 def test_the_margin_is_the_queueing_rules() -> None:
     rate = 12.3 * 1.1
     capacity = needed_capacity_per_s(rate, 5.0, 2.0, 1.0)

@@ -35,6 +35,7 @@ async def test_every_signal_has_its_documented_formula() -> None:
     took = float(service_s(batch, 1.6, 32.0, 64.0))
     expected = {
         "demand": 11.2,
+        "throughput": 11.2,
         "queue": 0.0,
         "running": 10 * batch,
         "concurrency": 10 * batch,

@@ -305,6 +305,26 @@ async def test_own_promql_is_recorded_confined_and_its_stale_samples_are_gaps(ho
     assert np.isnan(found["queue"][first + 4 : GAP[1] // STEP_S]).all()
 
 
+async def test_where_its_pods_show_nothing_the_gateway_s_requests_are_recorded(
+    hour: Hour, prometheus: PrometheusServer, tmp_path: Path
+) -> None:
+    labels = {"exported_namespace": hour.namespace, "exported_service": "llama", "job": "ingress", "instance": "proxy-1:10254"}
+    times = range(0, LENGTH_S + 1, STEP_S)
+    samples = [(float(hour.start_s + at_s - 2), 4.0 * at_s) for at_s in times]
+    await prometheus.write([({"__name__": "nginx_ingress_controller_requests", **labels}, samples)])
+    hour.manifest.write_text(
+        hour.manifest.read_text().replace("presets: [vllm, dcgm]", "presets: [vllm]\n    gateway: {preset: nginx}")
+    )
+    output = tmp_path / "gateway.csv"
+    code, words = await run(*hour.arguments(output, hour.url))
+    assert code == 0, words
+    found = load(output)
+    quiet = slice(GAP[0] // STEP_S + 6, GAP[1] // STEP_S - 1)
+    np.testing.assert_allclose(found["demand"][quiet], 4.0, rtol=1e-3)
+    assert np.isnan(found["queue"][quiet]).all(), "of which this gateway tells nothing"
+    assert (found["demand"][20:100] < 3.5).all(), "its pods' own demand, while they show it"
+
+
 async def test_a_service_that_prometheus_knows_nothing_of_is_said(hour: Hour, tmp_path: Path) -> None:
     hour.manifest.write_text(hour.manifest.read_text().replace("name: llama", "name: nobody"))
     code, words = await run(*hour.arguments(tmp_path / "t.csv", hour.url))

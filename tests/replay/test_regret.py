@@ -49,6 +49,20 @@ def test_over_the_plant_it_finds_what_a_replay_of_the_traffic_finds(days: Path) 
         assert score["regret_replica_hours"] == pytest.approx(live["replica_hours"] - score["replica_hours"], abs=0.5)
 
 
+def test_a_learnt_capacity_is_what_the_plant_has(tmp_path: Path) -> None:
+    """The manifest says 1.6 requests/s, the replicas did 1.0: with 1.6 the counts that ran would look like a waste."""
+    learnt = ("--set", "capacity.mode=Learnt")
+    slower = ("--set", "scenario.replicas.throughput=[{factor: 0.625}]")
+    assert replay("run", "-t", DAY, "-p", "reactive", "-o", str(tmp_path), *learnt, *slower).exit_code == 0
+    recorded = read_recorded(record_files(tmp_path / "records.jsonl"), ["default/standard"])
+    assert recorded.learnt_per_s[0] == pytest.approx(1.0, rel=0.03)
+    found = scores(str(tmp_path / "records.jsonl"), "-f", MANIFEST, "-p", "reactive", *learnt)
+    live = orjson.loads((tmp_path / "score.json").read_bytes())
+    again = found["closed", "reactive"]
+    assert again["replica_hours"] == pytest.approx(live["replica_hours"], rel=0.03)
+    assert again["attained_ratio"] == pytest.approx(live["attained_ratio"], abs=0.003)
+
+
 def test_beside_the_controller_the_same_policy_decides_the_same(days: Path) -> None:
     found = scores(str(days), "-f", MANIFEST, "-p", "reactive")
     ran, again = found["open", "what ran"], found["open", "reactive"]

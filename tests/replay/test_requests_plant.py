@@ -71,6 +71,7 @@ async def test_every_signal_is_what_the_requests_themselves_say() -> None:
     running = (started < at_s) & (ended >= at_s)
     waiting = (came < at_s) & (started >= at_s)
     assert values["demand"] == pytest.approx(within(came).sum() / 15)
+    assert values["throughput"] == pytest.approx(within(ended).sum() / 15)
     assert values["running"] == running.sum() > 250
     assert values["queue"] == waiting.sum()
     assert values["concurrency"] == running.sum() + waiting.sum()

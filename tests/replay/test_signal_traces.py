@@ -163,6 +163,16 @@ def test_replicas_follow_decisions_and_nothing_is_judged() -> None:
     assert score["blind_scale_downs"] == 0
 
 
+def test_an_open_loop_learns_no_capacity() -> None:
+    """What the recorded replicas did is none of those that follow other decisions."""
+    trace = recorded(demand=[30.0] * 240, throughput=[30.0] * 240, queue=[0.0] * 240, running=[300.0] * 240)
+    given, learnt = (
+        run_open_loop(manifests(capacity__mode=mode), scenario(), trace, policy=PolicyRef(name="reactive"))
+        for mode in ("Given", "Learnt")
+    )
+    assert learnt.ledger.column("desired").tolist() == given.ledger.column("desired").tolist()
+
+
 def test_a_trace_that_a_policy_can_t_read_is_refused() -> None:
     with pytest.raises(UsageError, match="holds gpu_utilization, and the policies read concurrency"):
         run_open_loop(

@@ -9,9 +9,9 @@ from typing import Literal
 from autoscaler.adapters.kubernetes.moments import time_text
 from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.reasons import Reason
-from autoscaler.core.model import Limit, Pause, Written
+from autoscaler.core.model import Limit, Pause, ScalingSpec, Written
 from autoscaler.ports import Tick
-from autoscaler.spec import Condition
+from autoscaler.spec import Condition, Signals
 
 Status = Literal["True", "False", "Unknown"]
 OURS = ("Ready", "AbleToScale", "ScalingActive", "ScalingLimited")
@@ -78,7 +78,21 @@ def _ready(tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]]) -> tuple[S
         return "False", Reason.ReplicasFailing, pending_words(troubled)
     if row in tick.unlearnt:
         return "True", Reason.LearningPast, f"decided on by what is seen now; {tick.unlearnt[row]}"
-    return "True", Reason.Reconciled, "decided on, and nothing is in the way"
+    asleep = _unseen_at_zero(tick.fleet.specs[row])
+    if warnings := tick.decisions.warnings(row):
+        return "True", Reason.ObjectiveWarning, "; ".join((*warnings, *filter(None, [tick.decisions.objective(row)]))) + asleep
+    objective = tick.decisions.objective(row)
+    return "True", Reason.Reconciled, f"decided on, and nothing is in the way{f'; {objective}' if objective else ''}{asleep}"
+
+
+def _unseen_at_zero(spec: ScalingSpec) -> str:
+    """A warning where a service may go to zero and nothing would see its next request."""
+    signals = spec.sources
+    if spec.min_replicas > 0 or not isinstance(signals, Signals) or signals.gateway is not None:
+        return ""
+    if any(query.signal in ("demand", "queue", "concurrency") for query in signals.queries):
+        return ""
+    return "; but at zero nothing sees a request: only a policy's wish or a schedule wakes it (name signals.gateway, or own PromQL for demand)"
 
 
 def _able(tick: Tick, row: int) -> tuple[Status, str, str]:

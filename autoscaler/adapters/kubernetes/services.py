@@ -19,8 +19,16 @@ from autoscaler.adapters.kubernetes.moments import seconds_or_none
 from autoscaler.adapters.kubernetes.pod_index import TargetKey
 from autoscaler.adapters.kubernetes.target_watch import KindName
 from autoscaler.compiled import scaling_spec
-from autoscaler.core.model import Ints, Memory, ScalingSpec
-from autoscaler.spec import API_VERSION, GROUP, VERSION, InferenceAutoscaler, InferenceAutoscalerStatus
+from autoscaler.core.model import Ints, LearntMemory, Memory, ScalingSpec
+from autoscaler.spec import (
+    API_VERSION,
+    GROUP,
+    LEARNT_SCHEMA,
+    VERSION,
+    InferenceAutoscaler,
+    InferenceAutoscalerStatus,
+    LearntCapacity,
+)
 
 log = logging.getLogger(__name__)
 
@@ -152,10 +160,25 @@ class Service:
         return Memory(
             desired=kept.desired,
             blind_since_s=kept.blind_since,
+            idle_s=kept.idle_seconds,
             recommendations=tuple((entry.at, entry.replicas) for entry in kept.recommendations),
             scale_events=tuple((entry.at, entry.replicas) for entry in kept.scale_events),
             current=None if kept.current is None else (kept.current.at, kept.current.replicas),
+            capacity=None if kept.capacity is None else _learnt(kept.capacity),
         )
+
+
+def _learnt(kept: LearntCapacity) -> LearntMemory | None:
+    if kept.schema != LEARNT_SCHEMA:
+        return None
+    return LearntMemory(
+        per_s=kept.requests_per_second,
+        weight=kept.weight,
+        seen=kept.seen,
+        given_per_s=kept.given,
+        slots=kept.concurrency,
+        slots_slowdown=kept.slowdown_concurrency,
+    )
 
 
 def _judged(judge: Judge, item: Object) -> tuple[InferenceAutoscaler | None, str]:

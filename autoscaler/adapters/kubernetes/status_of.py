@@ -11,15 +11,24 @@ from autoscaler.adapters.kubernetes.conditions import conditions_of, in_force, i
 from autoscaler.adapters.kubernetes.moments import seconds_or_none, time_text
 from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.services import Service
-from autoscaler.core.model import Ints, Limit, Memory, Written
+from autoscaler.core.model import Ints, LearntMemory, Limit, Memory, Written
 from autoscaler.core.signals import SignalState
 from autoscaler.ports import Tick
-from autoscaler.spec import InferenceAutoscalerStatus, LimitStatus, MemoryStatus, SignalStatus, TimedCount
+from autoscaler.spec import (
+    LEARNT_SCHEMA,
+    CapacityStatus,
+    InferenceAutoscalerStatus,
+    LearntCapacity,
+    LimitStatus,
+    MemoryStatus,
+    SignalStatus,
+    TimedCount,
+)
 
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 14
+COLUMNS: Final = 16
 
 
 def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
@@ -42,8 +51,20 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
             tick.fleet.starting,
             np.where(np.isnan(recommended), -1, np.ceil(np.nan_to_num(recommended) - 1e-9)).astype(np.int64),
             _unlearnt(tick),
+            _learnt(tick),
+            np.zeros_like(tick.plan.replicas) if tick.decisions.idle_s is None else tick.decisions.idle_s.astype(np.int64),
         ]
     )
+
+
+def _learnt(tick: Tick) -> Ints:
+    """Of a learnt capacity only what is worth a request: 5 % more or less, a tenth of confidence."""
+    confidence = tick.decisions.capacity_confidence
+    if confidence is None:
+        return np.zeros(len(tick.fleet), dtype=np.int64)
+    known = ~np.isnan(confidence) & (tick.decisions.capacity_per_s > 0.0)
+    steps = np.log(np.where(known, tick.decisions.capacity_per_s, 1.0)) / np.log(1.05)
+    return np.where(known, np.round(steps).astype(np.int64) * 100 + np.round(np.nan_to_num(confidence) * 10).astype(np.int64), 0)
 
 
 def _unlearnt(tick: Tick) -> Ints:
@@ -91,6 +112,7 @@ def status_of(tick: Tick, row: int, service: Service, troubled: Sequence[tuple[s
         limits=[_limit_status(limit) for limit in limits[:32]],
         signals=list(_signals(tick, row))[:32],
         lead_time=service.lead.status(),
+        capacity=_capacity(tick, row),
         memory=_memory_status(tick.memory(row)),
         conditions=conditions_of(tick, row, troubled, limits),
     )
@@ -116,11 +138,35 @@ def _signals(tick: Tick, row: int) -> Iterator[SignalStatus]:
         )
 
 
+def _capacity(tick: Tick, row: int) -> CapacityStatus | None:
+    if tick.decisions.capacity_confidence is None or not tick.fleet.specs[row].capacity.learnt:
+        return None
+    per_s = float(tick.decisions.capacity_per_s[row])
+    return CapacityStatus(
+        requests_per_second=None if np.isnan(per_s) else float(f"{per_s:.4g}"),
+        confidence=f"{tick.decisions.capacity_confidence[row]:.2f}",
+    )
+
+
 def _memory_status(memory: Memory) -> MemoryStatus:
     return MemoryStatus(
         desired=memory.desired,
         blind_since=memory.blind_since_s,
+        idle_seconds=memory.idle_s,
         recommendations=[TimedCount(at=at_s, replicas=replicas) for at_s, replicas in memory.recommendations[-512:]],
         scale_events=[TimedCount(at=at_s, replicas=change) for at_s, change in memory.scale_events[-512:]],
         current=None if memory.current is None else TimedCount(at=memory.current[0], replicas=memory.current[1]),
+        capacity=None if memory.capacity is None else _learnt_capacity(memory.capacity),
+    )
+
+
+def _learnt_capacity(memory: LearntMemory) -> LearntCapacity:
+    return LearntCapacity(
+        schema=LEARNT_SCHEMA,
+        requests_per_second=memory.per_s,
+        weight=memory.weight,
+        seen=memory.seen,
+        given=memory.given_per_s,
+        concurrency=memory.slots,
+        slowdown_concurrency=memory.slots_slowdown,
     )

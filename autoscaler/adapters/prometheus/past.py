@@ -94,11 +94,19 @@ class Past:
         here = None if self.namespaces is None else frozenset(self.namespaces)
         self.pods = sum(here is None or namespace in here for namespace, _ in rows_by_pod)
         self.values: dict[str, npt.NDArray[np.float32]] = {}
+        self._at_gateways: dict[str, npt.NDArray[np.float32]] = {}
         self.failed: dict[int, str] = {}
 
     def column(self, signal: str) -> npt.NDArray[np.float32]:
         """Values (t, rows asked for) of a signal, NaN where unknown."""
-        return self.values.setdefault(signal, np.full((len(self.times_s), len(self.rows)), np.nan, dtype=np.float32))
+        return self.values.setdefault(signal, self._unknown())
+
+    def at_gateways(self, signal: str) -> npt.NDArray[np.float32]:
+        """The same as gateways saw it, which counts where nothing else is known: then nothing ran."""
+        return self._at_gateways.setdefault(signal, self._unknown())
+
+    def _unknown(self) -> npt.NDArray[np.float32]:
+        return np.full((len(self.times_s), len(self.rows)), np.nan, dtype=np.float32)
 
     def fail(self, rows: Iterable[int], why: str) -> None:
         """Notes that something of these rows could not be read."""
@@ -152,11 +160,38 @@ class Past:
 
     def readings(self, derived: Mapping[str, Bools], spans: Mapping[str, Floats]) -> Sequence[Readings]:
         """One for each time, made when looked at."""
+        self.fill_in()
         # Of the derived signals, utilization has no past: how many replicas were ready then is not known.
         rows = derived["concurrency"][self.rows]
         if rows.any() and "queue" in self.values and "running" in self.values:
             self.column("concurrency")[:, rows] = (self.values["queue"] + self.values["running"])[:, rows]
         return _PastReadings(self, spans)
+
+    def fill_in(self) -> None:
+        """What gateways saw, where nothing else is known."""
+        for signal, seen in self._at_gateways.items():
+            column = self.column(signal)
+            np.copyto(column, seen, where=np.isnan(column))
+
+
+async def read_gateway_past(
+    past: Past, client: RangeClient, reader: PresetReader, signal: str, named: Mapping[tuple[str, str], Sequence[int]]
+) -> None:
+    """The past of a gateway's signal. named: the rows of each (namespace, name) in it. Never raises for a fault outside."""
+    names = reader.scope.labels
+    into = past.at_gateways(signal)
+
+    async def read(stretch: Stretch) -> None:
+        async for one in _ticks_first(await past.ask(client, reader.promql(signal, past.namespaces), stretch)):
+            labels = labels_of(bytes(one.metric))
+            steps, values = past.points(one, stretch)
+            for row in named.get((labels.get(names.namespace, ""), labels.get(names.pod, "")), ()):
+                if row in past.index:
+                    into[steps, past.index[row]] = np.where(values >= 0, values, np.nan)
+
+    why = await each_stretch(past.stretches(len(named)), read)
+    if why:
+        past.fail([row for rows in named.values() for row in rows if row in past.index], f"{signal}: {why}")
 
 
 async def read_past(past: Past, client: RangeClient, reader: PresetReader, signal: str, rows: Bools) -> None:

@@ -7,6 +7,8 @@ How *demand* (requests arriving per second) is derived, since most servers count
 - TGI, TorchServe: counted on arrival.
 - TF Serving, KServe: what was served. Under overload that is less than what arrives; it catches up as the backlog is worked off.
 
+*throughput* is what was finished, where that is counted (TorchServe counts arrivals only).
+
 *running* of servers that don't export it is Little's law: seconds of work finished per second = mean number in work. It lags by about
 one request's duration.
 
@@ -27,6 +29,7 @@ from autoscaler.adapters.prometheus.terms import (
     LastScrape,
     Rate,
     Scaled,
+    SeriesLabels,
     Term,
     minus,
     plus,
@@ -57,13 +60,15 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """One server's signals. alive: metrics that it has from its start, by which it is known how old everything else is."""
+    """One server's (or gateway's) signals. alive: metrics that it has from its start, by which it is known how old everything else is.
+    labels: which labels say whose a series is, where those aren't the server's for pods (an empty one is)."""
 
     name: str
     title: str
     source: str
-    alive: LastScrape
+    alive: Term
     signals: Mapping[str, Recipe]
+    labels: SeriesLabels | None = None
 
 
 def _value(term: Term, *, signed: bool = False) -> Recipe:
@@ -94,6 +99,7 @@ _VLLM = Preset(
             ),
             signed=True,
         ),
+        "throughput": _value(Rate("vllm:request_success_total")),
         "queue": _value(Gauge("vllm:num_requests_waiting")),
         "running": _value(Gauge("vllm:num_requests_running")),
         # A ratio despite its name; renamed in 0.9.
@@ -127,6 +133,7 @@ _SGLANG = Preset(
             ),
             signed=True,
         ),
+        "throughput": _value(Rate("sglang:num_requests_total")),
         "queue": _value(Gauge("sglang:num_queue_reqs", where=_TOTAL)),
         "running": _value(Gauge("sglang:num_running_reqs", where=_TOTAL)),
         "kv_cache_utilization": _value(Gauge("sglang:token_usage", "max")),
@@ -146,6 +153,7 @@ _TGI = Preset(
     alive=LastScrape(("tgi_queue_size", "tgi_request_count")),
     signals={
         "demand": _value(Rate("tgi_request_count")),
+        "throughput": _value(Rate("tgi_request_success")),
         "queue": _value(Gauge("tgi_queue_size")),
         "running": _value(Gauge("tgi_batch_current_size")),
         # The histogram is of each request's mean, so its tail is shorter than that of single tokens.
@@ -174,6 +182,7 @@ _TRITON = Preset(
             ),
             signed=True,
         ),
+        "throughput": _value(Rate("nv_inference_request_success")),
         "queue": _value(
             preferred(
                 Gauge("nv_trt_llm_request_metrics", where='request_type="waiting"'),
@@ -222,6 +231,7 @@ _TFSERVING = Preset(
     alive=LastScrape((":tensorflow:serving:request_count",)),
     signals={
         "demand": _value(Rate(":tensorflow:serving:request_count")),
+        "throughput": _value(Rate(":tensorflow:serving:request_count")),
         "queue": _value(Scaled(Rate(":tensorflow:serving:batching_session:queuing_latency_sum"), US)),
         "running": _value(Scaled(Rate(":tensorflow:serving:request_latency_sum"), US)),
         "latency_s": _seconds(":tensorflow:serving:request_latency", scale=US),
@@ -236,6 +246,7 @@ _KSERVE = Preset(
     alive=LastScrape(("request_predict_seconds_count",)),
     signals={
         "demand": _value(Rate("request_predict_seconds_count")),
+        "throughput": _value(Rate("request_predict_seconds_count")),
         "running": _value(Rate("request_predict_seconds_sum")),
         "latency_s": _seconds("request_predict_seconds"),
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from autoscaler.adapters.prometheus.credentials import CredentialPlaces
@@ -22,7 +22,8 @@ class ServerSettings:
     url: up to but without ``/api/v1``; no credentials in it. scrape_interval_s: of the inference servers, as this Prometheus does it.
     window_s: of rates (None: four scrapes, at least 60 s: two samples must lie in it even when one scrape fails).
     labels: what namespace and pod are called; preset_labels: by preset where that differs, such as ``exported_pod`` for dcgm where the
-    exporter is scraped with honorLabels=false, or ``pod_name`` of old exporters. confine_label: the label by which own PromQL is confined.
+    exporter is scraped with honorLabels=false, or ``pod_name`` of old exporters; of a gateway's preset `pod` is the label with the service's
+    name. confine_label: the label by which own PromQL is confined.
     concurrency: queries at a time. max_bytes: of one answer.
     """
 
@@ -45,10 +46,14 @@ class ServerSettings:
         if faults:
             raise UsageError(f"the credentials for {self.url} don't fit together: {'; '.join(faults)}")
 
-    def scope(self, preset: str, namespaces: tuple[str, ...] | None) -> Scope:
-        """What queries of a preset cover."""
+    def scope(self, preset: str, namespaces: tuple[str, ...] | None, labels: SeriesLabels | None = None) -> Scope:
+        """What queries of a preset cover. labels: the preset's own, where it has some; an empty one is this server's."""
+        if labels is None:
+            labels = self.labels
+        elif not labels.namespace:
+            labels = replace(labels, namespace=self.labels.namespace)
         window_s = self.window_s if self.window_s is not None else max(MIN_WINDOW_S, SCRAPES_IN_WINDOW * self.scrape_interval_s)
-        return Scope(window_s=window_s, labels=self.preset_labels.get(preset, self.labels), namespaces=namespaces)
+        return Scope(window_s=window_s, labels=self.preset_labels.get(preset, labels), namespaces=namespaces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Signals from Prometheus: the ``MetricSource`` of the cluster.
 
+While nothing of a service is ready, its gateway (``gateways``) tells of its requests instead of its pods.
+
 *known*: a fresh, finite, possible value, 0 included. *idle* (value 0): the target has no replicas at all, or the source is alive and each of
 the service's work signals that were asked for (demand, queue, running, concurrency) is exactly 0; a latency or wait is idle when no request
 finished in the window, so there was nothing to measure. *unknown* (NaN): everything else, with its reason: no series, stale, impossible,
@@ -21,10 +23,10 @@ import numpy as np
 from autoscaler.adapters.prometheus.client import PrometheusClient
 from autoscaler.adapters.prometheus.credentials import Credentials
 from autoscaler.adapters.prometheus.own_reader import NOT_ASKED, OwnValue, read_own
-from autoscaler.adapters.prometheus.past import FewAtOnce, Past, read_past
+from autoscaler.adapters.prometheus.past import FewAtOnce, Past, read_gateway_past, read_past
 from autoscaler.adapters.prometheus.preset_reader import PresetReader
 from autoscaler.adapters.prometheus.settings import PrometheusSettings, ServerSettings
-from autoscaler.adapters.prometheus.wiring import DERIVED, OwnUse, PresetUse, ServerKey, Wiring, wire
+from autoscaler.adapters.prometheus.wiring import DERIVED, GatewayUse, OwnUse, PresetUse, ServerKey, Wiring, wire
 from autoscaler.adapters.prometheus.words import Reasons
 from autoscaler.core.capacity import utilization_at
 from autoscaler.core.model import Bools, Fleet, Floats, Readings, SignalColumn
@@ -87,6 +89,16 @@ class PrometheusSource:
                 reader.place(rows_by_pod, self._pods.sharing_rows(), version, at_s)
                 work += reader.reads(self._clients[use.server][1], signals, at_s, query_s)
                 uses.append((use, reader, signals))
+        for gateway in wiring.gateways:
+            reader = self._reader(gateway)
+            signals = [signal for signal, rows in gateway.rows.items() if signal in asked and (rows & asked[signal]).any()]
+            if signals:
+                # What a pod is elsewhere is a name in the gateway here: always there, of one service or of several that share it.
+                first = {name: rows[0] for name, rows in gateway.named.items()}
+                sharing = {rows[0]: rows[1:] for rows in gateway.named.values() if len(rows) > 1}
+                reader.place(first, sharing, fleet.revision, at_s)
+                work += reader.reads(self._clients[gateway.server][1], signals, at_s, query_s)
+                uses.append((gateway, reader, signals))
         own: dict[int, OwnValue] = {}
         for number, own_use in enumerate(wiring.own):
             if any(signal in asked and asked[signal][row] for signal, row in own_use.takers):
@@ -117,6 +129,12 @@ class PrometheusSource:
             for signal, rows in use.rows.items():
                 if signal in asked and (rows & asked[signal]).any():
                     reads = read_past(past, self._patient(use.server), reader, signal, rows & asked[signal])
+                    work.append(past.in_time(reads, np.flatnonzero(rows & asked[signal]).tolist()))
+        for gateway in wiring.gateways:
+            reader = self._reader(gateway)
+            for signal, rows in gateway.rows.items():
+                if signal in asked and (rows & asked[signal]).any():
+                    reads = read_gateway_past(past, self._patient(gateway.server), reader, signal, gateway.named)
                     work.append(past.in_time(reads, np.flatnonzero(rows & asked[signal]).tolist()))
         for own_use in wiring.own:
             takers = [(signal, row) for signal, row in own_use.takers if signal in asked and asked[signal][row]]
@@ -170,7 +188,7 @@ class PrometheusSource:
                 client = PrometheusClient(server.url, credentials, concurrency=server.concurrency, max_bytes=server.max_bytes)
                 self._clients[key] = (server, client)
         self._unwired += [client for _, client in before.values()]
-        live = {(use.server, use.preset.name, use.namespaces) for use in wiring.presets}
+        live = {(use.server, use.preset.name, use.namespaces) for use in (*wiring.presets, *wiring.gateways)}
         self._readers = {key: reader for key, reader in self._readers.items() if key in live}
         self._spans = self._spans_of(wiring, len(fleet))
         return wiring
@@ -178,7 +196,7 @@ class PrometheusSource:
     def _spans_of(self, wiring: Wiring, rows: int) -> dict[str, Floats]:
         """Signal → over how many seconds each row's value is a mean (n,), of those where that is known of any."""
         spans: dict[str, Floats] = {}
-        for use in wiring.presets:
+        for use in (*wiring.gateways, *wiring.presets):
             for signal, taken in use.rows.items():
                 if signal in RATES and taken.any():
                     spans.setdefault(signal, np.full(rows, np.nan))[taken] = self._reader(use).span_s(signal)
@@ -193,7 +211,9 @@ class PrometheusSource:
         reader = self._readers.get(key)
         if reader is None:
             server = self._clients[use.server][0]
-            reader = self._readers[key] = PresetReader(use.preset, server.scope(use.preset.name, use.namespaces))
+            reader = self._readers[key] = PresetReader(
+                use.preset, server.scope(use.preset.name, use.namespaces, use.preset.labels)
+            )
         return reader
 
 
@@ -242,13 +262,18 @@ class _Assembly:
             for signal in signals:
                 merged = reader.merged(signal, len(self._fleet), self._at_s, self._stale_s, quantile)
                 rows = use.rows[signal] & self._asked[signal]
+                if isinstance(use, GatewayUse):
+                    none_ready = self._fleet.ready == 0
+                    rows &= none_ready | use.always[signal] if signal in use.always else none_ready
                 self._values[signal][rows] = merged.values[rows]
                 self._age_s[signal][rows] = merged.age_s[rows]
                 self._idle[signal][rows] = merged.empty[rows]
-                self._reasons.from_preset(signal, rows, reader, merged)
+                self._reasons.from_preset(signal, rows, reader, merged, gateway=isinstance(use, GatewayUse))
         for number, value in own.items():
             self._take_own(self._wiring.own[number], value)
+        self._note_nobody([signal for signal in self._asked if signal not in DERIVED])
         self._derive()
+        self._note_nobody([signal for signal in self._asked if signal in DERIVED])
         self._find_idle()
         return Readings(at_s=self._at_s, signals={s: self._column(s) for s in self._asked}, why=self._reasons.why)
 
@@ -290,7 +315,7 @@ class _Assembly:
         return rows if rows.any() else None
 
     def _find_idle(self) -> None:
-        fleet, count = self._fleet, len(self._fleet)
+        count = len(self._fleet)
         spoken, busy = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
         work = {signal: self._asked[signal] & self._wiring.offered(signal, count) for signal in WORK if signal in self._asked}
         for signal, rows in work.items():
@@ -299,10 +324,13 @@ class _Assembly:
             busy |= rows & (self._values[signal] != 0)
         for signal, rows in work.items():
             self._idle[signal] |= rows & spoken & ~busy
+
+    def _note_nobody(self, signals: Sequence[str]) -> None:
+        """What comes from pods is nothing where there are none; own PromQL and a gateway go on speaking for themselves."""
+        fleet, count = self._fleet, len(self._fleet)
         none = (fleet.current == 0) & (fleet.ready == 0) & (fleet.starting == 0)
-        for signal in self._asked:
-            # What comes from pods is nothing where there are none; own PromQL (a gateway's demand) goes on speaking for itself.
-            nobody = none & self._wiring.from_pods(signal, count)
+        for signal in signals if none.any() else ():
+            nobody = none & self._wiring.from_pods(signal, count) & ~self._wiring.from_gateway(signal, count)
             self._values[signal][nobody] = 0.0
             self._age_s[signal][nobody] = 0.0
             self._idle[signal] |= nobody

@@ -1,5 +1,7 @@
 """Pieces of PromQL that presets are made of: each gives one number for each pod, for all pods of a cluster in one query.
 
+A gateway's series belong to a service instead: two other labels, or a text in one label, say its namespace and name (``SeriesLabels``).
+
 The number of queries must not grow with the number of services, so everything is ``by (namespace, pod)`` and it is our code that adds
 the pods of a service up. Three rules are the same in every piece:
 
@@ -15,7 +17,7 @@ the pods of a service up. Three rules are the same in every piece:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
 from autoscaler.adapters.prometheus.promql_text import quoted
@@ -24,12 +26,45 @@ SCRAPE_LABELS: Final = ("job", "service", "endpoint", "container", "prometheus",
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Within:
+    """Namespace and name inside the text of one label. pattern: a regular expression (RE2, whole text, no groups of its own) with ``<namespace>``
+    and ``<name>`` where those stand."""
+
+    label: str
+    pattern: str
+
+    def matcher(self, namespaces: tuple[str, ...] | None) -> str:
+        return f"{self.label}=~{quoted(self._filled(_either(namespaces) if namespaces is not None else _PART, _PART))}"
+
+    def taken_out(self, series: str, labels: SeriesLabels) -> str:
+        """The series with both as labels of their own."""
+        for label, pattern in (
+            (labels.namespace, self._filled(f"({_PART})", _PART)),
+            (labels.pod, self._filled(_PART, f"({_PART})")),
+        ):
+            series = f'label_replace({series}, {quoted(label)}, "$1", {quoted(self.label)}, {quoted(pattern)})'
+        return series
+
+    def _filled(self, namespace: str, name: str) -> str:
+        return self.pattern.replace("<namespace>", namespace).replace("<name>", name)
+
+
+_PART: Final = "[^/]+"
+
+
+def _either(namespaces: tuple[str, ...]) -> str:
+    return f"(?:{'|'.join(re.escape(namespace) for namespace in namespaces)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesLabels:
-    """What labels are called in a server. scrape: labels put on by scraping, by which duplicates differ."""
+    """What labels are called in a server. namespace, pod: whose a series is; of a gateway's series `pod` is the service's name there.
+    scrape: labels put on by scraping, by which duplicates differ. within: where both lie in one label, which is to be taken apart."""
 
     namespace: str = "namespace"
     pod: str = "pod"
     scrape: tuple[str, ...] = SCRAPE_LABELS
+    within: Within | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +84,29 @@ class Scope:
         return f"{self.labels.namespace}, {self.labels.pod}"
 
     def selector(self, metric: str, where: str = "") -> str:
-        """Series of `metric` that belong to a pod, with further matchers `where`."""
-        matchers = [f"__name__={quoted(metric)}", f'{self.labels.pod}!=""']
+        """Series of `metric` that belong to a pod (or service), with further matchers `where`."""
+        labels = self.labels
+        matchers = [f"__name__={quoted(metric)}"]
         if where:
             matchers.append(where)
-        if self.namespaces is not None:
-            either = "|".join(re.escape(namespace) for namespace in self.namespaces)
-            matchers.append(f"{self.labels.namespace}=~{quoted(either)}")
+        if labels.within is not None:
+            matchers.append(labels.within.matcher(self.namespaces))
+        else:
+            matchers.insert(1, f'{labels.pod}!=""')
+            if self.namespaces is not None:
+                matchers.append(f"{labels.namespace}=~{quoted('|'.join(re.escape(namespace) for namespace in self.namespaces))}")
         return "{" + ",".join(matchers) + "}"
+
+    def named(self, series: str) -> str:
+        """The series with the labels that say whose they are."""
+        return series if self.labels.within is None else self.labels.within.taken_out(series, self.labels)
 
     def per_pod(self, series: str, across: str = "sum", extra: str = "") -> str:
         """One number for each pod: duplicates made one, then `across` the pod's own sub-labels."""
-        without = ", ".join(self.labels.scrape)
+        own = (self.labels.namespace, self.labels.pod)
+        without = ", ".join(label for label in self.labels.scrape if label not in own)
         by = f"{self.by}, {extra}" if extra else self.by
-        return f"{across} by ({by}) (max without ({without}) ({series}))"
+        return f"{across} by ({by}) (max without ({without}) ({self.named(series)}))"
 
 
 class Term(Protocol):
@@ -100,6 +144,45 @@ class Rate:
 
     def metrics(self) -> tuple[str, ...]:
         return (self.name,)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """As Rate, of a counter whose series begins with its first request: a rate sees nothing before the second sample and takes what the
+    first one holds for nothing, so the request that is to wake a service would be lost.
+
+    A series that was not there a window ago counts as one request more, not as what it holds: that may be a year's requests, when it is
+    Prometheus that has come back after a while and not the gateway that has begun to count."""
+
+    name: str
+    where: str = ""
+
+    def promql(self, scope: Scope) -> str:
+        series = scope.selector(self.name, self.where)
+        first = f"clamp_max({series} unless {series} offset {scope.window}, 1) / {scope.window_s!r}"
+        rate = f"rate({series}[{scope.window}])"
+        return scope.per_pod(f"({first} + {rate}) or ({first}) or {rate}")
+
+    def metrics(self) -> tuple[str, ...]:
+        return (self.name,)
+
+
+@dataclass(frozen=True, slots=True)
+class Under:
+    """A term whose series are called by other labels, such as those of older versions; its numbers get the scope's."""
+
+    labels: SeriesLabels
+    term: Term
+
+    def promql(self, scope: Scope) -> str:
+        numbers = self.term.promql(replace(scope, labels=self.labels))
+        for label, source in ((scope.labels.namespace, self.labels.namespace), (scope.labels.pod, self.labels.pod)):
+            if label != source:
+                numbers = f'label_replace({numbers}, {quoted(label)}, "$1", {quoted(source)}, "(.*)")'
+        return f"sum by ({scope.by}) ({numbers})"
+
+    def metrics(self) -> tuple[str, ...]:
+        return self.term.metrics()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +262,11 @@ class LastScrape:
     of a server's metrics come with the same scrape."""
 
     names: tuple[str, ...]
+    where: str = ""
 
     def promql(self, scope: Scope) -> str:
-        each = [f"(max by ({scope.by}) (timestamp({scope.selector(name)})))" for name in self.names]
+        newest = [scope.named(f"timestamp({scope.selector(name, self.where)})") for name in self.names]
+        each = [f"(max by ({scope.by}) ({times}))" for times in newest]
         return f" or on ({scope.by}) ".join(each)
 
     def metrics(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ the same own text in the same namespace share one query.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -14,12 +15,13 @@ import msgspec
 import numpy as np
 
 from autoscaler.adapters.prometheus.credentials import CredentialPlaces, FromSecret, Place, Plain
+from autoscaler.adapters.prometheus.gateways import GATEWAYS
 from autoscaler.adapters.prometheus.presets import PRESETS, Preset
 from autoscaler.adapters.prometheus.promql import ConfinedQuery, QueryRefused, confine
 from autoscaler.adapters.prometheus.settings import PrometheusSettings, ServerSettings
-from autoscaler.core.model import Bools, Fleet
+from autoscaler.core.model import Bools, Fleet, ScalingSpec
 from autoscaler.errors import AutoscalerError
-from autoscaler.spec import PrometheusRef, SecretKey, Signals
+from autoscaler.spec import Gateway, PrometheusRef, SecretKey, Signals
 
 ServerKey: TypeAlias = tuple[str, ...]
 """Objects with the same key share a connection: () for the default server, (name,) for a named one; own credentials or an own URL are
@@ -40,6 +42,15 @@ class PresetUse:
 
 
 @dataclass(slots=True)
+class GatewayUse(PresetUse):
+    """A preset of a gateway: rows that read it while nothing is ready. always[signal] (n,): those of them that have the signal from nowhere
+    else, and so always read it. named: the rows of each (namespace, name in the gateway); the namespace is the objects' own."""
+
+    always: dict[str, Bools]
+    named: dict[tuple[str, str], list[int]]
+
+
+@dataclass(slots=True)
 class OwnUse:
     """Rows of one namespace that share a query: (signal, row) pairs."""
 
@@ -54,6 +65,7 @@ class Wiring:
 
     servers: dict[ServerKey, ServerSettings] = field(default_factory=dict)
     presets: list[PresetUse] = field(default_factory=list)
+    gateways: list[GatewayUse] = field(default_factory=list)
     own: list[OwnUse] = field(default_factory=list)
     refused: dict[tuple[str, int], str] = field(default_factory=dict)
     derived: dict[str, Bools] = field(default_factory=dict)
@@ -62,14 +74,19 @@ class Wiring:
     def from_pods(self, signal: str, rows: int) -> Bools:
         """Rows (n = rows) whose signal comes from pods, straight or worked out."""
         found = self.derived[signal].copy() if signal in self.derived else np.zeros(rows, dtype=np.bool_)
-        for use in self.presets:
-            if signal in use.rows:
-                found |= use.rows[signal]
+        return _any_of(signal, self.presets, found)
+
+    def from_gateway(self, signal: str, rows: int) -> Bools:
+        """Rows (n = rows) whose signal, or a part of it, comes from a gateway, always or while nothing is ready."""
+        found = _any_of(signal, self.gateways, np.zeros(rows, dtype=np.bool_))
+        if signal in self.derived:
+            for part in DERIVED[signal]:
+                found |= self.derived[signal] & _any_of(part, self.gateways, np.zeros(rows, dtype=np.bool_))
         return found
 
     def offered(self, signal: str, rows: int) -> Bools:
         """Rows (n = rows) whose signal comes from anywhere."""
-        found = self.from_pods(signal, rows)
+        found = self.from_pods(signal, rows) | self.from_gateway(signal, rows)
         for use in self.own:
             for taken, row in use.takers:
                 if taken == signal:
@@ -77,11 +94,20 @@ class Wiring:
         return found
 
 
+def _any_of(signal: str, uses: Sequence[PresetUse], found: Bools) -> Bools:
+    """`found` with the rows of all uses that give the signal."""
+    for use in uses:
+        if signal in use.rows:
+            found |= use.rows[signal]
+    return found
+
+
 def wire(fleet: Fleet, settings: PrometheusSettings) -> Wiring:
     """Never raises for what a manifest says: what can't be used ends in `refused`."""
     rows = len(fleet)
     wiring = Wiring(derived={signal: np.zeros(rows, dtype=np.bool_) for signal in DERIVED})
     presets: dict[tuple[ServerKey, str], PresetUse] = {}
+    gateways: dict[tuple[ServerKey, str], GatewayUse] = {}
     own: dict[tuple[ServerKey, str, str], OwnUse | str] = {}
     resolved: dict[tuple[str, bytes], tuple[ServerKey, ServerSettings] | str] = {}
     default = Signals()
@@ -101,20 +127,39 @@ def wire(fleet: Fleet, settings: PrometheusSettings) -> Wiring:
             else:
                 found.takers.append((query.signal, row))
         offered: set[str] = set(taken)
+        # Tenants' own servers are asked for their own namespace only; ours for all that we watch.
+        namespaces = (spec.namespace,) if len(key) == 2 else settings.namespaces
         for name in signals.presets:
-            # Tenants' own servers are asked for their own namespace only; ours for all that we watch.
-            namespaces = (spec.namespace,) if len(key) == 2 else settings.namespaces
             use = presets.setdefault((key, name), PresetUse(key, PRESETS[name], namespaces, {}))
             for signal in use.preset.signals:
                 if signal not in offered:
                     offered.add(signal)
                     use.rows.setdefault(signal, np.zeros(rows, dtype=np.bool_))[row] = True
+        if signals.gateway is not None:
+            preset = GATEWAYS[signals.gateway.preset]
+            gateway = gateways.setdefault((key, preset.name), GatewayUse(key, preset, namespaces, {}, {}, {}))
+            _read_gateway(gateway, row, spec, signals.gateway, taken, offered, rows)
         for signal, parts in DERIVED.items():
             if signal not in offered and offered.issuperset(parts):
                 wiring.derived[signal][row] = True
-    wiring.presets = list(presets.values())
+    wiring.presets, wiring.gateways = list(presets.values()), list(gateways.values())
     wiring.own = [use for use in own.values() if isinstance(use, OwnUse)]
     return wiring
+
+
+def _read_gateway(
+    use: GatewayUse, row: int, spec: ScalingSpec, gateway: Gateway, own: Collection[str], offered: set[str], rows: int
+) -> None:
+    """Notes that a row reads a gateway, of which own PromQL (`own`) has no need; what it alone gives is offered from now on."""
+    name = gateway.name or spec.target.partition("/")[2]
+    use.named.setdefault((spec.namespace, name), []).append(row)
+    for signal in use.preset.signals:
+        if signal in own:
+            continue
+        use.rows.setdefault(signal, np.zeros(rows, dtype=np.bool_))[row] = True
+        if signal not in offered:
+            offered.add(signal)
+            use.always.setdefault(signal, np.zeros(rows, dtype=np.bool_))[row] = True
 
 
 def check_signals(signals: Signals, namespace: str, settings: PrometheusSettings | None = None) -> list[tuple[str, str]]:

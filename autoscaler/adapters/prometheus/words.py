@@ -10,11 +10,15 @@ from autoscaler.adapters.prometheus.columns import Merged
 from autoscaler.adapters.prometheus.preset_reader import PresetReader
 from autoscaler.adapters.prometheus.wiring import DERIVED, Wiring
 from autoscaler.core.model import Bools, Fleet, Floats
+from autoscaler.spec import Signals
 
 
 @dataclass(frozen=True, slots=True)
 class _FromPreset:
+    """gateway: whose series are named after services, not pods."""
+
     rows: Bools
+    gateway: bool
     metrics: tuple[str, ...]
     title: str
     failure: str
@@ -34,10 +38,10 @@ class Reasons:
     def say(self, signal: str, row: int, why: str) -> None:
         self._said[signal, row] = why
 
-    def from_preset(self, signal: str, rows: Bools, reader: PresetReader, merged: Merged) -> None:
+    def from_preset(self, signal: str, rows: Bools, reader: PresetReader, merged: Merged, *, gateway: bool) -> None:
         failure = reader.failures.get(signal, "") or reader.failures.get("", "")
         metrics = reader.preset.signals[signal].term.metrics()
-        self._presets.setdefault(signal, []).append(_FromPreset(rows, metrics, reader.preset.title, failure, merged))
+        self._presets.setdefault(signal, []).append(_FromPreset(rows, gateway, metrics, reader.preset.title, failure, merged))
 
     def why(self, signal: str, row: int) -> str:
         """Why `signal` of `row` is unknown; "" where it is known or was not asked for."""
@@ -50,9 +54,10 @@ class Reasons:
         if signal in DERIVED and self._wiring.derived[signal][row]:
             parts = [f"{part}: {why}" for part in DERIVED[signal] if (why := self.why(part, row))]
             return "; ".join(parts) or self._no_pods(row)
-        for preset in self._presets.get(signal, []):
+        # A gateway comes after the pods' presets and stands in for them, so the last one counts.
+        for preset in reversed(self._presets.get(signal, [])):
             if preset.rows[row]:
-                return self._preset_words(preset, row)
+                return self._gateway_words(preset, row) if preset.gateway else self._preset_words(preset, row)
         return "nothing gives this signal: no preset of the service has it, and there is no own query for it"
 
     def _preset_words(self, preset: _FromPreset, row: int) -> str:
@@ -68,6 +73,17 @@ class Reasons:
             return f"no fresh, possible value of {names} ({preset.title}) for any of its {ready} ready pods"
         return f"only {good} of {ready} ready pods have a fresh, possible value of {names}" + (
             f"; {young} just started" if young else ""
+        )
+
+    def _gateway_words(self, preset: _FromPreset, row: int) -> str:
+        if preset.failure:
+            return preset.failure
+        spec = self._fleet.specs[row]
+        gateway = spec.sources.gateway if isinstance(spec.sources, Signals) else None
+        name = (gateway.name if gateway is not None else None) or spec.target.partition("/")[2]
+        return (
+            f"no fresh, possible value of {' or '.join(preset.metrics)} ({preset.title}) for '{name}' in namespace '{spec.namespace}': it has "
+            "seen no request for it yet, or calls it otherwise (signals.gateway.name)"
         )
 
     def _no_pods(self, row: int) -> str:

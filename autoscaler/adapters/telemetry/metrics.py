@@ -110,7 +110,15 @@ class Metrics:
             ("blind", "1 while no policy can tell.", decisions.blind.astype(np.int64)),
             ("partial", "1 while some needed signal is unknown.", decisions.partial.astype(np.int64)),
             ("lead_time_seconds", "Time from a patch to ready that is reckoned with.", fleet.lead_time_s),
+            (
+                "capacity_requests_per_second",
+                "What one ready replica is taken to do; absent while unknown.",
+                decisions.capacity_per_s,
+            ),
+            ("capacity_confidence_ratio", "Of a capacity that is learnt; 0 where all was given.", decisions.capacity_confidence),
         ):
+            if values is None:
+                continue
             yield f"# HELP {_PREFIX}{name} {help_text}\n# TYPE {_PREFIX}{name} gauge\n"
             for labels, value in zip(self._labels, values.tolist(), strict=True):
                 if value == value:

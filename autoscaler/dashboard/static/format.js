@@ -46,7 +46,7 @@ export function withUnit(value, unit) {
 }
 
 const SIGNALS = {
-  demand: "Demand", queue: "Queue", running: "Running", concurrency: "In flight", utilization: "Utilization",
+  demand: "Demand", throughput: "Throughput", queue: "Queue", running: "Running", concurrency: "In flight", utilization: "Utilization",
   gpu_utilization: "GPU utilization", gpu_memory_utilization: "GPU memory", kv_cache_utilization: "KV cache",
   ttft_s: "Time to first token", itl_s: "Inter-token latency", latency_s: "Latency", queue_wait_s: "Queue wait",
   prompt_tokens: "Prompt tokens", output_tokens: "Output tokens",

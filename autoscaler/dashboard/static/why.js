@@ -13,6 +13,8 @@ const LIMITS = {
   Stabilized: "the stabilization window",
   RateLimit: "the rate limit",
   DrainLimit: "the drain limit",
+  ScaleToZero: "the last replica, which goes only after known idle time,",
+  ScaleFromZero: "what wakes a service of which nothing is ready",
   Bounds: "a bound of the manifest",
   ReplicaMultiple: "the replica multiple",
   ScalingDisabled: "a target that was set to zero",
@@ -21,7 +23,8 @@ const LIMITS = {
 };
 const TITLES = {
   Fallback: "Fallback", PartialData: "Partial data", Settling: "Settling", StartingReplicas: "Replicas starting", Stabilized: "Stabilization window",
-  RateLimit: "Rate limit", DrainLimit: "Drain limit", Bounds: "Bounds", ReplicaMultiple: "Replica multiple", ScalingDisabled: "Scaling disabled",
+  RateLimit: "Rate limit", DrainLimit: "Drain limit", ScaleToZero: "To zero",
+  ScaleFromZero: "From zero", Bounds: "Bounds", ReplicaMultiple: "Replica multiple", ScalingDisabled: "Scaling disabled",
   Paused: "Paused", ChangeBudget: "Change budget", Write: "Planned",
 };
 const SPEAK_AT_MOST_EVERY_MS = 5000;
@@ -41,6 +44,7 @@ export function showWhy(service) {
   showLadder(why);
   showPromise(service);
   showSignals(service, why);
+  setText(byId("capacity"), why.capacity ? sentence(why.capacity.words) : "");
 }
 
 function leadOf(why) {

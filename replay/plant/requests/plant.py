@@ -128,7 +128,11 @@ class RequestsPlant(Plant):
         model = self._models[row]
         assert model.source is not None
         found = model.source.next(from_s, self.demand[row])
-        self._append(row, found.times_s, found.times_s, found.prompt, found.output)
+        prompt, output = found.prompt, found.output
+        if (throughput := self.settings.throughput) is not None:
+            longer = 1.0 / throughput.factors_at(found.times_s)
+            prompt, output = prompt * longer, output * longer
+        self._append(row, found.times_s, found.times_s, prompt, output)
         self._known_s[row] = found.until_s
 
     def _append(self, row: int, born: Floats, came: Floats, prompt: Floats, output: Floats) -> None:

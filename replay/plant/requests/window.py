@@ -4,6 +4,7 @@ With K slots, t(b) the seconds that a token takes each request of a batch b, all
 
 =========================  =====================================================================================================
 ``demand``                 requests that came ÷ window
+``throughput``             requests that ended ÷ window
 ``queue, running``         as they are at the scrape, running on leaving replicas, too; ``concurrency`` is their sum
 ``utilization``            work done by the serving replicas ÷ what full batches would have done, K ÷ t(K) each
 ``gpu_utilization``        share of the serving replicas' time with at least one request
@@ -50,7 +51,7 @@ from replay.plant.signals import RESERVED_MEMORY_RATIO
 
 _NOTHING: Final = np.empty(0)
 TIMED: Final = ("queue_wait_s", "ttft_s", "latency_s")
-_OF_WORK: Final = frozenset({"demand", "queue", "running", "concurrency", "prompt_tokens", "output_tokens"})
+_OF_WORK: Final = frozenset({"demand", "throughput", "queue", "running", "concurrency", "prompt_tokens", "output_tokens"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +147,10 @@ def _values(name: str, seen: Window, machine: Machine) -> Floats:
         case "demand":
             came: Floats = np.sum([one.came for one in seen.periods], axis=0) / seen.window_s
             return came
+        case "throughput":
+            ended = [[sum(some.ended[1] - some.ended[0] for some in told) for told in one.told] for one in seen.periods]
+            total: Floats = np.sum(ended, axis=0, dtype=np.float64)
+            return total / seen.window_s
         case "gpu_memory_utilization":
             return np.full_like(seen.queue, RESERVED_MEMORY_RATIO)
         case "kv_cache_utilization":

@@ -35,9 +35,10 @@ class Loop:
         self.cluster = cluster
         self.concurrency = 20.0
         self.reporter = StatusReporter(team.api, cluster, SystemClock(), instance="pod-1", settings=StatusSettings(**settings))
+        self.metrics = MadeMetrics({"concurrency": lambda _at_s, _row: self.concurrency})
         self.controller = Controller(
             clock=SystemClock(),
-            metrics=MadeMetrics({"concurrency": lambda _at_s, _row: self.concurrency}),
+            metrics=self.metrics,
             cluster=cluster,
             policies={"per-replica": PER_REPLICA},
             reporters=[self.reporter],
@@ -72,6 +73,22 @@ class Loop:
                 async with asyncio.timeout(5):
                     while service.object.version != version:  # noqa: ASYNC110
                         await asyncio.sleep(0.005)
+
+
+async def test_the_binding_objective_and_its_warnings_are_told(team: Team) -> None:
+    team.deployment(replicas=1)
+    team.service(**INSTANT, objectives=[{"signal": "running", "target": "8"}])
+    team.service("other", target="other", **INSTANT, objectives=[{"signal": "gpu_memory_utilization", "target": "80%"}])
+    team.deployment("other", replicas=1)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        allows = "the most demanding objective, running ≤ 8, allows 8 of 32 requests at a time"
+        status = loop.status()
+        assert allows in status["reason"]
+        assert loop.condition("Ready") == ("True", "Reconciled")
+        assert allows in next(one["message"] for one in status["conditions"] if one["type"] == "Ready")
+        assert loop.condition("Ready", "other") == ("True", "ObjectiveWarning")
 
 
 async def test_a_rescale_is_told_in_status_conditions_and_an_event(team: Team) -> None:
@@ -352,6 +369,79 @@ async def test_the_status_gives_the_whole_memory_back(team: Team) -> None:
         assert [count for _, count in memory.scale_events] == [3, 1]
         assert memory.recommendations[-1][1] == 3
         assert memory.current is not None
+
+
+async def test_a_learnt_capacity_is_shown_and_taken_up_again(team: Team) -> None:
+    learnt = {
+        "schema": 1, "requestsPerSecond": 1.25, "weight": 950.0, "seen": 940.5, "concurrency": 32, "slowdownConcurrency": 64.0, "given": 2.0,
+    }  # fmt: skip
+    team.deployment(replicas=2)
+    capacity = {"mode": "Learnt", "requestsPerSecond": 2.0}
+    team.service(**INSTANT, capacity=capacity, status={"memory": {"capacity": learnt}})
+    team.service("other", "other", capacity=capacity, status={"memory": {"capacity": {**learnt, "schema": 2}}})
+    team.service("given", "given", capacity={"requestsPerSecond": 2.0})
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        await loop.settled()
+        assert loop.status()["capacity"] == {"requestsPerSecond": 1.25, "confidence": "0.95"}
+        assert loop.status()["memory"]["capacity"] == learnt
+        assert loop.status("other")["capacity"] == {"requestsPerSecond": 2.0, "confidence": "0.00"}
+        assert "capacity" not in loop.status("given")
+        assert cluster.services.all["team", "llama"].memory() == loop.controller.engine.memory(
+            [spec.name for spec in loop.controller.engine.table.specs].index("llama")
+        )
+        before = loop.patches()
+        await loop.tick()
+        assert loop.patches() == before
+
+
+@pytest.mark.parametrize(
+    ("spec", "warned"),
+    [
+        ({"minReplicas": 0}, True),
+        ({"minReplicas": 0, "signals": {"queries": [{"signal": "ttft_s", "query": "sum(x)"}]}}, True),
+        ({"minReplicas": 1}, False),
+        ({"minReplicas": 0, "signals": {"gateway": {"preset": "istio"}}}, False),
+        ({"minReplicas": 0, "signals": {"queries": [{"signal": "queue", "query": "sum(x)"}]}}, False),
+    ],
+)
+async def test_a_service_that_nothing_could_wake_is_told(team: Team, spec: dict[str, Any], warned: bool) -> None:
+    team.deployment(replicas=2)
+    team.service(**{**INSTANT, **spec})
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        assert loop.condition("Ready") == ("True", "Reconciled")
+        (ready,) = (one for one in loop.status()["conditions"] if one["type"] == "Ready")
+        assert ("at zero nothing sees a request" in ready["message"]) == warned
+
+
+@pytest.mark.parametrize(("idle_s", "replicas"), [(420, 1), (600, 0)])
+async def test_idle_time_lies_in_the_status_and_a_new_controller_goes_on_from_there(
+    team: Team, idle_s: int, replicas: int
+) -> None:
+    team.deployment(replicas=1)
+    team.service(**INSTANT, minReplicas=0, idle={"after": "10m"}, status={"memory": {"desired": 1, "idleSeconds": idle_s}})
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        loop.concurrency = 0.0
+        loop.metrics.signals["demand"] = lambda _at_s, _row: 0.0
+        await loop.tick()
+        assert team.fake.get("deployments", "llama")["spec"]["replicas"] == replicas
+        await loop.settled()
+        kept = cluster.services.all["team", "llama"].memory()
+        assert kept is not None
+        assert kept == loop.controller.engine.memory(0)
+        assert kept.idle_s == idle_s
+        if replicas == 0:
+            assert "limits" not in loop.status()
+        else:
+            assert [limit["name"] for limit in loop.status()["limits"]] == ["ScaleToZero"]
+            loop.concurrency = 20.0
+            await loop.tick()
+            await loop.settled()
+            assert "idleSeconds" not in loop.status()["memory"]
 
 
 async def test_objects_whose_status_is_always_refused_starve_nobody(team: Team) -> None:

@@ -76,7 +76,15 @@ SERVERS: list[tuple[str, Written, dict[str, float]]] = [
             *counter("sglang:generation_tokens_total", 300.0, model_name="m"),
             *histogram("sglang:queue_time_seconds", {"0.5": 10.0, "1.0": 10.0, "+Inf": 10.0}),
         ],
-        {"queue": 4, "running": 6, "kv_cache_utilization": 0.4, "demand": 2, "output_tokens": 300, "queue_wait_s": 0.4975},
+        {
+            "queue": 4,
+            "running": 6,
+            "kv_cache_utilization": 0.4,
+            "demand": 2,
+            "throughput": 2,
+            "output_tokens": 300,
+            "queue_wait_s": 0.4975,
+        },
     ),
     (
         "tgi",
@@ -84,10 +92,11 @@ SERVERS: list[tuple[str, Written, dict[str, float]]] = [
             *gauge("tgi_queue_size", 2),
             *gauge("tgi_batch_current_size", 7),
             *counter("tgi_request_count", 3.0),
+            *counter("tgi_request_success", 2.5),
             *counter("tgi_request_generated_tokens_sum", 90.0),
             *histogram("tgi_request_duration", {"1.0": 0.0, "2.0": 5.0, "+Inf": 5.0}),
         ],
-        {"queue": 2, "running": 7, "demand": 3, "output_tokens": 90, "latency_s": 1.995},
+        {"queue": 2, "running": 7, "demand": 3, "throughput": 2.5, "output_tokens": 90, "latency_s": 1.995},
     ),
     (
         "triton",
@@ -105,6 +114,7 @@ SERVERS: list[tuple[str, Written, dict[str, float]]] = [
         ],
         {
             "demand": 5,
+            "throughput": 4,
             "queue": 2,
             "running": 6,
             "gpu_utilization": 0.6,
@@ -141,7 +151,7 @@ SERVERS: list[tuple[str, Written, dict[str, float]]] = [
             *histogram(":tensorflow:serving:request_latency", {"100000": 0.0, "1000000": 6.0, "+Inf": 6.0}),
             *counter(":tensorflow:serving:batching_session:queuing_latency_sum", 1e6),
         ],
-        {"demand": 6, "running": 3, "latency_s": 0.9955, "queue": 1},
+        {"demand": 6, "throughput": 6, "running": 3, "latency_s": 0.9955, "queue": 1},
     ),
     (
         "kserve",

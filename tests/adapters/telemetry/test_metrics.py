@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -30,3 +31,18 @@ async def test_per_object_series_parse_and_carry_the_columns() -> None:
     assert ("inference_autoscaler_signal", tuple(sorted((*b, ("signal", "concurrency"))))) not in samples
     assert samples["inference_autoscaler_ticks_total", ()] == 1
     assert samples["inference_autoscaler_kubernetes_requests_total", (("code", "200"), ("verb", "get"))] == 7
+
+
+async def test_what_replicas_are_taken_to_do() -> None:
+    learnt = replace(a_spec().capacity, learnt=True)
+    unknown = replace(a_spec().capacity, per_s=math.nan)
+    specs = [a_spec("a", capacity=learnt), a_spec("b"), a_spec("c", capacity=unknown)]
+    controller, _, _, _ = a_controller(specs, lambda _at_s, _row: 50.0)
+    metrics = Metrics()
+    await metrics.report(await controller.tick())
+    lines = [line for line in metrics.render().decode().splitlines() if line.startswith("inference_autoscaler_capacity_")]
+    assert lines == [
+        'inference_autoscaler_capacity_requests_per_second{namespace="team",name="a"} 1.6',
+        'inference_autoscaler_capacity_requests_per_second{namespace="team",name="b"} 1.6',
+        'inference_autoscaler_capacity_confidence_ratio{namespace="team",name="a"} 0.0',
+    ]

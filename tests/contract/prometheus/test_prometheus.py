@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,14 +11,16 @@ import pytest
 from autoscaler.adapters.prometheus.answers import Matrix, Scalar, Vector, labels_of
 from autoscaler.adapters.prometheus.client import PrometheusClient
 from autoscaler.adapters.prometheus.credentials import CredentialPlaces, Credentials
+from autoscaler.adapters.prometheus.gateways import GATEWAYS
 from autoscaler.adapters.prometheus.presets import PRESETS
 from autoscaler.adapters.prometheus.problems import PrometheusRefused
-from autoscaler.adapters.prometheus.terms import Scope, SeriesLabels
+from autoscaler.adapters.prometheus.settings import ServerSettings
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.model import PolicyRef, Readings
 from autoscaler.plugins import load_policies
-from autoscaler.spec import Query, Signals
+from autoscaler.spec import Gateway, GatewayPreset, Query, Signals
+from tests.adapters.prometheus.gateway_series import GATEWAY_SERIES
 from tests.adapters.prometheus.worlds import (
     PodsInMemory,
     a_fleet,
@@ -96,11 +99,38 @@ async def test_a_query_with_equal_label_sets_is_refused(server: Server) -> None:
     assert caught.value.error_type == "execution"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [*PRESETS, *GATEWAYS])
 async def test_every_query_of_every_preset_is_taken(server: Server, preset: str) -> None:
-    scope = Scope(window_s=60.0, labels=SeriesLabels(), namespaces=(server.namespace, "other"))
-    for term in (PRESETS[preset].alive, *(recipe.term for recipe in PRESETS[preset].signals.values())):
+    found = PRESETS.get(preset) or GATEWAYS[preset]
+    scope = ServerSettings(url=server.url).scope(preset, (server.namespace, "other"), found.labels)
+    for term in (found.alive, *(recipe.term for recipe in found.signals.values())):
         assert await ask(server, term.promql(scope)) == Vector([])
+
+
+@pytest.mark.parametrize("preset", GATEWAYS)
+async def test_a_gateway_is_read_while_nothing_runs(server: Server, preset: str) -> None:
+    series, expected = GATEWAY_SERIES[preset]
+    at_s = server.now_s - 2
+    await server.write(series(server.namespace, "llama", at_s), series(server.namespace, "other", at_s))
+    signals = Signals(gateway=Gateway(preset=cast(GatewayPreset, preset)))
+    readings = await read(server, signals, *expected, "running", pods=())
+    for signal, number in expected.items():
+        assert value(readings, signal) == (pytest.approx(number, rel=1e-3), "KNOWN")
+        assert readings.signals[signal].age_s[0] == pytest.approx(2.0)
+    assert value(readings, "running") == (0.0, "IDLE")
+
+
+async def test_the_first_request_ever_is_seen_at_a_gateway(server: Server) -> None:
+    labels: dict[str, Any] = {
+        "__name__": "nginx_ingress_controller_requests",
+        "exported_namespace": server.namespace,
+        "exported_service": "llama",
+        "instance": "proxy-1:10254",
+    }
+    await server.write([(labels, [(server.now_s - 17, 1.0), (server.now_s - 2, 1.0)])])
+    signals = Signals(gateway=Gateway(preset="nginx"))
+    readings = await read(server, signals, "demand", pods=())
+    assert value(readings, "demand") == (pytest.approx(1 / 60), "KNOWN")
 
 
 async def test_vllm_is_read(server: Server) -> None:
@@ -175,6 +205,43 @@ async def test_our_quantile_of_merged_buckets_is_prometheus_own(server: Server) 
         assert value(readings, "ttft_s")[0] == pytest.approx(theirs[0][1], rel=1e-6)
     # 11.1/s in all, rank 11.0445 lies above 11.0 at the last finite bound.
     assert value(readings, "ttft_s")[0] == 2.5
+
+
+async def test_a_service_sleeps_and_the_first_request_at_its_gateway_wakes_it(server: Server) -> None:
+    """The whole way: its pod's own signals let it go to zero, nothing there is told by the gateway alone, a backlog there wakes it."""
+    pool = {**server.where("picker"), "inference_pool": "llama"}
+    saturation, queue = "llm_d_epp_flow_control_pool_saturation", "llm_d_epp_flow_control_queue_size"
+    pods = PodsInMemory({(server.namespace, "a"): 0})
+    source = a_source(server.url, pods, namespaces=(server.namespace,))
+    signals = Signals(gateway=Gateway(preset="endpoint-picker"))
+    sleeper = a_service(
+        "llama", signals, server.namespace, policies=(PolicyRef(name="reactive"),), min_replicas=0, idle_after_s=60.0
+    )
+    clock, cluster = ManualClock(server.now_s), MadeCluster([sleeper], current=1)
+    controller = Controller(clock=clock, metrics=source, cluster=cluster, policies=load_policies())
+    counts: list[int] = []
+
+    async def tick(after_s: float) -> str:
+        clock.advance_to(server.now_s + after_s)
+        decided = (await controller.tick()).decisions
+        counts.append(int(cluster.current[0]))
+        pods.set(pods.pods if counts[-1] else {})
+        return decided.reason(0)
+
+    for number in range(34):  # reactive holds its count for five minutes
+        after_s = 15.0 * number
+        at_s = server.now_s + after_s - 2
+        await server.write(vllm("a", server.namespace, at_s=at_s, queue=0, running=0, per_s=0))
+        await server.write(gauge(saturation, 0.0, **{**pool, "at_s": at_s}))
+        await tick(after_s)
+    assert counts[0] == 1
+    assert counts[-3:] == [0, 0, 0]
+    await server.write(gauge(saturation, 0.0, **{**pool, "at_s": server.now_s + 523}))
+    await server.write(gauge(queue, 150.0, fairness_id="a", **{**pool, "at_s": server.now_s + 523}))
+    assert "backlog 150 requests" in await tick(525.0)
+    assert counts[-1] == 4, "150 waiting requests in 30 s, at 1.6/s a replica"
+    await controller.past.close()
+    await source.close()
 
 
 async def test_a_series_that_ended_is_unknown_at_once_and_so_is_an_old_one(server: Server) -> None:
