@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoscaler.core.model import Fleet, Floats, Ints, Written
+from autoscaler.core.rows import some
 from autoscaler.ports import Tick
 from replay.plant.plant import Plant
 
@@ -53,7 +54,7 @@ class Ledger:
             if life.changes != self._changes:
                 self._changes = life.changes
                 self._nodes.append((place, np.array([life.nodes(row) for row in range(len(fleet))], dtype=np.int32)))
-        if plan.at_s >= self._scored_from_s and np.count_nonzero(plan.act):
+        if plan.at_s >= self._scored_from_s and some(plan.act):
             decisions, written = tick.decisions, tick.outcome.written
             for row in plan.act.nonzero()[0].tolist():
                 if written[row] == _DONE:

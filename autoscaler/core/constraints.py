@@ -16,8 +16,8 @@ import numpy as np
 from autoscaler.core.behavior import rate_bound
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Direction, Fleet, Floats, Ints, Pause, Readings
-from autoscaler.core.rows import chosen
-from autoscaler.core.seen import any_unknown
+from autoscaler.core.rows import chosen, some
+from autoscaler.core.seen import all_known, any_unknown
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import RulesGroup, Table
 
@@ -117,7 +117,7 @@ def _known(c: Context, signal: str) -> Floats | None:
     column = c.readings.signals.get(signal)
     if column is None:
         return None
-    return np.where(column.state == UNKNOWN, np.nan, column.values) if np.count_nonzero(column.state) else column.values
+    return column.values if all_known(column.state) else np.where(column.state == UNKNOWN, np.nan, column.values)
 
 
 def _justified(c: Context) -> Floats:
@@ -141,10 +141,10 @@ def _starting_cap(c: Context) -> Floats:
 def _count_starting(c: Context, counts: Ints) -> Ints:
     assert c.relative is not None
     growing = counts > c.fleet.current
-    if not np.count_nonzero(growing):
+    if not some(growing):
         return counts
     applies = growing & c.relative & (c.fleet.starting > 0)
-    if not np.count_nonzero(applies):
+    if not some(applies):
         return counts
     capped: Ints = chosen(applies, np.minimum(counts, _starting_cap(c)).astype(np.int64), counts)
     return capped
@@ -169,7 +169,7 @@ def _count_starting_why(c: Context, row: int, before: int, after: int) -> str:
 def _stabilize(c: Context, counts: Ints) -> Ints:
     """HPA v2: the count stays between the lowest wish of the up window and the highest wish of the down window."""
     current = c.fleet.current
-    if not np.count_nonzero(counts != current):
+    if not some(counts != current):
         return counts
     low = _over_window(c, counts, c.table.up, lowest=True)
     high = _over_window(c, counts, c.table.down, lowest=False)
@@ -210,7 +210,7 @@ def _stabilize_why(c: Context, row: int, before: int, after: int) -> str:
 
 
 def _limit_rate(c: Context, counts: Ints) -> Ints:
-    if not np.count_nonzero(counts != c.fleet.current):
+    if not some(counts != c.fleet.current):
         return counts
     up = _rate_bound(c, c.table.up, up=True)
     down = _rate_bound(c, c.table.down, up=False)
