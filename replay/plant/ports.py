@@ -160,8 +160,9 @@ class PlantCluster:
                 life.set_headroom(row, int(plan.headroom[row]), plant.now_s)
             self._headroom = plan.headroom.copy()
         if some(plan.act):
-            for row in plan.act.nonzero()[0].tolist():
-                life.set_replicas(row, int(plan.replicas[row]), plant.now_s)
+            rows = plan.act.nonzero()[0]
+            for row, replicas in zip(rows.tolist(), plan.replicas[rows].tolist(), strict=True):
+                life.set_replicas(row, replicas, plant.now_s)
             outcome = _outcome(written=plan.act.view(np.int8))  # True is DONE
         return outcome
 
