@@ -34,8 +34,7 @@ class Ledger:
         self.ticks = 0
         self.at_s: Floats = np.zeros(rows)
         self.desired: Counts = np.zeros((rows, n), dtype=np.int32)
-        self.actions: Ints = np.zeros(n, dtype=np.int64)
-        self.blind_scale_downs: Ints = np.zeros(n, dtype=np.int64)
+        self._actions, self._blind_scale_downs = [0] * n, [0] * n
         self._fleet: Fleet | None = None
         # Bare numbers and arrays: pairs of them would be looked through by the garbage collector again and again.
         self._seen_at: list[int] = []
@@ -43,6 +42,14 @@ class Ledger:
         self._orders = -1
         self._nodes_at: list[int] = []
         self._nodes: list[Counts] = []
+
+    @property
+    def actions(self) -> Ints:
+        return np.array(self._actions, dtype=np.int64)
+
+    @property
+    def blind_scale_downs(self) -> Ints:
+        return np.array(self._blind_scale_downs, dtype=np.int64)
 
     async def report(self, tick: Tick) -> None:
         place = self.ticks
@@ -62,12 +69,12 @@ class Ledger:
                 self._nodes_at.append(place)
                 self._nodes.append(np.array([life.nodes(row) for row in range(len(fleet))], dtype=np.int32))
         if plan.at_s >= self._scored_from_s and some(plan.act):
-            decisions = tick.decisions
-            done = tick.outcome.written == _DONE
-            self.actions += done
-            unsure = done & (decisions.blind | decisions.partial)
-            if some(unsure):
-                self.blind_scale_downs += unsure & (plan.replicas < fleet.current)
+            decisions, written = tick.decisions, tick.outcome.written
+            for row in plan.act.nonzero()[0].tolist():
+                if written.item(row) == _DONE:
+                    self._actions[row] += 1
+                    if decisions.blind.item(row) or decisions.partial.item(row):
+                        self._blind_scale_downs[row] += plan.replicas.item(row) < fleet.current.item(row)
 
     def column(self, name: str, row: int = 0) -> Counts:
         """One of COLUMNS of a service, (ticks,): as it was when the tick decided; nodes: after it acted."""

@@ -31,13 +31,15 @@ FEW_SERVICES: Final = 8
 
 @dataclass(slots=True, kw_only=True)
 class FluidState:
-    """What flows, (n,) each. queue, running: requests. arrived, used: sums over the seconds since the last scrape, of arrivals and of u.
+    """What flows, (n,) each. queue, running: requests. arrived, used: sums over the seconds since the last scrape, of arrivals and of u; both
+    lie in `sums` (2, n).
 
     capacity_per_s, slots, slowdown, worth (κ): of one replica. ready: replicas that serve.
     """
 
     queue: Floats
     running: Floats
+    sums: Floats
     arrived: Floats
     used: Floats
     ready: Floats
@@ -51,11 +53,13 @@ def fluid_state(specs: tuple[ScalingSpec, ...], ready: Floats) -> FluidState:
     n = len(specs)
     slots = np.array([float(spec.capacity.slots) for spec in specs])
     slowdown = np.array([float(spec.capacity.slots_slowdown) for spec in specs])
+    sums = np.zeros((2, n))
     return FluidState(
         queue=np.zeros(n),
         running=np.zeros(n),
-        arrived=np.zeros(n),
-        used=np.zeros(n),
+        sums=sums,
+        arrived=sums[0],
+        used=sums[1],
         ready=ready,
         capacity_per_s=np.array([float(spec.capacity.per_s) for spec in specs]),
         slots=slots,
