@@ -15,6 +15,11 @@ def some(where: Bools) -> bool:
     return 1 in where.tobytes()
 
 
+def every(where: Bools) -> bool:
+    """Whether all rows are chosen (also where there are none), told as in ``some``."""
+    return 0 not in where.tobytes()
+
+
 def chosen(where: Bools, then: Any, otherwise: Any) -> Any:
     """``np.where`` for arrays of one type and shape; where all rows are chosen or none is, the very array that was given."""
     told = where.tobytes()
