@@ -209,11 +209,11 @@ class Engine:
                 self._last_desired[row] = memory.desired
             if memory.blind_since_s is not None:
                 self._blind_since_s[row] = memory.blind_since_s
+            if memory.idle_s is not None:
+                self._idle.recall(row, memory.idle_s, at_s)
         if self._capacity is not None:
             learnt = {row: memory.capacity for row, memory in memories if memory.capacity is not None}
             self._capacity.recall(self.table, learnt)
-            if memory.idle_s is not None:
-                self._idle.recall(row, memory.idle_s, at_s)
         if self._wishes is not None:
             wishes = [(row, memory.recommendations) for row, memory in memories]
             recall(self._wishes, wishes, at_s, self.interval_s, max)
