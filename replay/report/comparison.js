@@ -16,7 +16,7 @@ const kept = s => s.attained_ratio !== null && s.attained_ratio >= s.promised_ra
 
 $("title").textContent = data.title;
 for (const v of data.verdicts) {
-  const p = element("p", undefined, "verdict" + (v.best ? "" : " none"));
+  const p = element("p", undefined, "verdict" + (v.best ? "" : v.judged === false ? " open" : " none"));
   if (!single) p.append(element("b", v.trace));
   p.append(v.words); $("verdicts").append(p);
 }
@@ -127,9 +127,10 @@ function worst() {
   small = [];
   const at = (single ? "The" : "On " + trace + ": the"), box = element("div", undefined, "cards");
   $("worst").replaceChildren(box);
-  $("worst-note").textContent = shown.length ? at + " ten minutes in which the most requests came that " + JUDGED[shown[0].picture.judged][1] + " "
-    + number(shown[0].picture.allowed_s) + " s, for each policy, and what it said then." : "Nothing of this was simulated.";
-  for (const { row, picture } of shown) {
+  const told = shown.filter(one => !one.picture.recorded);
+  $("worst-note").textContent = !shown.length ? "Nothing of this was simulated." : !told.length ? trace + " holds no demand, so whom a policy kept waiting can't be told." : at + " ten minutes in which the most requests came that " + JUDGED[shown[0].picture.judged][1] + " "
+    + number(shown[0].picture.allowed_s) + " s, for each policy, and what it said then.";
+  for (const { row, picture } of told) {
     const card = element("article", undefined, "worst"), title = element("h3"), mark = element("i");
     mark.style.background = colour(row); card.style.borderLeftColor = colour(row); title.append(mark, name(row)); card.append(title); box.append(card);
     if (!picture.worst.length) { card.append(element("p", "Nowhere: no request " + JUDGED[picture.judged][1] + " " + number(picture.allowed_s) + " s.")); continue; }
@@ -208,19 +209,24 @@ function draw() {
   plots = []; $("plots").replaceChildren();
   const visible = shown.filter(one => !hidden.has(name(one.row)));
   if (!visible.length) return;
-  const times = picture => data.grids[picture.grid].map(t => start + t), first = visible[0].picture, x = times(first), demand = data.demands[first.demand];
+  const times = picture => data.grids[picture.grid].map(t => start + t), first = visible[0].picture, x = times(first), demand = first.recorded ? [] : data.demands[first.demand];
   whole = [x[0], x[x.length - 1]];
   const of = (key, extra) => visible.map(({ row, picture }) => ({ label: name(row), x: times(picture), values: picture.curves[key], colour: colour(row), dash: dash(row), ...extra }));
   const need = first.capacity_per_s ? [{ label: "needed", x, values: demand.map(v => v === null ? null : v / first.capacity_per_s), colour: css("--edge"), fill: css("--area"), width: 1 }] : [];
   const optimum = (data.optima[trace] || []).find(o => o.service === service);
   const best = optimum ? [{ label: "optimum", x: data.grids[optimum.grid].map(t => start + t), values: optimum.ready, colour: css("--ink"), width: 1, step: true }] : [];
   plot("Ready replicas", [need.length ? "and what the demand needs (area)" : "", best.length ? "thin line: the optimum, which knows the traffic beforehand" : ""].filter(Boolean).join("; "), [...need, ...best, ...of("ready", { step: true })]);
-  plot("Demand", "requests/s", [{ label: "demand", x, values: demand, colour: css("--edge"), fill: css("--area"), width: 1 }]);
-  plot("Queue", "requests that wait", of("queue"));
-  plot(JUDGED[first.judged][0], "seconds, by time of arrival", [{ label: "promise", x, values: x.map(() => first.allowed_s), colour: css("--dim"), dash: [6, 4], width: 1 }, ...of("wait")]);
+  for (const [signal, place] of Object.entries(first.recorded || {}))
+    plot("Recorded " + signal, "", [{ label: signal, x, values: data.demands[place], colour: css("--edge"), fill: css("--area"), width: 1 }]);
+  if (!first.recorded) waits(x, first, demand, of);
   plot("Paid replicas", "starting, ready and draining", of("paid", { step: true }));
   plot("Nodes", "", of("nodes", { step: true }));
   if (view && view.min < whole[1] && view.max > whole[0]) zoom(view.min, view.max); else view = null;
+}
+function waits(x, first, demand, of) {
+  plot("Demand", "requests/s", [{ label: "demand", x, values: demand, colour: css("--edge"), fill: css("--area"), width: 1 }]);
+  plot("Queue", "requests that wait", of("queue"));
+  plot(JUDGED[first.judged][0], "seconds, by time of arrival", [{ label: "promise", x, values: x.map(() => first.allowed_s), colour: css("--dim"), dash: [6, 4], width: 1 }, ...of("wait")]);
 }
 const move = (by, times) => { const v = view || { min: whole[0], max: whole[1] }, half = (v.max - v.min) / 2 * times, middle = (v.max + v.min) / 2 + by * (v.max - v.min); zoom(middle - half, middle + half); };
 $("all").onclick = () => zoom(whole[0], whole[1]);
