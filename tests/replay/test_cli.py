@@ -185,5 +185,7 @@ def test_counts_multiplied_as_they_are_are_warned_of_and_the_factor_is_kept() ->
     )
     assert several.stderr.count("its counts are multiplied by 51.92") == 1
     assert [score["scale_factor"] for score in orjson.loads(several.stdout)["scores"]] == [pytest.approx(51.917149)] * 2
+    optimum = CliRunner().invoke(main, ["optimum", "-t", f"{chat}:length=5m", "--set", "maxReplicas=60", "--json"])
+    assert optimum.stderr.count("WARNING: chat: its counts are multiplied by 51.92") == 1
     as_recorded = CliRunner().invoke(main, ["run", "-t", f"{chat}:length=5m,scale.mode=Factor", "-p", "fixed", "--json"])
     assert (as_recorded.stderr, orjson.loads(as_recorded.stdout)["scale_factor"]) == ("", 1.0)
