@@ -145,7 +145,7 @@ def test_a_full_disk_behind_stdout_is_a_sentence_and_exit_3(command: str) -> Non
 @pytest.mark.parametrize("command", ["", "run", "compare", "optimum", "tune", "test", "regret", "verify", "inspect", "convert"])
 def test_the_example_of_each_help_works_in_a_clone(command: str) -> None:
     text = replay(*([command] if command else []), "--help").output
-    example = text.partition("Example:")[2].strip().splitlines()[0].strip()
+    (example,) = text.partition("Example:")[2].strip().splitlines()  # the help ends with it
     assert example.startswith("replay ")
     for part in example.split(" && "):
         words = shlex.split(part)
