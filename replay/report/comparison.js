@@ -29,8 +29,6 @@ if (data.gate) {
   if (missed.length) { const list = element("ul"); for (const line of missed) list.append(element("li", line)); $("gate").append(list); }
 }
 const lengths = unique(data.rows.map(r => span(r.score.evaluated_s) + (r.score.warmup_s ? " after a warm-up of " + span(r.score.warmup_s) : "")));
-$("setting").textContent = (lengths.length === 1 ? lengths[0] + " scored. " : "") + "A replica hour counts from a replica's creation to the end of its draining."
-  + (data.rows.some(r => r.score.optimum) ? " The optimum knows the traffic beforehand." : "");
 
 // ---------------------------------------------------------------- the table
 
@@ -53,20 +51,22 @@ const told = (v, words) => v === null ? "" : words(v);
 const COLUMNS = [
   { id: "policy", label: "Policy", text: true, value: r => name(r), show: r => name(r) },
   ...(single ? [] : [{ id: "trace", label: "Trace", text: true, value: r => r.score.trace, show: r => r.score.trace }]),
-  { id: "promise", label: "Promise", text: true, value: r => r.score.attained_ratio === null ? 9 : r.score.promised_ratio - r.score.attained_ratio, show: r => sign(r.score) },
-  { id: "attained", label: "Attained", value: r => r.score.attained_ratio ?? -1, show: r => told(r.score.attained_ratio, v => percent(v, 3)) },
-  { id: "hours", label: "Replica hours", value: r => r.score.replica_hours, show: r => hours(r.score) },
-  ...(data.rows.some(r => r.score.cost_ratio !== null) ? [{ id: "ratio", label: "÷ optimum", value: r => r.score.cost_ratio ?? Infinity, show: r => told(r.score.cost_ratio, v => fixed(v, 3)) }] : []),
+  { id: "promise", label: "Promise", text: true, value: r => r.score.attained_ratio === null ? 9 : r.score.promised_ratio - r.score.attained_ratio, show: r => sign(r.score),
+    means: data.rows.some(r => r.score.requests && !kept(r.score)) && "Promise: kept, or missed by so many percentage points (pp)." },
+  { id: "attained", label: "Attained", means: data.rows.some(r => r.score.requests) && "Attained: the share of the requests that kept it.", value: r => r.score.attained_ratio ?? -1, show: r => told(r.score.attained_ratio, v => percent(v, 3)) },
+  { id: "hours", label: "Replica hours", means: "Replica hours: each replica's, from its creation to the end of its draining.", value: r => r.score.replica_hours, show: r => hours(r.score) },
+  ...(data.rows.some(r => r.score.cost_ratio !== null) ? [{ id: "ratio", label: "÷ optimum", means: "÷ optimum: replica hours divided by those of the optimum, which knows the traffic beforehand.", value: r => r.score.cost_ratio ?? Infinity, show: r => told(r.score.cost_ratio, v => fixed(v, 3)) }] : []),
   ...(data.rows.some(r => r.score.regret_replica_hours !== undefined) ? [{ id: "saved", label: "Hours saved", value: r => r.score.regret_replica_hours, show: r => number(r.score.regret_replica_hours) }] : []),
-  { id: "nodes", label: "Node hours", value: r => r.score.node_hours ?? Infinity, show: r => told(r.score.node_hours, v => number(v)) },
+  { id: "nodes", label: "Node hours", means: "Node hours: each node's, from its request to its end.", value: r => r.score.node_hours ?? Infinity, show: r => told(r.score.node_hours, v => number(v)) },
   ...(data.rows.some(r => r.score.cost !== null) ? [{ id: "cost", label: "Cost", value: r => r.score.cost ?? Infinity, show: r => told(r.score.cost, v => fixed(v, 2)) }] : []),
   ...(data.rows.some(r => (r.score.regret_cost ?? null) !== null) ? [{ id: "money", label: "Cost saved", value: r => r.score.regret_cost ?? -Infinity, show: r => told(r.score.regret_cost ?? null, v => fixed(v, 2)) }] : []),
-  { id: "wait", label: "p99 wait", value: r => r.score.wait_s === null ? Infinity : r.score.wait_s.p99, show: r => told(r.score.wait_s, v => number(v.p99) + " s") },
+  { id: "wait", label: "p99 wait", means: data.rows.some(r => r.score.wait_s) && "p99 wait: of 100 requests 99 waited no longer.", value: r => r.score.wait_s === null ? Infinity : r.score.wait_s.p99, show: r => told(r.score.wait_s, v => number(v.p99) + " s") },
   ...[["ttft_s", "p99 first token"], ["latency_s", "p99 end to end"]].filter(([key]) => data.rows.some(r => r.score[key])).map(([key, label]) => (
     { id: key, label, value: r => r.score[key] ? r.score[key].p99 : Infinity, show: r => r.score[key] ? number(r.score[key].p99) + " s" : "" })),
-  { id: "actions", label: "Changes/h", value: r => r.score.actions_per_h, show: r => number(r.score.actions_per_h) },
+  { id: "actions", label: "Changes/h", means: "Changes/h: decisions an hour that changed the number of replicas.", value: r => r.score.actions_per_h, show: r => number(r.score.actions_per_h) },
   ...(data.rows.some(r => r.score.blind_scale_downs) ? [{ id: "blind", label: "Down while blind", value: r => r.score.blind_scale_downs, show: r => String(r.score.blind_scale_downs) }] : []),
 ];
+$("setting").textContent = [lengths.length === 1 ? lengths[0] + " scored." : "", ...COLUMNS.map(c => c.means)].filter(Boolean).join(" ");
 let order = { id: "", down: false };
 function sortBy(id, down) {
   order = { id, down };
