@@ -106,6 +106,7 @@ function choose() {
   $("service").replaceChildren(...keys.map(k => new Option(k))); $("service").value = service;
   $("service-pick").hidden = keys.length < 2;
   start = those[0].start_s;
+  $("how").textContent = "How it went" + (single ? "" : " on " + trace);
   shown = those.map(row => ({ row, picture: row.services.find(s => s.service === service) })).filter(one => one.picture);
   $("policies").replaceChildren(element("legend", "Policies"));
   for (const { row } of shown) {

@@ -174,12 +174,15 @@ async def test_an_open_loop_shows_counts_and_what_was_recorded_and_judges_nobody
         await page.until(DRAWN)
 
 
-async def test_it_prints_in_light_colours(page: Page, file: Path) -> None:
+async def test_it_prints_in_light_colours_and_as_wide_as_the_paper(page: Page, file: Path) -> None:
     await page.open(file.as_uri(), dark=True)
     await page.until(DRAWN)
+    widths = "[...document.querySelectorAll('#plots .u-wrap')].map(one => one.clientWidth)"
+    wide = await page.evaluate(widths)
     ink = "getComputedStyle(document.documentElement).getPropertyValue('--ink').trim()"
     dark = await page.evaluate(ink)
     await page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert await page.evaluate(ink) == "#1c2330" != dark
+    assert 500 < min(await page.evaluate(widths)) <= max(await page.evaluate(widths)) < 660
     await page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert await page.evaluate(ink) == dark
+    assert (await page.evaluate(ink), await page.evaluate(widths)) == (dark, wide)
