@@ -56,15 +56,15 @@ const COLUMNS = [
   { id: "attained", label: "Attained", means: data.rows.some(r => r.score.requests) && "Attained: the share of the requests that kept it.", value: r => r.score.attained_ratio ?? -1, show: r => told(r.score.attained_ratio, v => percent(v, 3)) },
   { id: "hours", label: "Replica hours", means: "Replica hours: each replica's, from its creation to the end of its draining.", value: r => r.score.replica_hours, show: r => hours(r.score) },
   ...(data.rows.some(r => r.score.cost_ratio !== null) ? [{ id: "ratio", label: "÷ optimum", means: "÷ optimum: replica hours divided by those of the optimum, which knows the traffic beforehand.", value: r => r.score.cost_ratio ?? Infinity, show: r => told(r.score.cost_ratio, v => fixed(v, 3)) }] : []),
-  ...(data.rows.some(r => r.score.regret_replica_hours !== undefined) ? [{ id: "saved", label: "Hours saved", value: r => r.score.regret_replica_hours, show: r => number(r.score.regret_replica_hours) }] : []),
+  ...(data.rows.some(r => r.score.regret_replica_hours !== undefined) ? [{ id: "saved", label: "Hours saved", means: "Hours saved: the replica hours of what ran, less these.", value: r => r.score.regret_replica_hours, show: r => number(r.score.regret_replica_hours) }] : []),
   { id: "nodes", label: "Node hours", means: "Node hours: each node's, from its request to its end.", value: r => r.score.node_hours ?? Infinity, show: r => told(r.score.node_hours, v => number(v)) },
-  ...(data.rows.some(r => r.score.cost !== null) ? [{ id: "cost", label: "Cost", value: r => r.score.cost ?? Infinity, show: r => told(r.score.cost, v => fixed(v, 2)) }] : []),
+  ...(data.rows.some(r => r.score.cost !== null) ? [{ id: "cost", label: "Cost", means: "Cost: node hours at their price.", value: r => r.score.cost ?? Infinity, show: r => told(r.score.cost, v => fixed(v, 2)) }] : []),
   ...(data.rows.some(r => (r.score.regret_cost ?? null) !== null) ? [{ id: "money", label: "Cost saved", value: r => r.score.regret_cost ?? -Infinity, show: r => told(r.score.regret_cost ?? null, v => fixed(v, 2)) }] : []),
   { id: "wait", label: "p99 wait", means: data.rows.some(r => r.score.wait_s) && "p99 wait: of 100 requests 99 waited no longer.", value: r => r.score.wait_s === null ? Infinity : r.score.wait_s.p99, show: r => told(r.score.wait_s, v => number(v.p99) + " s") },
   ...[["ttft_s", "p99 first token"], ["latency_s", "p99 end to end"]].filter(([key]) => data.rows.some(r => r.score[key])).map(([key, label]) => (
     { id: key, label, value: r => r.score[key] ? r.score[key].p99 : Infinity, show: r => r.score[key] ? number(r.score[key].p99) + " s" : "" })),
   { id: "actions", label: "Changes/h", means: "Changes/h: decisions an hour that changed the number of replicas.", value: r => r.score.actions_per_h, show: r => number(r.score.actions_per_h) },
-  ...(data.rows.some(r => r.score.blind_scale_downs) ? [{ id: "blind", label: "Down while blind", value: r => r.score.blind_scale_downs, show: r => String(r.score.blind_scale_downs) }] : []),
+  ...(data.rows.some(r => r.score.blind_scale_downs) ? [{ id: "blind", label: "Down while blind", means: "Down while blind: decisions for fewer replicas while a signal that they need was unknown.", value: r => r.score.blind_scale_downs, show: r => String(r.score.blind_scale_downs) }] : []),
 ];
 $("setting").textContent = [lengths.length === 1 ? lengths[0] + " scored." : "", ...COLUMNS.map(c => c.means)].filter(Boolean).join(" ");
 let order = { id: "", down: false };
@@ -128,10 +128,10 @@ function worst() {
   small = [];
   const at = (single ? "The" : "On " + trace + ": the"), box = element("div", undefined, "cards");
   $("worst").replaceChildren(box);
-  const told = shown.filter(one => !one.picture.recorded);
-  $("worst-note").textContent = !shown.length ? "Nothing of this was simulated." : !told.length ? trace + " holds no demand, so whom a policy kept waiting can't be told." : at + " ten minutes in which the most requests came that " + JUDGED[shown[0].picture.judged][1] + " "
+  const judged = shown.filter(one => !one.picture.recorded);
+  $("worst-note").textContent = !shown.length ? "Nothing of this was simulated." : !judged.length ? trace + " holds no demand, so whom a policy kept waiting can't be told." : at + " ten minutes in which the most requests came that " + JUDGED[shown[0].picture.judged][1] + " "
     + number(shown[0].picture.allowed_s) + " s, for each policy, and what it said then.";
-  for (const { row, picture } of told) {
+  for (const { row, picture } of judged) {
     const card = element("article", undefined, "worst"), title = element("h3"), mark = element("i");
     mark.style.background = colour(row); card.style.borderLeftColor = colour(row); title.append(mark, name(row)); card.append(title); box.append(card);
     if (!picture.worst.length) { card.append(element("p", "Nowhere: no request " + JUDGED[picture.judged][1] + " " + number(picture.allowed_s) + " s.")); continue; }

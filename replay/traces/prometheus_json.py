@@ -59,7 +59,9 @@ def read_export(path: Path, picks: Picks) -> SignalSeries:
             values = increase_per_s(times_s, values) if counter else values
             values[values < 0] = np.nan  # impossible of every signal; noise of delta()
             if (over := np.flatnonzero(values > most(signal))).size:
-                words = f"the series {labels} at {times_s[over[0]]:.12g}: {too_much(signal, values[over[0]])}; {EXPORT_IT_DIVIDED}"
+                words = (
+                    f"the series {labels} at {times_s[over[0]]:.12g}: {too_much(signal, values[over[0]])}; {EXPORT_IT_DIVIDED}"
+                )
                 raise TraceError(path, 0, words)
             totals.add(signal, times_s, values)
     try:
