@@ -45,14 +45,16 @@ function hours(s) {
   filled.style.width = 100 * s.replica_hours / (dearest[s.trace] || 1) + "%"; bar.append(filled);
   cell.append(number(s.replica_hours), bar); return cell;
 }
-// What a promise is judged by: the heading of its plot, and what the late requests did.
-const JUDGED = { queue_wait_s: ["Longest wait", "had to wait longer than"], ttft_s: ["Longest time to the first token", "had their first token later than"], latency_s: ["Longest time to the end", "took longer than"] };
+// What a promise is judged by: the heading of its plot, what the late requests did, what is promised.
+const JUDGED = { queue_wait_s: ["Longest wait", "had to wait longer than", "wait at most"], ttft_s: ["Longest time to the first token", "had their first token later than", "have their first token within"],
+  latency_s: ["Longest time to the end", "took longer than", "end within"] };
+const promises = unique(data.rows.flatMap(r => r.services.filter(s => s.judged).map(s => number(100 * r.score.promised_ratio, 3) + " % of the requests " + JUDGED[s.judged][2] + " " + number(s.allowed_s) + " s")));
 const told = (v, words) => v === null ? "" : words(v);
 const COLUMNS = [
   { id: "policy", label: "Policy", text: true, value: r => name(r), show: r => name(r) },
   ...(single ? [] : [{ id: "trace", label: "Trace", text: true, value: r => r.score.trace, show: r => r.score.trace }]),
   { id: "promise", label: "Promise", text: true, value: r => r.score.attained_ratio === null ? 9 : r.score.promised_ratio - r.score.attained_ratio, show: r => sign(r.score),
-    means: data.rows.some(r => r.score.requests && !kept(r.score)) && "Promise: kept, or missed by so many percentage points (pp)." },
+    means: data.rows.some(r => r.score.requests) && "Promise: " + (promises.length === 1 ? promises[0] + "; " : "") + "kept, or missed by so many percentage points (pp)." },
   { id: "attained", label: "Attained", means: data.rows.some(r => r.score.requests) && "Attained: the share of the requests that kept it.", value: r => r.score.attained_ratio ?? -1, show: r => told(r.score.attained_ratio, v => percent(v, 3)) },
   { id: "hours", label: "Replica hours", means: "Replica hours: each replica's, from its creation to the end of its draining.", value: r => r.score.replica_hours, show: r => hours(r.score) },
   ...(data.rows.some(r => r.score.cost_ratio !== null) ? [{ id: "ratio", label: "÷ optimum", means: "÷ optimum: replica hours divided by those of the optimum, which knows the traffic beforehand.", value: r => r.score.cost_ratio ?? Infinity, show: r => told(r.score.cost_ratio, v => fixed(v, 3)) }] : []),
@@ -76,7 +78,7 @@ function sortBy(id, down) {
 const head = element("tr");
 for (const c of COLUMNS) {
   const th = element("th", undefined, c.text ? "text" : ""), button = element("button", c.label);
-  th.scope = "col"; th.dataset.id = c.id; button.type = "button"; th.append(button); head.append(th);
+  th.scope = "col"; th.dataset.id = c.id; button.type = "button"; th.append(button, element("span", c.label, "paper")); head.append(th);
   button.onclick = () => sortBy(c.id, order.id === c.id && !order.down);
   $("sort").append(new Option(c.label, c.id));
 }

@@ -87,6 +87,8 @@ async def test_it_answers_at_once_wide_and_narrow(page: Page, file: Path, tmp_pa
         assert "most cheaply" in await page.evaluate("document.querySelector('.verdict').textContent")
         assert "too dear" in await page.evaluate("document.getElementById('gate').textContent")
         assert await page.evaluate("document.querySelectorAll('#scores tbody tr').length") == 8
+        said = await page.evaluate("document.getElementById('setting').textContent")
+        assert "Promise: 99.5 % of the requests wait at most 5 s; kept, or missed by" in said
         # Each policy's worst ten minutes, with its own words.
         assert await page.evaluate("document.querySelectorAll('.worst').length") == 4
         assert "fixed: the manifest asks for 30 always" in await page.evaluate("document.getElementById('worst').textContent")
