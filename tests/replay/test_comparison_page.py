@@ -79,7 +79,7 @@ def test_a_year_of_ticks_stays_small(tmp_path: Path) -> None:
 
 
 async def test_it_answers_at_once_wide_and_narrow(page: Page, file: Path, tmp_path: Path) -> None:
-    for width, dark in ((1280, False), (400, False), (400, True)):
+    for width, dark in ((1280, False), (1000, False), (750, True), (400, False), (400, True)):
         await page.open(file.as_uri(), width=width, dark=dark)
         await page.until(DRAWN)
         assert page.complaints == []
