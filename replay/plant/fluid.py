@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.core.capacity import batch_at
-from autoscaler.core.model import Floats, ScalingSpec, States
+from autoscaler.core.model import Floats, Ints, ScalingSpec, States
 from autoscaler.core.value import maker
 from replay.plant.faults import Faults
 from replay.plant.kernel import FluidState, Kernel, fluid_state, kernel_for
@@ -166,6 +166,11 @@ class FluidPlant(Plant):
     def queues(self) -> list[float]:
         queues: list[float] = self.state.queue.tolist()
         return queues
+
+    def waits_by_tick(self, row: int) -> tuple[Floats, Ints]:
+        if self.now_s == self.end_s:
+            self._account()
+        return self.waits[row].by_tick(self.now_s)
 
     def wait_counts(self) -> list[Floats]:
         if self.now_s == self.end_s:
