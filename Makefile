@@ -14,6 +14,13 @@ DEV    := $(VENV)/.installed-dev
 FAST   := $(VENV)/.installed-fast
 INPUTS := pyproject.toml requirements.lock deploy/locked_requirements.py
 
+# A misspelt extra is told before anything is made.
+ifneq ($(filter venv,$(MAKECMDGOALS)),)
+KNOWN   := $(shell sed -n '/^\[project.optional-dependencies\]/,/^$$/s/^\([a-z0-9-]*\) = .*/\1/p' pyproject.toml)
+UNKNOWN := $(filter-out $(KNOWN),$(EXTRAS))
+$(if $(UNKNOWN),$(error EXTRAS='$(EXTRAS)': there is no extra $(UNKNOWN); there are $(KNOWN). Nothing was installed))
+endif
+
 # One set-up at a time in one .venv, also under make -j.
 .NOTPARALLEL:
 

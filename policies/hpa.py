@@ -2,7 +2,8 @@
 
 Metric → count is ``hpa_counts``, behavior and state ``hpa_behavior``. Pods are seen as counts: ``ready`` ones have a sample, ``starting``
 ones have none and are Pending or not sampled yet (`starting`); both together are the target's status.replicas. That is all that the
-algorithm asks of pods, but for a CPU metric's five minutes of initialization, which need each pod's own times and are left out.
+algorithm asks of pods, but for the samples of a CPU metric that it drops in a ready pod's first five minutes: which those are, and what the
+mean is without them, takes each pod's own times and sample, and no policy sees those.
 
 What it can't know keeps its count: an unknown signal (the HPA fails to compute one), a mean over no pods.
 """

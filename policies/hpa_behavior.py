@@ -18,6 +18,7 @@ from autoscaler.core.columns import floats, number, plain, plain_number, rearran
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Floats, Ints, Observation, ScalingRules
 from autoscaler.core.policy import Saved
+from autoscaler.core.rows import some
 from autoscaler.core.seen import any_unknown
 
 LEGACY_WINDOW_S = 300.0
@@ -75,17 +76,17 @@ class Behavior:
         current, at_s = self._counts(observation.current), observation.at_s
         low, high = observation.min_replicas, observation.max_replicas
         after: Floats = wish
-        if self._legacy is not None or np.count_nonzero(wish != current):
+        if self._legacy is not None or some(wish != current):
             after = self._stabilized(at_s, current, wish)
-            if outside is None and not np.count_nonzero(after != current):
+            if outside is None and not some(after != current):
                 return after
             # Bounds beat rates: a scale-up stops at the maximum, a scale-down at the minimum.
             grows = after > current
-            if np.count_nonzero(grows):
+            if some(grows):
                 bound = self._bound(observation, self._up, up=True)
                 after = np.where(grows, np.minimum(after, np.minimum(bound, high)), after)
             shrinks = after < current
-            if np.count_nonzero(shrinks):
+            if some(shrinks):
                 bound = self._bound(observation, self._down, up=False)
                 after = np.where(shrinks, np.maximum(after, np.maximum(bound, low)), after)
             if any_unknown(wish):
@@ -102,7 +103,7 @@ class Behavior:
         known = self._bounded
         if known is None or known[0] is not current or known[1] is not low or known[2] is not high:
             outside: Bools = (current > high) | (current < low)
-            self._bounded, self._outside = bounded, outside if np.count_nonzero(outside) else None
+            self._bounded, self._outside = bounded, outside if some(outside) else None
         return self._outside
 
     def _counts(self, current: Ints) -> Floats:

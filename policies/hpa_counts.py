@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoscaler.core.model import Bools, Floats, Ints
-from autoscaler.core.rows import chosen
+from autoscaler.core.rows import chosen, every, some
 
 NOISE = 1e-12
 """A value this share above a whole number of thousandths is that number plus float noise."""
@@ -45,6 +45,8 @@ def average_value(value_m: Floats, target_m: Floats, pods: Floats, tolerance: To
     else:
         # Without pods the ratio is infinite (or 0 ÷ 0), which no tolerance holds.
         near = tolerance.holds(value_m / (target_m * np.maximum(pods, 1))) & (pods > 0)
+    if every(near):
+        return pods
     counts: Floats = chosen(near, pods, np.ceil(value_m / target_m))
     return counts
 
@@ -83,7 +85,7 @@ def mean_over_pods(
     count: Floats = np.where(tolerance.holds(ratio), current, np.ceil(ratio * ready))
     if np.count_nonzero(away):
         fills = (away > 0) & ((ratio != 1.0) if kind.missing else (ratio > 1.0))
-        if np.count_nonzero(fills):
+        if some(fills):
             count = np.where(fills, _filled(mean, target, ready, away, current, tolerance, kind, ratio), count)
         elif kind.missing:
             count = np.where(away > 0, current, count)

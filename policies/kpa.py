@@ -19,6 +19,7 @@ from autoscaler.core.columns import floats, plain, rearranged
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Floats, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
+from autoscaler.core.rows import some
 from autoscaler.core.seen import any_unknown, seen
 from policies.kpa_windows import Samples, resized, spans
 
@@ -102,7 +103,7 @@ class Kpa:
         over: Bools = panic_pods / pods >= params["panic_threshold"]
         known = stable == stable
         panics = self._panics(at_s, over, known)
-        if np.count_nonzero(panics):
+        if some(panics):
             now = np.maximum(wanted, self._activated(panic, np.minimum(np.maximum(panic_pods, least), most)))
             self._panic_pods = np.where(panics & known, np.maximum(self._panic_pods, now), self._panic_pods)
             wanted = np.where(panics & known, self._panic_pods, wanted)
@@ -118,13 +119,13 @@ class Kpa:
     def _panics(self, at_s: float, over: Bools, known: Bools) -> Bools:
         """Rows in panic mode now, (n,)."""
         since_s = self._panic_since_s
-        if np.count_nonzero(over):
+        if some(over):
             over = over & known
             self._panic_since_s = since_s = np.where(over, at_s, since_s)
         panics: Bools = since_s == since_s
-        if np.count_nonzero(panics):
+        if some(panics):
             calm = panics & ~over & known & (since_s + self.params["stable_window_s"] < at_s)
-            if np.count_nonzero(calm):
+            if some(calm):
                 self._panic_since_s = np.where(calm, np.nan, since_s)
                 self._panic_pods = np.where(calm, 0.0, self._panic_pods)
                 panics = panics & ~calm

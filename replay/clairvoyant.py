@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from autoscaler import spec
 from autoscaler.core.model import ScalingSpec
 from autoscaler.spec import duration_s
-from replay.optimum.kernels import LONG_TICKS, compiled
+from replay.optimum.kernels import LONG_TICKS
 from replay.optimum.solve import Optimum, optimum
 from replay.run import demand_of
 from replay.scenario import Scenario
@@ -76,17 +77,23 @@ def figures(found: Sequence[Optimum]) -> dict[str, Any]:
     }
 
 
-def slow_hint(trace: CountSeries, scenario: Scenario) -> str | None:
-    """What to install where numba is missing and the trace is long enough for it to matter; None else. For stderr: it says nothing of the
-    outcome, which is the same with and without."""
-    played_s = trace.span_s if scenario.length is None else min(trace.span_s, duration_s(scenario.length))
-    ticks = played_s / duration_s(scenario.interval)
-    if ticks < LONG_TICKS or compiled() is not None:
+def slow_hint(played: Iterable[tuple[CountSeries, Scenario]]) -> str | None:
+    """What to install where numba is missing and one of the traces is long enough for it to matter; None else. For stderr: it says nothing
+    of the outcome, which is the same with and without. Traces are read only where numba is missing, if `played` reads them one by one."""
+    if find_spec("numba") is not None:
+        return None
+    ticks = max((_ticks(trace, scenario) for trace, scenario in played), default=0.0)
+    if ticks < LONG_TICKS:
         return None
     return (
         f"the optimum of {ticks:.0f} ticks takes long without numba; the extra `fast` makes it many times faster: "
         "make venv EXTRAS=fast in a clone, else pip install 'inference-autoscaler[fast]'"
     )
+
+
+def _ticks(trace: CountSeries, scenario: Scenario) -> float:
+    played_s = trace.span_s if scenario.length is None else min(trace.span_s, duration_s(scenario.length))
+    return played_s / duration_s(scenario.interval)
 
 
 def notes(scenario: Scenario, *, single_requests: bool) -> list[str]:

@@ -13,18 +13,21 @@ from typing import Any, Final
 from autoscaler import spec
 from autoscaler.core.model import PolicyRef
 from replay.clairvoyant import alike_rows, figures, optima
+from replay.open_loop import run_open_loop
 from replay.optimum.solve import Optimum
 from replay.parallel import in_order
 from replay.report.beside import curve, put_beside
+from replay.report.open_loop import open_loop_pictures
 from replay.report.pictures import pictures
 from replay.report.room import Room
 from replay.report.words import WorstWords
-from replay.run import run_replay
+from replay.run import Result, run_replay
 from replay.scenario import Scenario, start_unix_s
 from replay.traces.files import trace_name
-from replay.traces.registry import format_of, read_requests, read_trace
+from replay.traces.registry import read_any, read_singly
 from replay.traces.requests import RequestLog
 from replay.traces.series import CountSeries
+from replay.traces.signal_series import SignalSeries
 from replay.traces.uses import TraceUse
 from replay.world import World
 
@@ -68,6 +71,11 @@ class Comparison:
         """Each once, in the order of the rows."""
         return list(dict.fromkeys(text for row in self.rows for text in row.warnings))
 
+    @property
+    def open_loop(self) -> list[str]:
+        """The traces without a demand: what policies decide is told there, and nothing of requests."""
+        return list(dict.fromkeys(row.score["trace"] for row in self.rows if row.score.get("open_loop")))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
@@ -105,7 +113,8 @@ def compare(
     optimum: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Comparison:
-    """Runs every policy (None: the manifest's own) on every trace. room: of the report, None where none is wanted.
+    """Runs every policy (None: the manifest's own) on every trace; one of signals without a demand drives them open-loop, and has no
+    optimum. room: of the report, None where none is wanted.
 
     Raises AutoscalerError as ``run_replay`` does.
     """
@@ -134,7 +143,8 @@ def compare(
     if not (optimum and room):
         return Comparison(rows=rows, traces=[trace.label for trace in traces])
     for row in rows:
-        put_beside(row.pictures, found[row.score["trace"]])
+        if of_trace := found[row.score["trace"]]:
+            put_beside(row.pictures, of_trace)
     drawn = {(row.score["trace"], picture["service"]) for row in rows for picture in row.pictures}
     curves = {
         label: [curve(one, room.buckets) for one in of.values() if (label, one.key) in drawn] for label, of in found.items()
@@ -144,9 +154,14 @@ def compare(
 
 def _work(job: _Job) -> Any:
     if job.optimum_rows:
-        return optima(job.manifests, job.trace.scenario, _trace(job.trace.path), rows=job.optimum_rows)
+        counts = _trace(job.trace.path)
+        # Of a demand that was not recorded there is no optimum.
+        return optima(job.manifests, job.trace.scenario, counts, rows=job.optimum_rows) if isinstance(counts, CountSeries) else []
     singly = job.trace.scenario.plant == "requests"
     trace = _requests(job.trace.path) if singly else _trace(job.trace.path)
+    if isinstance(trace, SignalSeries):
+        result = run_open_loop(job.manifests, job.trace.scenario, trace, policy=job.policy)
+        return _made(job, result, open_loop_pictures(result, job.room) if job.room else [])
     watcher: list[WorstWords] = []
 
     def watch(world: World) -> WorstWords:
@@ -154,23 +169,27 @@ def _work(job: _Job) -> Any:
         return watcher[0]
 
     result = run_replay(job.manifests, job.trace.scenario, trace, policy=job.policy, watch=watch if job.room else None)
+    return _made(job, result, pictures(result, watcher[0], job.room) if job.room else [])
+
+
+def _made(job: _Job, result: Result, drawn: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "score": {**result.score, "trace": job.trace.label},
         "start_s": start_unix_s(job.trace.scenario),
         "warnings": list(result.warnings),
-        "pictures": pictures(result, watcher[0], job.room) if job.room else [],
+        "pictures": drawn,
     }
 
 
 @lru_cache(maxsize=1)
-def _trace(path: Path) -> CountSeries:
+def _trace(path: Path) -> CountSeries | SignalSeries:
     """Jobs come trace by trace, so a process reads a trace about once."""
-    return read_trace(path)
+    return read_any(path)
 
 
 @lru_cache(maxsize=1)
-def _requests(path: Path) -> CountSeries | RequestLog:
-    return read_requests(path) if format_of(path).requests is not None else read_trace(path)
+def _requests(path: Path) -> CountSeries | RequestLog | SignalSeries:
+    return read_singly(path)
 
 
 def _with_optimum(score: dict[str, Any], found: Mapping[str, Optimum]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoscaler.core.model import Fleet, Floats, Ints, Written
+from autoscaler.core.rows import some
 from autoscaler.ports import Tick
 from replay.plant.plant import Plant
 
@@ -32,12 +34,22 @@ class Ledger:
         self.ticks = 0
         self.at_s: Floats = np.zeros(rows)
         self.desired: Counts = np.zeros((rows, n), dtype=np.int32)
-        self.actions: Ints = np.zeros(n, dtype=np.int64)
-        self.blind_scale_downs: Ints = np.zeros(n, dtype=np.int64)
+        self._actions, self._blind_scale_downs = [0] * n, [0] * n
         self._fleet: Fleet | None = None
-        self._seen: list[tuple[int, Fleet]] = []
-        self._changes = -1
-        self._nodes: list[tuple[int, Counts]] = []
+        # Bare numbers and arrays: pairs of them would be looked through by the garbage collector again and again.
+        self._seen_at: list[int] = []
+        self._seen: dict[str, list[Ints]] = {"ready": [], "starting": [], "draining": []}
+        self._orders = -1
+        self._nodes_at: list[int] = []
+        self._nodes: list[Counts] = []
+
+    @property
+    def actions(self) -> Ints:
+        return np.array(self._actions, dtype=np.int64)
+
+    @property
+    def blind_scale_downs(self) -> Ints:
+        return np.array(self._blind_scale_downs, dtype=np.int64)
 
     async def report(self, tick: Tick) -> None:
         place = self.ticks
@@ -48,30 +60,29 @@ class Ledger:
             self.desired[place] = plan.replicas
             if fleet is not self._fleet:
                 self._fleet = fleet
-                self._seen.append((place, fleet))
+                self._seen_at.append(place)
+                for name, columns in self._seen.items():
+                    columns.append(getattr(fleet, name))
             life = self._plant.life
-            if life.changes != self._changes:
-                self._changes = life.changes
-                self._nodes.append((place, np.array([life.nodes(row) for row in range(len(fleet))], dtype=np.int32)))
-        if plan.at_s >= self._scored_from_s and np.count_nonzero(plan.act):
+            if life.orders.changes != self._orders:
+                self._orders = life.orders.changes
+                self._nodes_at.append(place)
+                self._nodes.append(np.array([life.nodes(row) for row in range(len(fleet))], dtype=np.int32))
+        if plan.at_s >= self._scored_from_s and some(plan.act):
             decisions, written = tick.decisions, tick.outcome.written
             for row in plan.act.nonzero()[0].tolist():
-                if written[row] == _DONE:
-                    self.actions[row] += 1
-                    if plan.replicas[row] < fleet.current[row] and (decisions.blind[row] or decisions.partial[row]):
-                        self.blind_scale_downs[row] += 1
+                if written.item(row) == _DONE:
+                    self._actions[row] += 1
+                    if decisions.blind.item(row) or decisions.partial.item(row):
+                        self._blind_scale_downs[row] += plan.replicas.item(row) < fleet.current.item(row)
 
     def column(self, name: str, row: int = 0) -> Counts:
         """One of COLUMNS of a service, (ticks,): as it was when the tick decided; nodes: after it acted."""
         if name == "desired":
             return self.desired[: self.ticks, row]
-        changes: list[tuple[int, int]] = (
-            [(place, int(nodes[row])) for place, nodes in self._nodes]
-            if name == "nodes"
-            else [(place, int(getattr(fleet, name)[row])) for place, fleet in self._seen]
-        )
-        places = [place for place, _ in changes]
-        values = np.array([value for _, value in changes], dtype=np.int32)
+        places = self._nodes_at if name == "nodes" else self._seen_at
+        columns: Sequence[Counts | Ints] = self._nodes if name == "nodes" else self._seen[name]
+        values = np.array([column[row] for column in columns], dtype=np.int32)
         return np.repeat(values, np.diff([*places, self.ticks]))
 
 

@@ -93,11 +93,10 @@ def run_replay(
             reporters=() if watch is None else (watch(world),),
         )
     factors = [played[one.capacity.per_s].factor for one in specs]
-    clumped = [one for one in played.values() if one.clumped]
     return replace(
         result,
         score=_with_factors(result.score, factors),
-        warnings=[clumped_words(trace.name, max(one.factor for one in clumped))] if clumped else [],
+        warnings=_doubts(trace.name, played),
     )
 
 
@@ -111,6 +110,16 @@ def _with_factors(score: dict[str, Any], factors: Sequence[float]) -> dict[str, 
 def demand_of(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeries) -> Floats:
     """(n, T): the trace for every service; services with the same capacity share the very numbers (a view, no copies)."""
     return _stacked(specs, _scaled(specs, scenario, trace))
+
+
+def doubts(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeries | RequestLog) -> list[str]:
+    """What a Result's warnings say of the trace, for commands that show no Result. Raises UsageError as ``run_replay`` does."""
+    return _doubts(trace.name, _scaled(specs, scenario, counted(trace) if isinstance(trace, RequestLog) else trace))
+
+
+def _doubts(trace: str, played: dict[float, Scaled]) -> list[str]:
+    clumped = [one.factor for one in played.values() if one.clumped]
+    return [clumped_words(trace, max(clumped))] if clumped else []
 
 
 def _scaled(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeries) -> dict[float, Scaled]:

@@ -18,8 +18,8 @@ from autoscaler.core.group import LARGEST
 from autoscaler.core.history import History
 from autoscaler.core.idle import WORK, Idleness
 from autoscaler.core.model import Bools, Direction, Fleet, Floats, Ints, Pause, Readings
-from autoscaler.core.rows import chosen
-from autoscaler.core.seen import any_unknown
+from autoscaler.core.rows import chosen, some
+from autoscaler.core.seen import all_known, any_unknown
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import RulesGroup, Table
 
@@ -29,6 +29,9 @@ BACKLOG_DRAIN_S = 30.0
 """A backlog is to be worked off within this time (the queueing rule's constant, see ``core.sizing``)."""
 SMALLEST_GROWTH = 4
 """…but never held below this count, so that one or two replicas may grow at all (HPA's own floor for scale-ups)."""
+# As arrays, since numpy takes twice as long with a Python number.
+_GROWTH: Floats = np.array(float(GROWTH_WHILE_STARTING))
+_DRAIN_S: Floats = np.array(BACKLOG_DRAIN_S)
 
 SMALLEST_WISH = 1e-9
 """Less is float noise above zero."""
@@ -125,7 +128,7 @@ def _known(c: Context, signal: str) -> Floats | None:
     column = c.readings.signals.get(signal)
     if column is None:
         return None
-    return np.where(column.state == UNKNOWN, np.nan, column.values) if np.count_nonzero(column.state) else column.values
+    return column.values if all_known(column.state) else np.where(column.state == UNKNOWN, np.nan, column.values)
 
 
 def _justified(c: Context) -> Floats:
@@ -136,11 +139,11 @@ def _justified(c: Context) -> Floats:
     if backlog is None:
         return np.ceil(demand_per_s / c.table.capacity_per_s)
     queue = np.where(np.isnan(backlog), 0.0, backlog) if any_unknown(backlog) else backlog
-    return np.ceil((demand_per_s + queue / BACKLOG_DRAIN_S) / c.table.capacity_per_s)
+    return np.ceil((demand_per_s + queue / _DRAIN_S) / c.table.capacity_per_s)
 
 
 def _starting_cap(c: Context) -> Floats:
-    cap = GROWTH_WHILE_STARTING * _justified(c)
+    cap = _GROWTH * _justified(c)
     if any_unknown(cap):
         cap = np.where(np.isnan(cap), np.maximum(GROWTH_WHILE_STARTING * c.fleet.ready, SMALLEST_GROWTH), cap)
     return np.maximum(cap, c.fleet.current)
@@ -149,10 +152,10 @@ def _starting_cap(c: Context) -> Floats:
 def _count_starting(c: Context, counts: Ints) -> Ints:
     assert c.relative is not None
     growing = counts > c.fleet.current
-    if not np.count_nonzero(growing):
+    if not some(growing):
         return counts
     applies = growing & c.relative & (c.fleet.starting > 0)
-    if not np.count_nonzero(applies):
+    if not some(applies):
         return counts
     capped: Ints = chosen(applies, np.minimum(counts, _starting_cap(c)).astype(np.int64), counts)
     return capped
@@ -177,7 +180,7 @@ def _count_starting_why(c: Context, row: int, before: int, after: int) -> str:
 def _stabilize(c: Context, counts: Ints) -> Ints:
     """HPA v2: the count stays between the lowest wish of the up window and the highest wish of the down window."""
     current = c.fleet.current
-    if not np.count_nonzero(counts != current):
+    if not some(counts != current):
         return counts
     low = _over_window(c, counts, c.table.up, lowest=True)
     high = _over_window(c, counts, c.table.down, lowest=False)
@@ -218,7 +221,7 @@ def _stabilize_why(c: Context, row: int, before: int, after: int) -> str:
 
 
 def _limit_rate(c: Context, counts: Ints) -> Ints:
-    if not np.count_nonzero(counts != c.fleet.current):
+    if not some(counts != c.fleet.current):
         return counts
     up = _rate_bound(c, c.table.up, up=True)
     down = _rate_bound(c, c.table.down, up=False)

@@ -37,6 +37,7 @@ from autoscaler.core.nursery import Nursery, wants_past
 from autoscaler.core.objective_limits import ObjectiveLimits
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.remembered import changes_since, entries_of, recall, runs_of
+from autoscaler.core.rows import some
 from autoscaler.core.table import Table
 from autoscaler.core.value import maker
 from autoscaler.core.words import limits_of, reasons_of
@@ -208,11 +209,11 @@ class Engine:
                 self._last_desired[row] = memory.desired
             if memory.blind_since_s is not None:
                 self._blind_since_s[row] = memory.blind_since_s
+            if memory.idle_s is not None:
+                self._idle.recall(row, memory.idle_s, at_s)
         if self._capacity is not None:
             learnt = {row: memory.capacity for row, memory in memories if memory.capacity is not None}
             self._capacity.recall(self.table, learnt)
-            if memory.idle_s is not None:
-                self._idle.recall(row, memory.idle_s, at_s)
         if self._wishes is not None:
             wishes = [(row, memory.recommendations) for row, memory in memories]
             recall(self._wishes, wishes, at_s, self.interval_s, max)
@@ -296,7 +297,7 @@ class Engine:
         recommended = table.no_wish if merged.recommended is None else merged.recommended
         partial = self._partial(merged.partial)
         blind: Bools = table.nowhere if merged.complete else np.isnan(recommended)
-        any_blind = not merged.complete and bool(np.count_nonzero(blind))
+        any_blind = not merged.complete and some(blind)
         if any_blind or self._any_was_blind:
             self._blind_since_s = np.where(blind, np.fmin(self._blind_since_s, at_s), np.nan)
             self._any_was_blind = any_blind
@@ -311,7 +312,7 @@ class Engine:
             blind=blind,
             any_blind=any_blind,
             partial=partial,
-            any_partial=partial is not table.nowhere and bool(np.count_nonzero(partial)),
+            any_partial=partial is not table.nowhere and some(partial),
             settling=self._settling(at_s),
             relative=self._relative,
             any_starting=self._any_starting,
@@ -403,7 +404,7 @@ class Engine:
         if at_s >= self._all_settled_at_s:
             return None
         settling: Bools = self._settled_at_s > at_s
-        return settling if np.count_nonzero(settling) else None
+        return settling if some(settling) else None
 
     # ------------------------------------------------------------ what survives
 

@@ -12,6 +12,8 @@ import numpy as np
 from autoscaler.core.history import History, HistoryRows
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Observation, Readings, Recommendation, Signal, SignalColumn
 from autoscaler.core.policy import KeepsTimes, Policy, PolicyType, TakesOver, complete_params, stack_params
+from autoscaler.core.rows import some
+from autoscaler.core.seen import all_known
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import Table
 from autoscaler.core.value import maker
@@ -252,7 +254,7 @@ class Group:
         replicas: Floats = np.asarray(wish.replicas, dtype=np.float64)
         unknown = self._unknown()
         # NaN and infinities make the sum one too; a dot product costs a fifth of testing each count.
-        if replicas.dot(self._ones) < LARGEST and not np.count_nonzero(replicas < self._zeros):
+        if replicas.dot(self._ones) < LARGEST and not some(replicas < self._zeros):
             merged.complete = merged.complete or self._all_rows
         else:
             replicas = _sane(replicas)
@@ -284,7 +286,7 @@ class Group:
         found: Bools | None = None
         for name, needed in self.needs.items():
             state = self._observation.signals[name].state
-            if np.count_nonzero(state):  # some row is not KNOWN
+            if not all_known(state):
                 unknown = (state == UNKNOWN) & needed
                 found = unknown if found is None else found | unknown
         return found

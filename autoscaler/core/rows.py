@@ -1,4 +1,4 @@
-"""Working on rows only where there is something to do: mostly none of them differ, or all of them, and counting costs a fifth of selecting."""
+"""Working on rows only where there is something to do: mostly none of them differ, or all of them, and telling so costs a fifth of selecting."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ import numpy as np
 from autoscaler.core.model import Bools
 
 
+def some(where: Bools) -> bool:
+    """Whether any row is chosen. To look through the bytes costs a fifth of ``np.count_nonzero`` and a tenth of ``any()`` for one service,
+    and less than either for ten thousand."""
+    return 1 in where.tobytes()
+
+
+def every(where: Bools) -> bool:
+    """Whether all rows are chosen (also where there are none), told as in ``some``."""
+    return 0 not in where.tobytes()
+
+
 def chosen(where: Bools, then: Any, otherwise: Any) -> Any:
     """``np.where`` for arrays of one type and shape; where all rows are chosen or none is, the very array that was given."""
-    count = np.count_nonzero(where)
-    if not count:
+    told = where.tobytes()
+    if 1 not in told:
         return otherwise
-    return then if count == len(where) else np.where(where, then, otherwise)
+    return np.where(where, then, otherwise) if 0 in told else then

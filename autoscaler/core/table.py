@@ -127,8 +127,7 @@ class Table:
 
     def move_bounds(self, at_s: float) -> None:
         """Applies the schedules in force at `at_s`; of several the last one in the manifest wins, bound by bound."""
-        minute = int(at_s // 60)
-        if not self._scheduled or minute == self._minute:
+        if not self._scheduled or (minute := int(at_s // 60)) == self._minute:
             return
         self._minute = minute
         low, high = self.own_min.copy(), self._own_max.copy()

@@ -60,12 +60,13 @@ class _Commands(click.Group):
             ctx.exit(130)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="""\b
+Example:
+  replay run -t replay/standard/traces/day.csv.gz -p reactive -o build/replay""",
+)
 @click.version_option(package_name="inference-autoscaler", prog_name="replay")
 def main() -> None:
-    """Any policy on recorded traffic, by the controller's own decision code.
-
-    \b
-    Example:
-      replay run -t replay/standard/traces/day.csv.gz -p reactive -o build/replay
-    """
+    """Any policy on recorded traffic, by the controller's own decision code."""

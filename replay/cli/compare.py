@@ -56,7 +56,8 @@ def command(
 ) -> None:
     """Every policy on every trace: what each costs, what each keeps of its promise.
 
-    Without -p the manifest's own policy is tried. A gate file is a list of {policy, trace, field, min, max}; policy and trace may be '*'.
+    Without -p the manifest's own policy is tried. On a trace of signals without a demand only the counts that each policy would have run can
+    be told. A gate file is a list of {policy, trace, field, min, max}; policy and trace may be '*'.
     """
     import orjson
 
@@ -64,7 +65,7 @@ def command(
     from autoscaler.errors import OutsideError
     from autoscaler.manifests import load_manifests
     from autoscaler.overrides import pairs
-    from replay.clairvoyant import notes
+    from replay.clairvoyant import notes, slow_hint
     from replay.cli.progress import progress
     from replay.compare import SCHEMA, TraceSetting, compare, labels
     from replay.gate import load_gate, misses
@@ -72,9 +73,11 @@ def command(
     from replay.plugins import loadable, policy_ref
     from replay.report.comparison import write_comparison
     from replay.report.room import room_for
-    from replay.report.table import comparison_table
+    from replay.report.table import OPEN_LOOP, comparison_table
     from replay.scenario import load_scenario
     from replay.settings import split
+    from replay.traces.registry import read_any
+    from replay.traces.series import CountSeries
     from replay.traces.uses import trace_use
     from replay.world import services
 
@@ -89,6 +92,9 @@ def command(
     ]
     for note in sorted({note for one in tried for note in notes(one.scenario, single_requests=False)}) if optimum else ():
         click.echo(f"replay: {note}", err=True)
+    counted = ((series, one.scenario) for one in tried if isinstance(series := read_any(one.path), CountSeries))
+    if optimum and (hint := slow_hint(counted)):
+        click.echo(f"replay: {hint}", err=True)
     runs = len(tried) * len(refs)
     with progress(f"{len(refs)} policies on {len(tried)} traces") as told:
         comparison = compare(
@@ -102,12 +108,17 @@ def command(
         )
     for text in comparison.warnings:
         click.echo(f"WARNING: {text}", err=True)
+    for trace in comparison.open_loop if optimum else ():
+        click.echo(f"replay: {trace}: holds no demand, so it has no optimum", err=True)
     missed = [] if gate is None else misses(gate, comparison.scores)
     if output is not None:
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             made = _how_made(manifests, scenario, settings, tried, uses, comparison.scores)
-            write_comparison(comparison, output, missed=[str(miss) for miss in missed], gated=gate is not None, made=made)
+            notes_on = [f"{trace} was played open-loop: {OPEN_LOOP}." for trace in comparison.open_loop]
+            write_comparison(
+                comparison, output, notes=notes_on, missed=[str(miss) for miss in missed], gated=gate is not None, made=made
+            )
         except OSError as fault:
             raise OutsideError(f"{output}: {fault.strerror}") from None
     if as_json:
@@ -137,13 +148,19 @@ def _how_made(
     """What the report says of itself, a line for the whole and one for each trace; names of files, no folders."""
     from importlib.metadata import version
 
-    factors = {score["trace"]: score["scale_factor"] for score in scores}
+    score_of = {score["trace"]: score for score in scores}
     files = ", ".join(path.name for path in manifests)
     given = ", ".join(settings) or "none"
     lines = [f"replay compare {version('inference-autoscaler')}; manifest {files}; scenario {scenario.name}; settings: {given}"]
     for one, use in zip(tried, uses, strict=True):
-        factor = factors[one.label]
-        times = "a factor for each service" if factor is None else f"{factor:.4g}"
         own = ", ".join(f"{key}={value}" for key, value in use.settings.items()) or "none"
-        lines.append(f"{one.label}: plant {one.scenario.plant}; recorded rates × {times}; settings of its own: {own}")
+        lines.append(f"{one.label}: {_rates(score_of[one.label], one.scenario.plant)}; settings of its own: {own}")
     return lines
+
+
+def _rates(score: Mapping[str, Any], plant: str) -> str:
+    """What became of the recorded rates."""
+    if score.get("open_loop"):
+        return "open loop; readings as recorded"
+    factor = score["scale_factor"]
+    return f"plant {plant}; recorded rates × {'a factor for each service' if factor is None else f'{factor:.4g}'}"

@@ -56,10 +56,12 @@ def command(
     from replay.cli.progress import progress
     from replay.optimum.orders import write_orders
     from replay.plugins import loadable
+    from replay.run import doubts
     from replay.scenario import load_scenario, whole_s
     from replay.settings import split
     from replay.traces.registry import format_of, read_trace
     from replay.traces.uses import trace_use
+    from replay.world import services
 
     of_manifest, of_scenario = split(pairs(settings))
     if promised is not None:
@@ -74,7 +76,9 @@ def command(
         raise UsageError(f"--promised {promised}: {blamed[0].message}") from None
     setting = load_scenario(scenario, of_scenario, use)
     series = read_trace(use.path)
-    if hint := slow_hint(series, setting):
+    for text in doubts(services(loaded), setting, series):
+        click.echo(f"WARNING: {text}", err=True)
+    if hint := slow_hint([(series, setting)]):
         click.echo(f"replay: {hint}", err=True)
     began_s = time.perf_counter()
     with progress(f"{series.name}, the optimum") as told:

@@ -114,6 +114,8 @@ def command(
         kept=kept,
     )
     loaded = asked.loaded()
+    for text in loaded.doubts():
+        click.echo(f"WARNING: {text}", err=True)
     services = prepared(loaded)
     study = Study(study_file or Path(f"{output}.study"), loaded.fingerprints(), anew=study_file is None)
     try:

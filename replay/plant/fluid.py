@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.core.capacity import batch_at
-from autoscaler.core.model import Floats, ScalingSpec, States
+from autoscaler.core.model import Floats, Ints, ScalingSpec, States
 from autoscaler.core.value import maker
 from replay.plant.faults import Faults
 from replay.plant.kernel import FluidState, Kernel, fluid_state, kernel_for
@@ -92,7 +92,7 @@ class FluidPlant(Plant):
         self._log_from_s = 0
         self._window_s = np.array(float(settings.window_s))  # numpy takes twice as long to divide by a Python number
         # Windows longer than the period are means of several scrapes' sums.
-        self._sums: deque[tuple[Floats, Floats]] = deque(maxlen=settings.window_s // settings.scrape_s)
+        self._sums: deque[Floats] = deque(maxlen=settings.window_s // settings.scrape_s)
         self._pass_mark(0)
 
     def _at_most_s(self, from_s: int) -> int:
@@ -132,25 +132,25 @@ class FluidPlant(Plant):
     def _look(self, now_s: int, hidden: bool) -> Scrape | None:
         state = self.state
         sums = self._sums
-        n = len(self)
-        sums.append((state.arrived, state.used))
-        state.arrived, state.used = np.zeros(n), np.zeros(n)
+        sums.append(state.sums.copy())
+        state.sums.fill(0.0)
         if hidden:
             return None
         complete = len(sums) == sums.maxlen
         if not complete:
-            arrived = used = np.full(n, np.nan)
+            total = np.full_like(state.sums, np.nan)
         elif len(sums) == 1:
-            arrived, used = sums[0]
+            total = sums[0]
         else:
-            arrived, used = np.sum([one for one, _ in sums], axis=0), np.sum([one for _, one in sums], axis=0)
+            total = np.array([np.sum(part, axis=0) for part in zip(*sums, strict=True)])
+        means = total / self._window_s
         return _scrape(
             at_s=now_s,
             queue=state.queue.copy(),
             running=state.running.copy(),
             ready=self.life.ready.copy(),
-            demand_per_s=arrived / self._window_s,
-            utilization=used / self._window_s,
+            demand_per_s=means[0],
+            utilization=means[1],
             complete=complete,
         )
 
@@ -166,6 +166,11 @@ class FluidPlant(Plant):
     def queues(self) -> list[float]:
         queues: list[float] = self.state.queue.tolist()
         return queues
+
+    def waits_by_tick(self, row: int) -> tuple[Floats, Ints]:
+        if self.now_s == self.end_s:
+            self._account()
+        return self.waits[row].by_tick(self.now_s)
 
     def wait_counts(self) -> list[Floats]:
         if self.now_s == self.end_s:

@@ -21,21 +21,25 @@ import numpy as np
 
 from autoscaler.core.capacity import effective_slots
 from autoscaler.core.model import Floats, ScalingSpec
+from autoscaler.core.rows import some
 
 LAG_S: Final = 20.0
+_LAG_S: Final = np.array(LAG_S)  # numpy takes twice as long to divide by a Python number
 FEW_SERVICES: Final = 8
 """Up to here the plain Python loop is faster than numpy's calls."""
 
 
 @dataclass(slots=True, kw_only=True)
 class FluidState:
-    """What flows, (n,) each. queue, running: requests. arrived, used: sums over the seconds since the last scrape, of arrivals and of u.
+    """What flows, (n,) each. queue, running: requests. arrived, used: sums over the seconds since the last scrape, of arrivals and of u; both
+    lie in `sums` (2, n).
 
     capacity_per_s, slots, slowdown, worth (κ): of one replica. ready: replicas that serve.
     """
 
     queue: Floats
     running: Floats
+    sums: Floats
     arrived: Floats
     used: Floats
     ready: Floats
@@ -49,11 +53,13 @@ def fluid_state(specs: tuple[ScalingSpec, ...], ready: Floats) -> FluidState:
     n = len(specs)
     slots = np.array([float(spec.capacity.slots) for spec in specs])
     slowdown = np.array([float(spec.capacity.slots_slowdown) for spec in specs])
+    sums = np.zeros((2, n))
     return FluidState(
         queue=np.zeros(n),
         running=np.zeros(n),
-        arrived=np.zeros(n),
-        used=np.zeros(n),
+        sums=sums,
+        arrived=sums[0],
+        used=sums[1],
         ready=ready,
         capacity_per_s=np.array([float(spec.capacity.per_s) for spec in specs]),
         slots=slots,
@@ -131,25 +137,33 @@ def _scalar_row(state: FluidState, row: int, arrivals: list[float], queues: Floa
 
 
 def vector(state: FluidState, arrivals: Floats, queues: Floats) -> None:
-    """numpy, all services at once."""
-    queue, running, arrived, used = state.queue, state.running, state.arrived, state.used
-    capacity = state.capacity_per_s * state.ready
-    held = state.slots * state.ready
-    serves = capacity > 0.0
-    divisor = np.where(serves, capacity, 1.0)
-    for second in range(arrivals.shape[1]):
-        a = arrivals[:, second]
-        arrived += a
-        queue += a
-        served = np.minimum(queue, capacity)
-        queue -= served
-        queues[:, second] = queue
-        share = served / divisor
-        weight = np.minimum(share, 1.0) * state.worth
-        goal = np.minimum(weight / (1.0 - weight / state.slowdown), state.slots) * state.ready
-        used += share
-        running += (goal - running) / LAG_S
+    """numpy, all services at once; only what a second takes over from the one before goes second by second: the queue, then the lag.
+    `queues` as for ``scalar``."""
+    ready = state.ready
+    capacity = state.capacity_per_s * ready
+    came = np.ascontiguousarray(arrivals.T)  # (s, n): a second's values lie side by side
+    served = came  # where nothing waits in these seconds
+    if some(state.queue > 0.0) or some(came > capacity):
+        served, queue, after = np.empty_like(came), state.queue, np.empty_like(came)
+        for a, out, left in zip(came, served, after, strict=True):
+            queue = queue + a
+            np.minimum(queue, capacity, out=out)
+            queue = np.subtract(queue, out, out=left)
+        queues[:] = after.T
+        state.queue[:] = queue
+    share = served / np.where(capacity > 0.0, capacity, 1.0)
+    weight = np.minimum(share, 1.0) * state.worth
+    goals = np.minimum(weight / (1.0 - weight / state.slowdown), state.slots) * ready
+    running, held = state.running, state.slots * ready
+    for goal in goals:
+        running += (goal - running) / _LAG_S
         np.minimum(running, held, out=running)
+    # Both sums at once, and in the order of the seconds, as the other forms add them up.
+    n = len(ready)
+    sums = np.concatenate([state.arrived, state.used])
+    for both in np.concatenate([came, share], axis=1):
+        sums += both
+    state.arrived[:], state.used[:] = sums[:n], sums[n:]
 
 
 @functools.cache

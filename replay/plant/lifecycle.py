@@ -84,7 +84,7 @@ class Lifecycle:
             self.servers.join(row, replicas, 0)
 
     def set_replicas(self, row: int, replicas: int, at_s: int) -> None:
-        before = int(self.current[row])
+        before = self.current.item(row)
         if replicas == before:
             return
         self._touch(row, at_s)
@@ -126,14 +126,13 @@ class Lifecycle:
     # ------------------------------------------------------------ what happens
 
     def _alive(self, row: int) -> int:
-        return int(self.starting[row]) + int(self.ready[row]) + int(self.draining[row])
+        return self.starting.item(row) + int(self.ready.item(row)) + self.draining.item(row)
 
     def _touch(self, row: int, at_s: int) -> None:
         """Before the number of replicas changes."""
         self._replica_s[row] += self._alive(row) * (at_s - self._touched_s[row])
         self._touched_s[row] = at_s
         self._changes += 1
-        self.orders.touched(self.pool_of[row])
 
     def _create(self, row: int, replicas: int, at_s: int) -> None:
         number = self.pool_of[row]
@@ -192,7 +191,7 @@ class Lifecycle:
         each = [self._slots_each[row] for row in rows]
         lost = lost_by_service(kinds, each, pool.free, nodes * pool.slots, self.faults.rng)
         pool.lose(nodes, at_s)
-        self._changes += 1
+        self.orders.changes += 1
         for row, slots, (ready, starting, leaving) in zip(rows, each, lost, strict=True):
             if not ready + starting + leaving:
                 continue
@@ -247,7 +246,7 @@ class Lifecycle:
         part = Cohort(cohort.row, replicas, cohort.created_s)
         cohort.count -= replicas
         cohorts = self._cohorts[cohort.row]
-        cohorts.insert(next(i for i, other in enumerate(cohorts) if other is cohort), part)
+        cohorts.insert(cohorts.index(cohort), part)
         return part
 
     def _take(self, pool: Pool, cohort: Cohort, slots: int, at_s: int) -> None:
@@ -279,7 +278,7 @@ class Lifecycle:
             return
         row = cohort.row
         cohorts = self._cohorts[row]
-        place = next(i for i, other in enumerate(cohorts) if other is cohort)
+        place = cohorts.index(cohort)
         failed = self.faults.failed(cohort.count, at_s, row)
         if failed:
             again = Cohort(row, failed, cohort.created_s)

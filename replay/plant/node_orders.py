@@ -13,7 +13,8 @@ from replay.plant.times import Times
 
 
 class NodeOrders:
-    """The pools of n services. take_slots: told of a pool that has slots for those who wait. changes: counts what happened here."""
+    """The pools of n services. take_slots: told of a pool that has slots for those who wait. changes: counts the
+    changes of node counts."""
 
     def __init__(
         self,
@@ -35,10 +36,6 @@ class NodeOrders:
         self._rows = [[row for row, own in enumerate(pool_of) if own == number] for number in range(len(pools))]
         self._to_check: set[int] = set(range(len(pools)))
         self._scarce: set[int] = set()
-
-    def touched(self, number: int) -> None:
-        """Something in this pool changed: it has to be looked at again."""
-        self._to_check.add(number)
 
     def set_nodes(self, number: int, nodes: int, at_s: int) -> None:
         """The plan's node count; from then on the rule doesn't apply to this pool. Nodes with replicas on them stay."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Cohort:
     """Replicas of one service that were created together and are not ready. begun: they have a slot on a ready node and are starting.
     A cancelled cohort has count 0 and stays where it lies until it is met."""

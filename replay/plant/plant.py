@@ -55,7 +55,8 @@ class Seen(Protocol):
 
 
 class WaitSeries(Protocol):
-    """Requests that waited too long and the longest wait (whole seconds), by the tick of their arrival; empty without keep_series.
+    """Of what was served: requests that waited too long and the longest wait (whole seconds), by the tick of their arrival; empty without
+    keep_series.
 
     signal: what is judged, ``queue_wait_s``, ``ttft_s`` or ``latency_s``: "wait" means that. allowed_s: how long it may take.
     """
@@ -124,6 +125,10 @@ class Plant(ABC):
         return len(self.demand)
 
     # ------------------------------------------------------------ what a kind of plant does its own way
+
+    @abstractmethod
+    def waits_by_tick(self, row: int) -> tuple[Floats, Ints]:
+        """A service's late_by_tick and longest_by_tick; what isn't served yet is judged by its age, as ``verdicts`` judges it."""
 
     @abstractmethod
     def _flow(self, from_s: int, to_s: int) -> None:

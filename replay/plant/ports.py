@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn, States
+from autoscaler.core.rows import some
 from autoscaler.core.signals import RATES, UNKNOWN
 from autoscaler.core.value import maker
 from autoscaler.ports import Backfill
@@ -158,9 +159,10 @@ class PlantCluster:
             for row in np.flatnonzero(plan.headroom != self._headroom).tolist():
                 life.set_headroom(row, int(plan.headroom[row]), plant.now_s)
             self._headroom = plan.headroom.copy()
-        if np.count_nonzero(plan.act):
-            for row in plan.act.nonzero()[0].tolist():
-                life.set_replicas(row, int(plan.replicas[row]), plant.now_s)
+        if some(plan.act):
+            rows = plan.act.nonzero()[0]
+            for row, replicas in zip(rows.tolist(), plan.replicas[rows].tolist(), strict=True):
+                life.set_replicas(row, replicas, plant.now_s)
             outcome = _outcome(written=plan.act.view(np.int8))  # True is DONE
         return outcome
 

@@ -34,6 +34,7 @@ import numpy as np
 
 from autoscaler.core.capacity import service_s
 from autoscaler.core.model import Floats, States
+from autoscaler.core.rows import some
 from autoscaler.core.signals import IDLE, UNKNOWN
 
 OUTPUT_TOKENS: Final = 200.0
@@ -111,7 +112,7 @@ def signal(name: str, scrape: Scrape, replica: Replica) -> tuple[Floats, States 
     if name in _OF_REPLICAS or name in _OF_REQUESTS:
         absent = scrape.ready <= 0
         quiet = scrape.queue + scrape.running <= 0
-        if np.count_nonzero(absent):
+        if some(absent):
             state[absent] = np.where(quiet[absent], IDLE, UNKNOWN)
             values = np.where(absent, np.nan, values)
         if name in _OF_REQUESTS:
@@ -119,6 +120,6 @@ def signal(name: str, scrape: Scrape, replica: Replica) -> tuple[Floats, States 
             state[idle] = IDLE
             unknown &= ~idle
         unknown &= ~absent
-    if np.count_nonzero(unknown):
+    if some(unknown):
         state[unknown] = UNKNOWN
     return values, state

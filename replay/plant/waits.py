@@ -18,7 +18,7 @@ class Waits:
     """One service's waits. scored_from_s: arrivals before it are not counted. allowed_s: longest wait that keeps the promise.
 
     counts (w,): requests by their wait in whole seconds. late_by_tick, longest_by_tick: by time of arrival, where a `ticks` length was
-    given (for plots; they speak of the warm-up, too).
+    given (for plots; they speak of the warm-up, too, and of what was served: ``by_tick`` has the rest).
     """
 
     def __init__(self, *, scored_from_s: int, allowed_s: float, tick_s: int = 15, ticks: int = 0) -> None:
@@ -79,10 +79,22 @@ class Waits:
         found = np.bincount(waits[scored], weights=amounts[scored], minlength=1)
         self.counts[: len(found)] += found
         if len(self.late_by_tick):
-            ticks = np.minimum(came // self._tick_s, len(self.late_by_tick) - 1)
-            np.maximum.at(self.longest_by_tick, ticks, waits)
-            late = waits > self.allowed_s
-            np.add.at(self.late_by_tick, ticks[late], amounts[late])
+            self._note(came, waits, amounts, self.late_by_tick, self.longest_by_tick)
+
+    def _note(self, came: Ints, waits: Ints, amounts: Floats, into_late: Floats, into_longest: Ints) -> None:
+        ticks = np.minimum(came // self._tick_s, len(into_late) - 1)
+        np.maximum.at(into_longest, ticks, waits)
+        late = waits > self.allowed_s
+        np.add.at(into_late, ticks[late], amounts[late])
+
+    def by_tick(self, end_s: int) -> tuple[Floats, Ints]:
+        """late_by_tick and longest_by_tick at the end of the run: what still waits is judged by its age at end_s, as in the score."""
+        late, longest = self.late_by_tick.copy(), self.longest_by_tick.copy()
+        waiting = self._left > 0.0
+        if len(late) and waiting.any():
+            born = self._born[waiting]
+            self._note(born, end_s - born, self._left[waiting], late, longest)
+        return late, longest
 
     def ahead(self, at_s: int, arrivals: Floats, queues: Floats) -> Floats:
         """What ``with_waiting`` would give after ``add`` of these seconds, without adding them."""

@@ -16,7 +16,7 @@ const kept = s => s.attained_ratio !== null && s.attained_ratio >= s.promised_ra
 
 $("title").textContent = data.title;
 for (const v of data.verdicts) {
-  const p = element("p", undefined, "verdict" + (v.best ? "" : " none"));
+  const p = element("p", undefined, "verdict" + (v.best ? "" : v.judged === false ? " open" : " none"));
   if (!single) p.append(element("b", v.trace));
   p.append(v.words); $("verdicts").append(p);
 }
@@ -29,8 +29,6 @@ if (data.gate) {
   if (missed.length) { const list = element("ul"); for (const line of missed) list.append(element("li", line)); $("gate").append(list); }
 }
 const lengths = unique(data.rows.map(r => span(r.score.evaluated_s) + (r.score.warmup_s ? " after a warm-up of " + span(r.score.warmup_s) : "")));
-$("setting").textContent = (lengths.length === 1 ? lengths[0] + " scored. " : "") + "A replica hour counts from a replica's creation to the end of its draining."
-  + (data.rows.some(r => r.score.optimum) ? " The optimum knows the traffic beforehand." : "");
 
 // ---------------------------------------------------------------- the table
 
@@ -47,26 +45,30 @@ function hours(s) {
   filled.style.width = 100 * s.replica_hours / (dearest[s.trace] || 1) + "%"; bar.append(filled);
   cell.append(number(s.replica_hours), bar); return cell;
 }
-// What a promise is judged by: the heading of its plot, and what the late requests did.
-const JUDGED = { queue_wait_s: ["Longest wait", "had to wait longer than"], ttft_s: ["Longest time to the first token", "had their first token later than"], latency_s: ["Longest time to the end", "took longer than"] };
+// What a promise is judged by: the heading of its plot, what the late requests did, what is promised.
+const JUDGED = { queue_wait_s: ["Longest wait", "had to wait longer than", "wait at most"], ttft_s: ["Longest time to the first token", "had their first token later than", "have their first token within"],
+  latency_s: ["Longest time to the end", "took longer than", "end within"] };
+const promises = unique(data.rows.flatMap(r => r.services.filter(s => s.judged).map(s => number(100 * r.score.promised_ratio, 3) + " % of the requests " + JUDGED[s.judged][2] + " " + number(s.allowed_s) + " s")));
 const told = (v, words) => v === null ? "" : words(v);
 const COLUMNS = [
   { id: "policy", label: "Policy", text: true, value: r => name(r), show: r => name(r) },
   ...(single ? [] : [{ id: "trace", label: "Trace", text: true, value: r => r.score.trace, show: r => r.score.trace }]),
-  { id: "promise", label: "Promise", text: true, value: r => r.score.attained_ratio === null ? 9 : r.score.promised_ratio - r.score.attained_ratio, show: r => sign(r.score) },
-  { id: "attained", label: "Attained", value: r => r.score.attained_ratio ?? -1, show: r => told(r.score.attained_ratio, v => percent(v, 3)) },
-  { id: "hours", label: "Replica hours", value: r => r.score.replica_hours, show: r => hours(r.score) },
-  ...(data.rows.some(r => r.score.cost_ratio !== null) ? [{ id: "ratio", label: "÷ optimum", value: r => r.score.cost_ratio ?? Infinity, show: r => told(r.score.cost_ratio, v => fixed(v, 3)) }] : []),
-  ...(data.rows.some(r => r.score.regret_replica_hours !== undefined) ? [{ id: "saved", label: "Hours saved", value: r => r.score.regret_replica_hours, show: r => number(r.score.regret_replica_hours) }] : []),
-  { id: "nodes", label: "Node hours", value: r => r.score.node_hours ?? Infinity, show: r => told(r.score.node_hours, v => number(v)) },
-  ...(data.rows.some(r => r.score.cost !== null) ? [{ id: "cost", label: "Cost", value: r => r.score.cost ?? Infinity, show: r => told(r.score.cost, v => fixed(v, 2)) }] : []),
+  { id: "promise", label: "Promise", text: true, value: r => r.score.attained_ratio === null ? 9 : r.score.promised_ratio - r.score.attained_ratio, show: r => sign(r.score),
+    means: data.rows.some(r => r.score.requests) && "Promise: " + (promises.length === 1 ? promises[0] + "; " : "") + "kept, or missed by so many percentage points (pp)." },
+  { id: "attained", label: "Attained", means: data.rows.some(r => r.score.requests) && "Attained: the share of the requests that kept it.", value: r => r.score.attained_ratio ?? -1, show: r => told(r.score.attained_ratio, v => percent(v, 3)) },
+  { id: "hours", label: "Replica hours", means: "Replica hours: each replica's, from its creation to the end of its draining.", value: r => r.score.replica_hours, show: r => hours(r.score) },
+  ...(data.rows.some(r => r.score.cost_ratio !== null) ? [{ id: "ratio", label: "÷ optimum", means: "÷ optimum: replica hours divided by those of the optimum, which knows the traffic beforehand.", value: r => r.score.cost_ratio ?? Infinity, show: r => told(r.score.cost_ratio, v => fixed(v, 3)) }] : []),
+  ...(data.rows.some(r => r.score.regret_replica_hours !== undefined) ? [{ id: "saved", label: "Hours saved", means: "Hours saved: the replica hours of what ran, less these.", value: r => r.score.regret_replica_hours, show: r => number(r.score.regret_replica_hours) }] : []),
+  { id: "nodes", label: "Node hours", means: "Node hours: each node's, from its request to its end.", value: r => r.score.node_hours ?? Infinity, show: r => told(r.score.node_hours, v => number(v)) },
+  ...(data.rows.some(r => r.score.cost !== null) ? [{ id: "cost", label: "Cost", means: "Cost: node hours at their price.", value: r => r.score.cost ?? Infinity, show: r => told(r.score.cost, v => fixed(v, 2)) }] : []),
   ...(data.rows.some(r => (r.score.regret_cost ?? null) !== null) ? [{ id: "money", label: "Cost saved", value: r => r.score.regret_cost ?? -Infinity, show: r => told(r.score.regret_cost ?? null, v => fixed(v, 2)) }] : []),
-  { id: "wait", label: "p99 wait", value: r => r.score.wait_s === null ? Infinity : r.score.wait_s.p99, show: r => told(r.score.wait_s, v => number(v.p99) + " s") },
+  { id: "wait", label: "p99 wait", means: data.rows.some(r => r.score.wait_s) && "p99 wait: of 100 requests 99 waited no longer.", value: r => r.score.wait_s === null ? Infinity : r.score.wait_s.p99, show: r => told(r.score.wait_s, v => number(v.p99) + " s") },
   ...[["ttft_s", "p99 first token"], ["latency_s", "p99 end to end"]].filter(([key]) => data.rows.some(r => r.score[key])).map(([key, label]) => (
     { id: key, label, value: r => r.score[key] ? r.score[key].p99 : Infinity, show: r => r.score[key] ? number(r.score[key].p99) + " s" : "" })),
-  { id: "actions", label: "Changes/h", value: r => r.score.actions_per_h, show: r => number(r.score.actions_per_h) },
-  ...(data.rows.some(r => r.score.blind_scale_downs) ? [{ id: "blind", label: "Down while blind", value: r => r.score.blind_scale_downs, show: r => String(r.score.blind_scale_downs) }] : []),
+  { id: "actions", label: "Changes/h", means: "Changes/h: decisions an hour that changed the number of replicas.", value: r => r.score.actions_per_h, show: r => number(r.score.actions_per_h) },
+  ...(data.rows.some(r => r.score.blind_scale_downs) ? [{ id: "blind", label: "Down while blind", means: "Down while blind: decisions for fewer replicas while a signal that they need was unknown.", value: r => r.score.blind_scale_downs, show: r => String(r.score.blind_scale_downs) }] : []),
 ];
+$("setting").textContent = [lengths.length === 1 ? lengths[0] + " scored." : "", ...COLUMNS.map(c => c.means)].filter(Boolean).join(" ");
 let order = { id: "", down: false };
 function sortBy(id, down) {
   order = { id, down };
@@ -76,7 +78,7 @@ function sortBy(id, down) {
 const head = element("tr");
 for (const c of COLUMNS) {
   const th = element("th", undefined, c.text ? "text" : ""), button = element("button", c.label);
-  th.scope = "col"; th.dataset.id = c.id; button.type = "button"; th.append(button); head.append(th);
+  th.scope = "col"; th.dataset.id = c.id; button.type = "button"; th.append(button, element("span", c.label, "paper")); head.append(th);
   button.onclick = () => sortBy(c.id, order.id === c.id && !order.down);
   $("sort").append(new Option(c.label, c.id));
 }
@@ -106,6 +108,7 @@ function choose() {
   $("service").replaceChildren(...keys.map(k => new Option(k))); $("service").value = service;
   $("service-pick").hidden = keys.length < 2;
   start = those[0].start_s;
+  $("how").textContent = "How it went" + (single ? "" : " on " + trace);
   shown = those.map(row => ({ row, picture: row.services.find(s => s.service === service) })).filter(one => one.picture);
   $("policies").replaceChildren(element("legend", "Policies"));
   for (const { row } of shown) {
@@ -127,9 +130,10 @@ function worst() {
   small = [];
   const at = (single ? "The" : "On " + trace + ": the"), box = element("div", undefined, "cards");
   $("worst").replaceChildren(box);
-  $("worst-note").textContent = shown.length ? at + " ten minutes in which the most requests came that " + JUDGED[shown[0].picture.judged][1] + " "
-    + number(shown[0].picture.allowed_s) + " s, for each policy, and what it said then." : "Nothing of this was simulated.";
-  for (const { row, picture } of shown) {
+  const judged = shown.filter(one => !one.picture.recorded);
+  $("worst-note").textContent = !shown.length ? "Nothing of this was simulated." : !judged.length ? trace + " holds no demand, so whom a policy kept waiting can't be told." : at + " ten minutes in which the most requests came that " + JUDGED[shown[0].picture.judged][1] + " "
+    + number(shown[0].picture.allowed_s) + " s, for each policy, and what it said then.";
+  for (const { row, picture } of judged) {
     const card = element("article", undefined, "worst"), title = element("h3"), mark = element("i");
     mark.style.background = colour(row); card.style.borderLeftColor = colour(row); title.append(mark, name(row)); card.append(title); box.append(card);
     if (!picture.worst.length) { card.append(element("p", "Nowhere: no request " + JUDGED[picture.judged][1] + " " + number(picture.allowed_s) + " s.")); continue; }
@@ -208,19 +212,24 @@ function draw() {
   plots = []; $("plots").replaceChildren();
   const visible = shown.filter(one => !hidden.has(name(one.row)));
   if (!visible.length) return;
-  const times = picture => data.grids[picture.grid].map(t => start + t), first = visible[0].picture, x = times(first), demand = data.demands[first.demand];
+  const times = picture => data.grids[picture.grid].map(t => start + t), first = visible[0].picture, x = times(first), demand = first.recorded ? [] : data.demands[first.demand];
   whole = [x[0], x[x.length - 1]];
   const of = (key, extra) => visible.map(({ row, picture }) => ({ label: name(row), x: times(picture), values: picture.curves[key], colour: colour(row), dash: dash(row), ...extra }));
   const need = first.capacity_per_s ? [{ label: "needed", x, values: demand.map(v => v === null ? null : v / first.capacity_per_s), colour: css("--edge"), fill: css("--area"), width: 1 }] : [];
   const optimum = (data.optima[trace] || []).find(o => o.service === service);
   const best = optimum ? [{ label: "optimum", x: data.grids[optimum.grid].map(t => start + t), values: optimum.ready, colour: css("--ink"), width: 1, step: true }] : [];
   plot("Ready replicas", [need.length ? "and what the demand needs (area)" : "", best.length ? "thin line: the optimum, which knows the traffic beforehand" : ""].filter(Boolean).join("; "), [...need, ...best, ...of("ready", { step: true })]);
-  plot("Demand", "requests/s", [{ label: "demand", x, values: demand, colour: css("--edge"), fill: css("--area"), width: 1 }]);
-  plot("Queue", "requests that wait", of("queue"));
-  plot(JUDGED[first.judged][0], "seconds, by time of arrival", [{ label: "promise", x, values: x.map(() => first.allowed_s), colour: css("--dim"), dash: [6, 4], width: 1 }, ...of("wait")]);
+  for (const [signal, place] of Object.entries(first.recorded || {}))
+    plot("Recorded " + signal, "", [{ label: signal, x, values: data.demands[place], colour: css("--edge"), fill: css("--area"), width: 1 }]);
+  if (!first.recorded) waits(x, first, demand, of);
   plot("Paid replicas", "starting, ready and draining", of("paid", { step: true }));
   plot("Nodes", "", of("nodes", { step: true }));
   if (view && view.min < whole[1] && view.max > whole[0]) zoom(view.min, view.max); else view = null;
+}
+function waits(x, first, demand, of) {
+  plot("Demand", "requests/s", [{ label: "demand", x, values: demand, colour: css("--edge"), fill: css("--area"), width: 1 }]);
+  plot("Queue", "requests that wait", of("queue"));
+  plot(JUDGED[first.judged][0], "seconds, by time of arrival", [{ label: "promise", x, values: x.map(() => first.allowed_s), colour: css("--dim"), dash: [6, 4], width: 1 }, ...of("wait")]);
 }
 const move = (by, times) => { const v = view || { min: whole[0], max: whole[1] }, half = (v.max - v.min) / 2 * times, middle = (v.max + v.min) / 2 + by * (v.max - v.min); zoom(middle - half, middle + half); };
 $("all").onclick = () => zoom(whole[0], whole[1]);

@@ -94,9 +94,9 @@ def comparison_page(
     return page
 
 
-def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What a trace's scores say in one sentence: trace, best (a policy, or ''), words. Cheap is what costs little money where everybody's
-    price is known, else what takes few replica-hours."""
+def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a trace's scores say in one sentence: trace, best (a policy, or ''), words, and `judged` False where nothing could be. Cheap is
+    what costs little money where everybody's price is known, else what takes few replica-hours."""
     trace = scores[0]["trace"]
     priced = all(score["cost"] is not None for score in scores)
 
@@ -110,7 +110,8 @@ def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     kept = sorted((score for score in judged if score["attained_ratio"] >= score["promised_ratio"]), key=price)
     if not judged:
         words = f"{min(scores, key=price)['policy']} asks for the fewest replicas, {said(min(scores, key=price))}"
-        return {"trace": trace, "best": "", "words": f"{words}; whom that would have kept waiting the recording does not tell."}
+        words = f"{words}; whom that would have kept waiting the recording does not tell."
+        return {"trace": trace, "best": "", "words": words, "judged": False}
     if not any(score["requests"] for score in judged):
         return {"trace": trace, "best": "", "words": "No request came, so there was no promise to keep."}
     promised = f"{100 * judged[0]['promised_ratio']:.6g} %"
@@ -177,14 +178,20 @@ def _row(row: Row, curves: _Curves) -> dict[str, Any]:
         "start_s": row.start_s,
         "services": [
             {
-                **{key: value for key, value in picture.items() if key not in ("times_s", "demand", "tick_s")},
+                **{key: value for key, value in picture.items() if key not in ("times_s", "demand", "recorded", "tick_s")},
                 "grid": curves.grid(picture["times_s"]),
-                "demand": curves.demand(picture["demand"]),
+                # Open loop: in the place of a demand what was recorded, by signal.
+                **({"demand": curves.demand(picture["demand"])} if "demand" in picture else {}),
+                **({"recorded": _shared(picture["recorded"], curves)} if "recorded" in picture else {}),
                 "worst": [_dated(span, row.start_s) for span in picture["worst"]],
             }
             for picture in row.pictures
         ],
     }
+
+
+def _shared(recorded: Mapping[str, Sequence[Any]], curves: _Curves) -> dict[str, int]:
+    return {name: curves.demand(values) for name, values in recorded.items()}
 
 
 def _optimum_curve(one: Mapping[str, Any], curves: _Curves) -> dict[str, Any]:

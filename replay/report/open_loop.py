@@ -13,6 +13,7 @@ import numpy as np
 
 from autoscaler.core.model import Floats, ScalingSpec
 from replay.open_loop import TraceMetrics
+from replay.report.room import Room
 from replay.report.series import bucket_times, short, thinned
 from replay.report.worst import worst_spans
 from replay.run import Result
@@ -45,6 +46,31 @@ def open_loop_service(result: Result, row: int, buckets: int, words_at: WordsAt)
         "recorded": {name: short(thinned(values, buckets)) for name, values in recorded.items()},
         "grown": _grown(result, spec, desired, recorded, words_at),
     }
+
+
+def open_loop_pictures(result: Result, room: Room) -> list[dict[str, Any]]:
+    """One picture a service for a comparison, as ``pictures`` makes them, without what an open loop can't tell."""
+    world, ledger = result.world, result.ledger
+    tick_s = world.plant.settings.tick_s
+    times: Floats = np.arange(ledger.ticks, dtype=np.float64) * tick_s
+    assert isinstance(world.metrics, TraceMetrics)
+    recorded = {name: short(thinned(values, room.buckets)) for name, values in world.metrics.recorded(times).items()}
+    found = []
+    for row, spec in enumerate(world.specs[: room.services]):
+        ready = ledger.column("ready", row)
+        paid = ready + ledger.column("starting", row) + ledger.column("draining", row)
+        curves = {"ready": ready, "paid": paid, "nodes": ledger.column("nodes", row)}
+        found.append(
+            {
+                "service": spec.key,
+                "tick_s": tick_s,
+                "times_s": [round(value) for value in bucket_times(times, room.buckets).tolist()],
+                "recorded": recorded,
+                "curves": {name: short(thinned(values, room.buckets)) for name, values in curves.items()},
+                "worst": [],
+            }
+        )
+    return found
 
 
 def _grown(

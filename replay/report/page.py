@@ -74,6 +74,7 @@ def _service(result: Result, row: int, buckets: int, records: Path | None) -> di
     edges = np.arange(0, plant.end_s, tick_s)
     demand = np.add.reduceat(plant.demand[row], edges) / np.diff(np.append(edges, plant.end_s))
     ready = ledger.column("ready", row)
+    late, longest = plant.waits_by_tick(row)
     alive = ready + ledger.column("starting", row) + ledger.column("draining", row)
     columns = {
         "demand": demand,
@@ -83,7 +84,7 @@ def _service(result: Result, row: int, buckets: int, records: Path | None) -> di
         "alive": alive,
         "nodes": ledger.column("nodes", row),
         "queue": plant.queue_by_tick[row],
-        "wait": plant.waits[row].longest_by_tick,
+        "wait": longest,
     }
     return {
         "key": spec.key,
@@ -93,7 +94,7 @@ def _service(result: Result, row: int, buckets: int, records: Path | None) -> di
         "signal": spec.objective.signal,
         "times_s": short_times(bucket_times(times, buckets)),
         "columns": {name: short(thinned(values[:ticks], buckets)) for name, values in columns.items()},
-        "worst": _worst(result, row, spec, columns, records),
+        "worst": _worst(result, row, spec, columns, late, records),
     }
 
 
@@ -101,11 +102,13 @@ def short_times(times_s: Any) -> list[int]:
     return [int(value) for value in times_s.tolist()]
 
 
-def _worst(result: Result, row: int, spec: ScalingSpec, columns: Mapping[str, Any], records: Path | None) -> list[dict[str, Any]]:
+def _worst(
+    result: Result, row: int, spec: ScalingSpec, columns: Mapping[str, Any], late: Floats, records: Path | None
+) -> list[dict[str, Any]]:
     plant = result.world.plant
     tick_s = plant.settings.tick_s
     from_tick = -(-plant.settings.warmup_s // tick_s)
-    spans = worst_spans(plant.waits[row].late_by_tick, max(_SPAN_S // tick_s, 1), from_tick)
+    spans = worst_spans(late, max(_SPAN_S // tick_s, 1), from_tick)
     moments = sorted({tick for span in spans for tick in (span.first, span.peak)})
     words = _reasons(result, row, moments, records)
     found = []

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from autoscaler.core.model import Floats
+from autoscaler.core.model import Floats, Ints
 from replay.report.room import DETAIL_BUCKETS, Room
 from replay.report.series import Column, bucket_times, short, thinned
 from replay.report.words import SPAN_S, Said, WorstWords
@@ -47,6 +47,7 @@ class Course:
 def _course(result: Result, row: int, words: WorstWords | None) -> Course:
     world = result.world
     plant, spec = world.plant, world.specs[row]
+    late, longest = plant.waits_by_tick(row)
     return Course(
         service=spec.key,
         capacity_per_s=spec.capacity.per_s,
@@ -55,8 +56,8 @@ def _course(result: Result, row: int, words: WorstWords | None) -> Course:
         signal=spec.objective.signal,
         tick_s=plant.settings.tick_s,
         from_tick=-(-plant.settings.warmup_s // plant.settings.tick_s),
-        columns=_columns(result, row),
-        late_by_tick=plant.waits[row].late_by_tick,
+        columns=_columns(result, row, longest),
+        late_by_tick=late,
         said=lambda first, last: [] if words is None else words.between(row, first, last),
     )
 
@@ -81,7 +82,7 @@ def picture(course: Course, buckets: int) -> dict[str, Any]:
     }
 
 
-def _columns(result: Result, row: int) -> dict[str, Any]:
+def _columns(result: Result, row: int, longest_by_tick: Ints) -> dict[str, Any]:
     """By name, (ticks,). paid: replicas that are starting, ready or draining. wait: the longest of those that came in the tick."""
     plant, ledger = result.world.plant, result.ledger
     tick_s, ticks = plant.settings.tick_s, ledger.ticks
@@ -95,7 +96,7 @@ def _columns(result: Result, row: int) -> dict[str, Any]:
         "paid": ready + ledger.column("starting", row) + ledger.column("draining", row),
         "nodes": ledger.column("nodes", row),
         "queue": plant.queue_by_tick[row][:ticks],
-        "wait": plant.waits[row].longest_by_tick[:ticks],
+        "wait": longest_by_tick[:ticks],
     }
 
 

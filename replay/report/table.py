@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+OPEN_LOOP: Final = "it holds no demand: only the replicas that each policy would have run can be told, not whom they kept waiting"
 
 
 def comparison_table(scores: Sequence[Mapping[str, Any]]) -> str:
@@ -38,9 +40,14 @@ def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
         if priced:
             row.append("" if score["cost"] is None else f"{score['cost']:.2f}")
         took = (f"{score[key]['p99']:.1f} s" for key, _ in further)
-        rows.append([*row, f"{score['actions_per_h']:.1f}", f"{score['wait_s']['p99']:.0f} s", *took])
-    title = f"{trace}: {first['promised_ratio']:.2%} promised, {first['evaluated_s'] / 3600:.1f} h"
+        wait = "" if score["wait_s"] is None else f"{score['wait_s']['p99']:.0f} s"
+        rows.append([*row, f"{score['actions_per_h']:.1f}", wait, *took])
+    judged = first["attained_ratio"] is not None
+    aim = f"{first['promised_ratio']:.2%} promised" if judged else "open loop"
+    title = f"{trace}: {aim}, {first['evaluated_s'] / 3600:.1f} h"
     lines = [title, *_aligned([header, *rows])]
+    if not judged:
+        lines.append(f"  {OPEN_LOOP}")
     if optimum:
         lines.append(f"  {optimum_words(optimum, first['promised_ratio'])}")
     return "\n".join(lines) + "\n"

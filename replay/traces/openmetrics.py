@@ -23,6 +23,7 @@ from replay.traces.error import TraceError
 from replay.traces.files import open_text, trace_name
 from replay.traces.format import Format
 from replay.traces.picks import Chooser, Picks, is_counter
+from replay.traces.ratios import EXPORT_IT_DIVIDED, most, too_much
 from replay.traces.signal_series import SignalSeries
 
 _SAMPLE: Final = re.compile(
@@ -59,6 +60,8 @@ def read_samples(path: Path, picks: Picks) -> SignalSeries:
                 path, line, f"time: more than {before[2]:.12g} (the series' sample before) is allowed (is: {at_s:.12g})"
             )
         if not counter:
+            if value > most(signal):
+                raise TraceError(path, line, f"{name}: {too_much(signal, value)}; {EXPORT_IT_DIVIDED}")
             if not (before is not None and before[0] == place):  # the first of two that fall together counts
                 grid.add(signal, place, value)
         elif before is not None and place - before[0] <= 1:

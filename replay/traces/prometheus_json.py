@@ -21,6 +21,7 @@ from replay.traces.error import TraceError
 from replay.traces.files import open_text
 from replay.traces.format import Format
 from replay.traces.picks import Chooser, Picks, is_counter
+from replay.traces.ratios import EXPORT_IT_DIVIDED, most, too_much
 from replay.traces.signal_series import SignalSeries
 from replay.traces.totals import Totals, increase_per_s
 
@@ -57,6 +58,11 @@ def read_export(path: Path, picks: Picks) -> SignalSeries:
             times_s, values = _points(text, labels)
             values = increase_per_s(times_s, values) if counter else values
             values[values < 0] = np.nan  # impossible of every signal; noise of delta()
+            if (over := np.flatnonzero(values > most(signal))).size:
+                words = (
+                    f"the series {labels} at {times_s[over[0]]:.12g}: {too_much(signal, values[over[0]])}; {EXPORT_IT_DIVIDED}"
+                )
+                raise TraceError(path, 0, words)
             totals.add(signal, times_s, values)
     try:
         chooser.check()

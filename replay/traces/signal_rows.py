@@ -24,13 +24,11 @@ from replay.traces.error import TraceError
 from replay.traces.files import open_text, trace_name
 from replay.traces.format import Format
 from replay.traces.picks import Picks
+from replay.traces.ratios import most, too_much
 from replay.traces.signal_series import SignalSeries
 
 TIME: Final = "time_s"
 _GAPS: Final = ("", "nan", "null", "none")
-_MOST: Final = {name: 10.0 if name == "utilization" else 1.05 for name, signal in SIGNALS.items() if signal.unit == "ratio"}
-"""What is above is no ratio. A little more than 1 is a rounded reading; `utilization` is what runs ÷ what a replica sustains, and more than
-that may run."""
 
 
 def _is_csv(header: str) -> bool:
@@ -89,9 +87,8 @@ class _Rows:
             raise TraceError(self._path, line, f"{name}: {allowed} is expected (is: {given!r})")
         if value < 0 and may_lack:
             raise TraceError(self._path, line, f"{name}: 0 or more is allowed (is: {value:g})")
-        if value > _MOST.get(name, math.inf):
-            allowed = "0 to 1" if name != "utilization" else f"a ratio, 1 for full and at most {_MOST[name]:g},"
-            raise TraceError(self._path, line, f"{name}: {allowed} is allowed (is: {value:g}; a percentage?)")
+        if value > most(name):
+            raise TraceError(self._path, line, too_much(name, value))
         return value
 
 

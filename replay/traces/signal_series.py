@@ -38,8 +38,8 @@ def demand_series(series: SignalSeries) -> CountSeries:
     demand = series.signals.get("demand")
     if demand is None or np.isnan(demand).all():
         raise UsageError(
-            f"trace {series.name}: holds no demand, only {', '.join(series.signals)}; `replay run` drives policies with it open-loop, "
-            "everything else needs a trace of requests"
+            f"trace {series.name}: holds no demand, only {', '.join(series.signals)}; `replay run` and `replay compare` drive policies "
+            "with it open-loop, everything else needs a trace of requests"
         )
     return CountSeries(
         name=series.name, start_s=series.start_s - series.step_s, bin_s=series.step_s, counts=demand * series.step_s

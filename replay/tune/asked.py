@@ -17,6 +17,7 @@ from autoscaler.manifests import load_manifests
 from autoscaler.spec import share_ratio
 from replay.compare import labels
 from replay.plugins import loadable
+from replay.run import doubts
 from replay.scenario import Scenario, load_scenario
 from replay.settings import split
 from replay.traces.registry import format_of, read_requests, read_trace
@@ -60,6 +61,11 @@ class Loaded:
     labels: Sequence[str]
     traces: Sequence[CountSeries | RequestLog]
     scenarios: Sequence[Scenario]
+
+    def doubts(self) -> list[str]:
+        """What is doubtful about the traces, as a run warns of it; each once."""
+        found = [text for one, trace in zip(self.scenarios, self.traces, strict=True) for text in doubts(self.specs, one, trace)]
+        return list(dict.fromkeys(found))
 
     def fingerprints(self) -> dict[str, str]:
         """What scores depend on, by what people call it."""

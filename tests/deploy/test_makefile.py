@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,15 @@ def test_the_commands_get_what_each_of_them_needs(clone: Path) -> None:
 def test_extras_at_once_are_enough_for_the_commands_and_the_demo(clone: Path) -> None:
     assert asked(clone, "venv", "EXTRAS=fast") == [". hatchling editables tune fast"]
     assert asked(clone, "venv") == asked(clone, "demo") == []
+
+
+def test_an_extra_that_is_none_is_told_and_nothing_is_made(clone: Path) -> None:
+    shutil.rmtree(clone / ".venv")
+    done = subprocess.run(["make", "venv", "EXTRAS=fast banana"], cwd=clone, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert f"there is no extra banana; there are {' '.join(known)}. Nothing was installed" in done.stderr
+    assert not (clone / ".venv").exists()
 
 
 def test_after_the_tests_the_demo_starts_at_once(clone: Path) -> None:

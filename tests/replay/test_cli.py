@@ -145,7 +145,7 @@ def test_a_full_disk_behind_stdout_is_a_sentence_and_exit_3(command: str) -> Non
 @pytest.mark.parametrize("command", ["", "run", "compare", "optimum", "tune", "test", "regret", "verify", "inspect", "convert"])
 def test_the_example_of_each_help_works_in_a_clone(command: str) -> None:
     text = replay(*([command] if command else []), "--help").output
-    example = text.partition("Example:")[2].strip().splitlines()[0].strip()
+    (example,) = text.partition("Example:")[2].strip().splitlines()  # the help ends with it
     assert example.startswith("replay ")
     for part in example.split(" && "):
         words = shlex.split(part)
@@ -185,5 +185,7 @@ def test_counts_multiplied_as_they_are_are_warned_of_and_the_factor_is_kept() ->
     )
     assert several.stderr.count("its counts are multiplied by 51.92") == 1
     assert [score["scale_factor"] for score in orjson.loads(several.stdout)["scores"]] == [pytest.approx(51.917149)] * 2
+    optimum = CliRunner().invoke(main, ["optimum", "-t", f"{chat}:length=5m", "--set", "maxReplicas=60", "--json"])
+    assert optimum.stderr.count("WARNING: chat: its counts are multiplied by 51.92") == 1
     as_recorded = CliRunner().invoke(main, ["run", "-t", f"{chat}:length=5m,scale.mode=Factor", "-p", "fixed", "--json"])
     assert (as_recorded.stderr, orjson.loads(as_recorded.stdout)["scale_factor"]) == ("", 1.0)

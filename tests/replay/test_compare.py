@@ -13,6 +13,7 @@ from replay.compare import labels
 from replay.gate import Gate, GateLine, misses
 from replay.parallel import WorkerError, in_order
 from replay.report.comparison import verdict
+from replay.report.table import OPEN_LOOP
 from replay.traces.error import TraceError
 from replay.traces.uses import trace_use
 from tests.conftest import ROOT
@@ -201,6 +202,40 @@ def test_the_table_shows_the_optimum_and_says_what_it_leaves_out() -> None:
     other = replay("compare", *setting, "-p", "fixed:replicas=20", "--optimum", "--json")
     assert other.exit_code == 0, other.output
     assert "the optimum is the fluid plant's" in other.stderr
+
+
+def test_signals_without_a_demand_drive_policies_open_loop_beside_what_is_simulated(tmp_path: Path) -> None:
+    # 22.4 in flight a replica: 224 need ten, 448 twenty.
+    path = tmp_path / "incident.csv"
+    write(path, "time_s,concurrency\n" + "".join(f"{15 * k},{448 if 80 <= k < 160 else 224}\n" for k in range(240)))
+    page = tmp_path / "page.html"
+    gate = write(tmp_path / "gate.yaml", "- {policy: target, trace: incident, field: attained_ratio, min: 0.99}\n")
+    asked = ("compare", "-t", str(path), "-t", SURGE, "-p", "target", "-p", "fixed:replicas=20")
+    found = replay(*asked, "--optimum", "-o", str(page), "--gate", str(gate), "--json")
+    assert found.exit_code == 1, found.output
+    assert "replay: incident: holds no demand, so it has no optimum" in found.stderr
+    assert "attained_ratio is not given (the trace holds no demand: open loop)" in found.stderr
+    target, fixed, simulated, _ = orjson.loads(found.stdout)["scores"]
+    for one in (target, fixed):
+        assert (one["trace"], one["open_loop"]) == ("incident", True)
+        assert [one[name] for name in ("attained_ratio", "requests", "wait_s", "optimum", "cost_ratio")] == [None] * 5
+    assert target["replica_hours"] < fixed["replica_hours"] == pytest.approx(20.0, rel=0.02)
+    assert target["actions"] == 2
+    assert simulated["optimum"]["replica_hours"] > 0
+    alone = orjson.loads(replay("run", "-t", str(path), "-p", "target", "--json").stdout)
+    assert timeless(target) == timeless(alone)
+
+    drawn = orjson.loads(page.read_text().split("const data = ", 1)[1].split(";\n", 1)[0])
+    (picture,) = drawn["rows"][0]["services"]
+    assert (min(picture["curves"]["ready"]), max(picture["curves"]["ready"])) == (10, 20)
+    assert set(drawn["demands"][picture["recorded"]["concurrency"]]) == {224, 448}
+    assert drawn["rows"][0]["services"][0]["recorded"] == drawn["rows"][1]["services"][0]["recorded"]
+    assert drawn["notes"] == [f"incident was played open-loop: {OPEN_LOOP}."]
+    assert "incident: open loop; readings as recorded; settings of its own: none" in drawn["made"]
+
+    table = replay(*asked).stdout
+    assert "incident: open loop, 1.0 h" in table
+    assert OPEN_LOOP in table
 
 
 def test_each_trace_of_a_comparison_has_a_name_of_its_own() -> None:

@@ -79,7 +79,7 @@ def test_a_year_of_ticks_stays_small(tmp_path: Path) -> None:
 
 
 async def test_it_answers_at_once_wide_and_narrow(page: Page, file: Path, tmp_path: Path) -> None:
-    for width, dark in ((1280, False), (400, False), (400, True)):
+    for width, dark in ((1280, False), (1000, False), (750, True), (400, False), (400, True)):
         await page.open(file.as_uri(), width=width, dark=dark)
         await page.until(DRAWN)
         assert page.complaints == []
@@ -87,6 +87,8 @@ async def test_it_answers_at_once_wide_and_narrow(page: Page, file: Path, tmp_pa
         assert "most cheaply" in await page.evaluate("document.querySelector('.verdict').textContent")
         assert "too dear" in await page.evaluate("document.getElementById('gate').textContent")
         assert await page.evaluate("document.querySelectorAll('#scores tbody tr').length") == 8
+        said = await page.evaluate("document.getElementById('setting').textContent")
+        assert "Promise: 99.5 % of the requests wait at most 5 s; kept, or missed by" in said
         # Each policy's worst ten minutes, with its own words.
         assert await page.evaluate("document.querySelectorAll('.worst').length") == 4
         assert "fixed: the manifest asks for 30 always" in await page.evaluate("document.getElementById('worst').textContent")
@@ -142,12 +144,47 @@ async def test_another_trace_and_fewer_policies(page: Page, file: Path) -> None:
     assert page.complaints == []
 
 
-async def test_it_prints_in_light_colours(page: Page, file: Path) -> None:
+@pytest.fixture
+def open_loop_file(tmp_path: Path) -> Path:
+    lines = "".join(f"{15 * k},{448 if 80 <= k < 160 else 224},0.5\n" for k in range(240))
+    incident = write(tmp_path / "incident.csv", "time_s,concurrency,gpu_utilization\n" + lines)
+    made_of = made("target:signal=concurrency", "fixed:replicas=20", traces=(incident, SURGE))
+    return write(tmp_path / "compare.html", comparison_page(made_of))
+
+
+async def test_an_open_loop_shows_counts_and_what_was_recorded_and_judges_nobody(
+    page: Page, open_loop_file: Path, tmp_path: Path
+) -> None:
+    for width, dark in ((1280, False), (400, True)):
+        await page.open(open_loop_file.as_uri(), width=width, dark=dark)
+        await page.until("document.querySelectorAll('#plots canvas').length === 5")  # two signals; ready, paid, nodes
+        assert page.complaints == []
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        titles = await page.evaluate(
+            "[...document.querySelectorAll('#plots figcaption')].map(e => e.firstChild.textContent.trim()).join()"
+        )
+        assert titles == "Ready replicas,Recorded concurrency,Recorded gpu_utilization,Paid replicas,Nodes"
+        assert "incident holds no demand" in await page.evaluate("document.getElementById('worst-note').textContent")
+        assert await page.evaluate("document.querySelectorAll('.worst').length") == 0
+        assert await page.evaluate("document.querySelector('.verdict').className") == "verdict open"
+        assert "not told" in await page.evaluate("document.querySelector('#scores tbody tr').textContent")
+        await page.picture(tmp_path / f"{width}-{dark}.png")
+        # A trace with a demand is beside it as ever.
+        await page.evaluate(
+            "{ const s = document.getElementById('trace'); s.value = 'surge'; s.dispatchEvent(new Event('change')); }"
+        )
+        await page.until(DRAWN)
+
+
+async def test_it_prints_in_light_colours_and_as_wide_as_the_paper(page: Page, file: Path) -> None:
     await page.open(file.as_uri(), dark=True)
     await page.until(DRAWN)
+    widths = "[...document.querySelectorAll('#plots .u-wrap')].map(one => one.clientWidth)"
+    wide = await page.evaluate(widths)
     ink = "getComputedStyle(document.documentElement).getPropertyValue('--ink').trim()"
     dark = await page.evaluate(ink)
     await page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert await page.evaluate(ink) == "#1c2330" != dark
+    assert 500 < min(await page.evaluate(widths)) <= max(await page.evaluate(widths)) < 660
     await page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert await page.evaluate(ink) == dark
+    assert (await page.evaluate(ink), await page.evaluate(widths)) == (dark, wide)

@@ -174,3 +174,26 @@ def test_a_large_export_is_read_in_bounded_memory(tmp_path: Path) -> None:
     assert isinstance(found, SignalSeries)
     assert found.signals["queue"][96] == 200 * 96
     assert peak < 16 << 20
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (
+            "t.json",
+            export(({"__name__": "DCGM_FI_DEV_GPU_UTIL", "gpu": "0"}, [(0, "1"), (15, "87")])),
+            r"'gpu': '0'\} at 15: gpu_utilization: 0 to 1 is allowed \(is: 87; a percentage\?\); a range query of it ÷ 100",
+        ),
+        (
+            "t.om",
+            'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 1 0\nDCGM_FI_DEV_GPU_UTIL{gpu="0"} 87 15\n# EOF\n',
+            r":2: DCGM_FI_DEV_GPU_UTIL: gpu_utilization: 0 to 1 is allowed \(is: 87; a percentage\?\); a range query of it ÷ 100",
+        ),
+    ],
+)
+def test_percentages_as_exporters_have_them_are_no_ratios(tmp_path: Path, name: str, text: str, words: str) -> None:
+    path = write(tmp_path / name, text)
+    with pytest.raises(TraceError, match=words):
+        signals(path, "DCGM_FI_DEV_GPU_UTIL=gpu_utilization")
+    # What has no upper end may be any number.
+    assert signals(path, "DCGM_FI_DEV_GPU_UTIL=queue").signals["queue"].tolist() == [1.0, 87.0]

@@ -40,8 +40,16 @@ def test_without_numba_a_long_trace_is_told_of_the_extra(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "numba", None)  # as import leaves it where a package is missing
     compiled.cache_clear()
     try:
-        assert "make venv EXTRAS=fast" in (slow_hint(day, scenario()) or "")
-        assert slow_hint(day, scenario(length="2h")) is None
+        short, long = (day, scenario(length="2h")), (day, scenario())
+        assert "make venv EXTRAS=fast" in (slow_hint([long]) or "")
+        assert slow_hint([short]) is None
+        assert slow_hint([short, long]) == slow_hint([long])
+        # Told by every command that works one out.
+        for command in (("optimum",), ("compare", "-p", "fixed:replicas=20", "--optimum")):
+            told = CliRunner().invoke(
+                main, [*command, "-t", f"{SURGE}:interval=2s,metrics.period=2s,metrics.window=2s", "--set", "maxReplicas=12"]
+            )
+            assert "3600 ticks takes long without numba" in told.stderr, told.output
     finally:
         monkeypatch.undo()
         compiled.cache_clear()
@@ -49,7 +57,7 @@ def test_without_numba_a_long_trace_is_told_of_the_extra(monkeypatch: pytest.Mon
 
 @pytest.mark.skipif(compiled() is None, reason="needs numba, the extra `fast`")
 def test_with_numba_nothing_is_said_of_it() -> None:
-    assert slow_hint(read_trace(STANDARD / "traces" / "day.csv.gz"), scenario()) is None
+    assert slow_hint([(read_trace(STANDARD / "traces" / "day.csv.gz"), scenario())]) is None
 
 
 @pytest.mark.parametrize(("warmup", "promised"), [("0s", "99.5%"), ("1h", "95%"), ("47m", "99.9%")])

@@ -155,3 +155,16 @@ async def test_on_paper_the_plots_are_as_wide_as_the_paper_and_light(wavy_file: 
         assert await page.evaluate(ink) == "#1c2330" != dark
         await page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert (await page.evaluate(widths), await page.evaluate(ink)) == (wide, dark)
+
+
+@pytest.mark.parametrize("plant", ["fluid", "requests"])
+def test_what_is_never_served_is_late_in_the_plots_too(plant: str) -> None:
+    # Twenty minutes of twice what two replicas can do, all of it too much for them to the end.
+    trace = series(np.full(20, 384.0))
+    setting = scenario(plant=plant, scale__mode="Factor", replicas__initial="2", noise="false")
+    result = run_replay(manifests(), setting, trace, policy=policy_ref("fixed:replicas=2"))
+    late, longest = result.world.plant.waits_by_tick(0)
+    assert late.sum() == pytest.approx((1 - result.score["attained_ratio"]) * result.score["requests"])
+    # Who came in the last minute has waited to the end.
+    assert (longest[-4:] > 0).all()
+    assert longest[len(longest) // 2 :].max() > 500

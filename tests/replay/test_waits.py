@@ -83,12 +83,16 @@ def test_a_burst_is_served_in_order() -> None:
 
 
 def test_what_still_waits_at_the_end_is_judged_by_its_age() -> None:
-    waits = Waits(scored_from_s=0, allowed_s=5.0)
-    arrivals = np.array([3.0] + [0.0] * 7)
+    waits = Waits(scored_from_s=0, allowed_s=5.0, tick_s=1, ticks=8)
+    arrivals = np.array([3.0] + [0.0] * 6 + [1.0])
     waits.add(0, arrivals, queue_of(arrivals, np.zeros(8)))
     assert waits.counts.sum() == 0
-    assert waits.with_waiting(8)[8] == 3.0
-    assert attained_ratio(waits.with_waiting(8), 5.0) == 0.0
+    assert waits.with_waiting(8)[[1, 8]].tolist() == [1.0, 3.0]
+    assert attained_ratio(waits.with_waiting(8), 5.0) == 0.25
+    # So are the plots', and looking changes nothing.
+    for _ in range(2):
+        late, longest = waits.by_tick(8)
+        assert (late.tolist(), longest.tolist()) == ([3.0] + [0] * 7, [8] + [0] * 6 + [1])
 
 
 def test_a_promise_to_nobody_is_kept() -> None:

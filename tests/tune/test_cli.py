@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from autoscaler.cli import main as autoscaler
 from replay.cli import main
 from tests.conftest import ROOT
+from tests.replay.made import write
 from tests.tune.made import SETTINGS, trace
 
 
@@ -41,6 +42,13 @@ def test_a_tuned_manifest_is_valid_and_says_where_it_comes_from(tmp_path: Path) 
     assert any("trace waves (sha256 " in line and "held out to 5.0 h" in line for line in head)
     assert "#   --set maxReplicas=20 (not written below)" in head
     assert [path.name for path in output.parent.iterdir()] == ["tuned.yaml"], "the study goes when all is done"
+
+
+def test_few_counts_that_become_many_are_warned_of(tmp_path: Path) -> None:
+    few = write(tmp_path / "few.csv", "offset_s,requests\n" + "".join(f"{15 * k},{k % 3}\n" for k in range(160)))
+    tried = replay("tune", "-t", str(few), "-p", "target", "--trials", "2", "--jobs", "1", "-o", str(tmp_path / "tuned.yaml"))
+    assert tried.exit_code == 0, tried.output
+    assert tried.stderr.count("WARNING: few: its counts are multiplied by ") == 1
 
 
 def test_json_is_one_document_and_the_same_for_the_same_seed(tmp_path: Path) -> None:

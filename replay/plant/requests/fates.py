@@ -96,16 +96,23 @@ class Fates:
         _count_into(self._ended, self._promise, took)
         self._counts = _whole_seconds(self._counts, took[0])
         if len(self.late_by_tick):
-            self._by_tick(born, (waits, firsts, ends)[self._promise.judged])
+            self._note(born, (waits, firsts, ends)[self._promise.judged], self.late_by_tick, self.longest_by_tick)
 
-    def _by_tick(self, born: Floats, judged: Floats) -> None:
-        ticks = np.minimum((born / self._tick_s).astype(np.int64), len(self.late_by_tick) - 1)
+    def _note(self, born: Floats, judged: Floats, into_late: Floats, into_longest: Ints) -> None:
+        ticks = np.minimum((born / self._tick_s).astype(np.int64), len(into_late) - 1)
         if not judged.any():
             return
-        np.maximum.at(self.longest_by_tick, ticks, np.ceil(judged).astype(np.int64))
+        np.maximum.at(into_longest, ticks, np.ceil(judged).astype(np.int64))
         late = judged > self.allowed_s
         if late.any():
-            np.add.at(self.late_by_tick, ticks[late], 1.0)
+            np.add.at(into_late, ticks[late], 1.0)
+
+    def by_tick_with(self, born: Floats, waits: Floats, firsts: Floats, ends: Floats) -> tuple[Floats, Ints]:
+        """late_by_tick and longest_by_tick with what is not decided, which comes with its age."""
+        late, longest = self.late_by_tick.copy(), self.longest_by_tick.copy()
+        if len(late):
+            self._note(born, (waits, firsts, ends)[self._promise.judged], late, longest)
+        return late, longest
 
     def with_unfinished(self, born: Floats, waits: Floats, firsts: Floats, ends: Floats) -> Tally:
         """All so far: what is not decided comes with its age."""

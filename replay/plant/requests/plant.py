@@ -284,6 +284,9 @@ class RequestsPlant(Plant):
     def verdicts(self) -> list[Tally]:
         return [fates.with_unfinished(*self._unfinished(row)) for row, fates in enumerate(self.waits)]
 
+    def waits_by_tick(self, row: int) -> tuple[Floats, Ints]:
+        return self.waits[row].by_tick_with(*self._unfinished(row))
+
     def wait_counts(self) -> list[Floats]:
         return [fates.counts_with(*self._unfinished(row)[:2]) for row, fates in enumerate(self.waits)]
 
