@@ -43,7 +43,9 @@ BACKLOG_FADES: Final = 0.95
 """What the memory of a backlog keeps each 15 seconds: what was needed for it stays for some minutes, since it shows that demand is at the
 limit of what is there."""
 FURTHEST: Final = float(np.log(2.0))
-"""Never more than twice what is as likely as not to be needed, however restless demand was."""
+"""A forecast is believed up to twice what was needed at most lately, however restless demand was."""
+PEAK_FADES_PER_S: Final = float(np.log(2.0)) / 3600.0
+"""Lately: what was needed counts half after an hour."""
 QUANTILES: Final = np.array([0.5, 0.9, 0.99])
 """Shown, and scored; the one that counts is the promise's own."""
 KEPT_BLIND: Final = 1.2
@@ -78,16 +80,18 @@ class Quantiles(Kept):
         self.shown = np.where(take[:, None], found[:, 2:], self.shown)
 
 
-class Backlog(Kept):
-    """lasting (n,): the replicas that a backlog needed, fading."""
+class Recent(Kept):
+    """What was needed lately, fading: replicas for a backlog, lasting (n,), and the log of the highest effective demand, peak (n,)."""
 
     lasting: Floats
+    peak: Floats
 
     def fresh(self, n: int) -> dict[str, Column]:
-        return {"lasting": np.zeros(n)}
+        return {"lasting": np.zeros(n), "peak": np.full(n, np.nan)}
 
-    def learn(self, needed: Floats, interval_s: float) -> None:
-        self.lasting = np.fmax(self.lasting * BACKLOG_FADES ** (interval_s / _PART_S), needed)
+    def learn(self, backlog: Floats, reached: Floats, interval_s: float) -> None:
+        self.lasting = np.fmax(self.lasting * BACKLOG_FADES ** (interval_s / _PART_S), backlog)
+        self.peak = np.fmax(self.peak - PEAK_FADES_PER_S * interval_s, reached)
 
 
 @dataclass(slots=True)
@@ -111,7 +115,7 @@ class Predictive:
         n = len(params["miss"])
         self._outlook = Outlook(n, forecasters(), WINDOW_S)
         self._allowance = Allowance(n)
-        self._backlog = Backlog(n)
+        self._recent = Recent(n)
         self._grace = Grace(n)
         self._answered: Observation | None = None
         self._need: _Need | None = None
@@ -144,7 +148,7 @@ class Predictive:
         waits_s = queue / np.maximum(observation.ready * observation.capacity_per_s, SMALLEST_PER_S)
         late_ratio = self._late_ratio
         self._allowance.learn(rates, waits_s, allowed_s, late_ratio, self.params["aim"], interval_s)
-        self._backlog.learn(queue * self._drains, interval_s)
+        self._recent.learn(queue * self._drains, self._outlook.reached, interval_s)
         self._look_up(observation)
         self._grace.judge(self._outlook.judged, self._quantiles.watched, EVERY * interval_s)
         self._answered, self._need = observation, self._needed(observation, queue)
@@ -197,12 +201,13 @@ class Predictive:
     def _needed(self, observation: Observation, queue: Floats) -> _Need:
         outlook, own = self._outlook, observation.capacity_per_s
         spread = outlook.spread
-        above = np.minimum(self._quantiles.promised * spread, FURTHEST)
-        rate = np.exp(outlook.centre + above)
+        promised_log = outlook.centre + self._quantiles.promised * spread
+        highest_log = self._recent.peak + FURTHEST
+        rate = np.exp(np.minimum(promised_log, highest_log))
         recent = RECENT * outlook.recent
         backlog = queue * self._drains
         least = np.fmax(rate, recent) / own + backlog
-        most = np.exp(outlook.centre + np.minimum(above + self.params["keep"] * spread, FURTHEST)) / own + self._backlog.lasting
+        most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own + self._recent.lasting
         least, most = whole_replicas(least), whole_replicas(np.fmax(most, least))
         replicas = np.minimum(np.maximum(observation.current, least), most)
         ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
@@ -262,7 +267,7 @@ class Predictive:
     # ------------------------------------------------------------ what survives
 
     def _parts(self) -> list[Any]:
-        return [self._outlook, self._allowance, self._backlog, self._grace, self._quantiles]
+        return [self._outlook, self._allowance, self._recent, self._grace, self._quantiles]
 
     def rearrange(self, rows: Ints, params: Params) -> None:
         for part in self._parts():

@@ -14,7 +14,7 @@ from autoscaler.core.contract import check_policy
 from autoscaler.core.model import ParamValue
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.signals import SIGNALS
-from policies import fixed, hpa, keda, kpa, reactive, schedule, seasonal, target, tokens, wva
+from policies import fixed, hpa, keda, kpa, predictive, reactive, schedule, seasonal, target, tokens, wva
 
 CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
     (fixed.POLICY, {}),
@@ -36,6 +36,8 @@ CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
     (wva.POLICY, {"analyzer": "V1"}),
     (hpa.POLICY, {}),
     (hpa.POLICY, {"signal": "utilization", "target": 0.7}),
+    (predictive.POLICY, {}),
+    (predictive.POLICY, {"miss": 5.0, "keep": 0.0, "wait_s": 1.0, "room": 0.0}),
     (reactive.POLICY, {}),
     (reactive.POLICY, {"basis": "running"}),
     (reactive.POLICY, {"window_s": 15.0, "floor": 0.0, "wait_s": 2.0, "sample_s": 60.0, "hold_s": 0.0}),

