@@ -25,7 +25,7 @@ from autoscaler.core.seen import seen
 from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
 from policies.forecasters.misses import Misses
-from policies.forecasters.outlook import EVERY, LONGEST_STEP_S, Outlook
+from policies.forecasters.outlook import EVERY, LONGEST_STEP_S, Outlook, learns_at
 from policies.predictive_allowance import Allowance
 from policies.predictive_grace import CLAIM, Grace
 from policies.reactive import POLICY as REACTIVE
@@ -141,9 +141,10 @@ class Predictive:
         self._constants(observation)
         ahead_s, allowed_s = self._ahead(observation), self._allowed_s
         self._outlook.observe(observation.at_s, interval_s, rates, self._floors, ahead_s, allowed_s)
-        self._reactive.learn(observation)
         if interval_s > LONGEST_STEP_S:
             return
+        if learns_at(observation.at_s, interval_s):
+            self._reactive.learn(observation)
         queue = seen(observation, "queue")
         waits_s = queue / np.maximum(observation.ready * observation.capacity_per_s, SMALLEST_PER_S)
         late_ratio = self._late_ratio
@@ -366,7 +367,7 @@ POLICY = PolicyType(
         Parameter(
             name="aim",
             kind="float",
-            default=0.95,
+            default=0.9,
             description="the share of the late requests that the promise allows which is aimed at",
             unit="ratio",
             minimum=0,

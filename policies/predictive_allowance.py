@@ -17,7 +17,7 @@ from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Floats
 from autoscaler.core.seen import any_unknown
 
-SPEED: Final = 0.0003
+SPEED: Final = 0.0002
 """How fast the account moves boldness, for a promise that allows one late request in a hundred; by the root of what is allowed
 slower for stricter ones, whose late requests are rarer and tell more each."""
 FURTHEST: Final = 1.0

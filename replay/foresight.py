@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from autoscaler.core.envelope import Stretches
-from autoscaler.core.model import Floats, Forecast
+from autoscaler.core.model import Floats, Forecast, Ints
 from autoscaler.ports import Tick
 from replay.plant.plant import Plant
+
+BLOCK: Final = 4096
 
 
 class Foresight:
@@ -22,25 +24,33 @@ class Foresight:
         self._start_s = start_s
         self._scored_from_s = scored_from_s
         self._interval_s = interval_s
+        self._latest: list[tuple[tuple[str, Ints, Forecast], ...]] = []
         self._kept: dict[int, tuple[Forecast, list[float], list[npt.NDArray[np.float32]]]] = {}
 
     async def report(self, tick: Tick) -> None:
-        if tick.plan.at_s < self._scored_from_s:
-            return
-        told: set[int] = set()
-        for _, rows, forecast in tick.decisions.forecasts:
-            nearest = forecast.values[:, :, 0].astype(np.float32)
-            times_s = np.broadcast_to(forecast.times_s, (len(rows), forecast.times_s.shape[-1]))[:, 0]
-            for place, row in enumerate(rows.tolist()):
-                if row not in told:
-                    told.add(row)
-                    first = self._kept.setdefault(row, (forecast, [], []))
-                    first[1].append(float(times_s[place]))
-                    first[2].append(nearest[place])
+        if tick.decisions.forecasts and tick.plan.at_s >= self._scored_from_s:
+            self._latest.append(tick.decisions.forecasts)
+            if len(self._latest) == BLOCK:
+                self._compact()
+
+    def _compact(self) -> None:
+        """Whole forecasts take a hundred times the room of the numbers that are judged."""
+        for forecasts in self._latest:
+            told: set[int] = set()
+            for _, rows, forecast in forecasts:
+                nearest = forecast.values[:, :, 0].astype(np.float32)
+                for place, row in enumerate(rows.tolist()):
+                    if row not in told:
+                        told.add(row)
+                        _, times_s, values = self._kept.setdefault(row, (forecast, [], []))
+                        times_s.append(float(forecast.times_of(place)[0]))
+                        values.append(nearest[place])
+        self._latest.clear()
 
     def score(self, row: int, allowed_s: float) -> dict[str, Any] | None:
         """``horizon_s``: how far ahead the window began. ``coverage``: by quantile, the share of windows that needed at most what was said.
         ``pinball``: the mean loss in requests/s over quantiles and windows (Koenker & Bassett, Econometrica 46, 1978). None: no forecast."""
+        self._compact()
         if row not in self._kept:
             return None
         one, times_s, kept = self._kept[row]

@@ -24,7 +24,7 @@ class Moment:
     learnt); known (n,): which are not, None for all. logs (n,): their natural logarithms, never below that of `floors` (n,), under which
     a rate is as good as none. levels (n,): the log of the mean rate of about the last minute, known from the first known sample on;
     forecasts are weighed as differences to it. reached (n,): the log of the effective demand of the last window (``core.envelope``), NaN
-    where a part is unknown. ahead_s (n,): from at_s to the window's beginning; window_s: its length.
+    where a part is unknown; whole: whether it is known of all. ahead_s (n,): from at_s to the window's beginning; window_s: its length.
     """
 
     at_s: float
@@ -35,6 +35,7 @@ class Moment:
     floors: Floats
     levels: Floats
     reached: Floats
+    whole: bool
     ahead_s: Floats
     window_s: float
 

@@ -39,6 +39,11 @@ LONGEST_GAP: Final = 240
 _LEVEL, _CENTRE, _SPREAD = 0, 1, 2
 
 
+def learns_at(at_s: float, interval_s: float) -> bool:
+    """Whether this is a moment at which something is learnt: by the clock, so that it does not depend on who else is there."""
+    return round(at_s / interval_s) % EVERY == 0
+
+
 class Outlook:
     """The forecast for n services. centre (n,): the log of the effective demand that is as likely as not to be exceeded; spread (n,): the
     usual error, in logs; NaN before the first known sample. reached (n,): the log of what the last window needed."""
@@ -116,8 +121,7 @@ class Outlook:
             last = np.concatenate([np.full((len(rates), self._rates.length - last.shape[1]), np.nan), last], axis=1)
         self.recent = self._stretches.recent(last)
         self.reached = np.log(np.maximum(self._stretches.effective(last), floors))
-        # By the clock, so that a service's turn does not depend on who else is there.
-        if round(at_s / interval_s) % EVERY == 0:
+        if learns_at(at_s, interval_s):
             self._learn(interval_s)
         else:
             self.judged = None
@@ -140,6 +144,7 @@ class Outlook:
             floors=floors,
             levels=self.levels.logs[:, MINUTE],
             reached=reached,
+            whole=not any_unknown(reached),
             ahead_s=ahead_s,
             window_s=self._window_s,
         )

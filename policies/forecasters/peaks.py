@@ -10,7 +10,7 @@ import numpy as np
 
 from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.kept import Column, Kept
-from autoscaler.core.model import Floats
+from autoscaler.core.model import Floats, Ints
 from autoscaler.core.seen import any_unknown
 from policies.forecasters.levels import fading
 
@@ -29,6 +29,7 @@ class Peaks(Kept):
         self._half_lives_s = np.array(HALF_LIVES_S)
         self._interval_s = 0.0
         self._fresh_share: Floats = np.empty(0)
+        self._begun = False  # whether all have been seen
 
     def fresh(self, n: int) -> dict[str, Column]:
         return {"latest": np.full(n, np.nan), "means": np.full((n, len(HALF_LIVES_S)), np.nan), "seen": np.zeros(n)}
@@ -38,7 +39,7 @@ class Peaks(Kept):
             self._interval_s, self._fresh_share = moment.interval_s, fading(moment.interval_s, self._half_lives_s)
         reached = moment.reached[:, None]
         share = np.maximum(self._fresh_share, 1.0 / (self.seen[:, None] + 1.0))
-        if not any_unknown(moment.reached) and not any_unknown(self.latest):
+        if moment.whole and self._begun:
             self.means = self.means + share * (reached - self.means)
             self.latest, self.seen = moment.reached, self.seen + 1.0
             return
@@ -48,6 +49,11 @@ class Peaks(Kept):
         self.means = np.where(known, after, self.means)
         self.latest = np.where(known[:, 0], moment.reached, self.latest)
         self.seen = self.seen + known[:, 0]
+        self._begun = not any_unknown(self.latest)
+
+    def rearrange(self, rows: Ints) -> None:
+        super().rearrange(rows)
+        self._begun = False
 
     def forecast(self) -> Floats:
         return np.concatenate([self.latest[:, None], self.means], axis=1)

@@ -36,7 +36,6 @@ class Season(Kept):
     total: Floats
     samples: Floats
     before: Floats
-    after: Floats
     turn: Floats
 
     def __init__(self, n: int) -> None:
@@ -52,7 +51,6 @@ class Season(Kept):
             "total": np.zeros(n),
             "samples": np.zeros(n),
             "before": changes,
-            "after": changes.copy(),
             "turn": changes.copy(),
         }
 
@@ -87,23 +85,17 @@ class Season(Kept):
         """By how much (in logs) demand changed one period ago from the beginning of this bin, and from its end, to the window."""
         ahead = np.minimum((moment.ahead_s + 0.5 * moment.window_s) / BIN_S, LONGEST_AHEAD - 1.0)
         whole = ahead.astype(np.int64)
-        part = ahead - whole
-        rows = np.arange(len(whole))
+        part = (ahead - whole)[:, None]
         width = int(whole.max(initial=0)) + 3
-        for column, period in enumerate(PERIODS):
-            first = self._bin - period - SMOOTHED // 2
-            places = np.arange(first, first + width + SMOOTHED - 1) % BINS
-            means = self._smooth(self.bins[:, places].astype(np.float64), width)
-            logs = np.log(np.maximum(means, moment.floors[:, None]))
-            for changes, edge in ((self.before, 0), (self.after, 1)):
-                then = (1.0 - part) * logs[rows, whole + edge] + part * logs[rows, whole + edge + 1]
-                changes[:, column] = then - logs[:, edge]
-        self.turn = self.after - self.before
-
-    @staticmethod
-    def _smooth(bins: Floats, width: int) -> Floats:
-        """(n, width) means around the edges of bins; NaN where a bin is unknown."""
-        return np.asarray(np.lib.stride_tricks.sliding_window_view(bins, SMOOTHED, axis=1)[:, :width].mean(axis=2))
+        first = self._bin - np.array(PERIODS) - SMOOTHED // 2
+        places = (first[:, None] + np.arange(width + SMOOTHED - 1)) % BINS
+        # A mean of a few bins around each edge of a bin, (n, periods, width); NaN where one of them is unknown.
+        around = np.lib.stride_tricks.sliding_window_view(self.bins[:, places], SMOOTHED, axis=2)
+        logs = np.log(np.maximum(around.mean(axis=3, dtype=np.float64), moment.floors[:, None, None]))
+        rows = np.arange(len(whole))
+        then = [logs[rows, :, whole + edge] for edge in range(3)]
+        self.before = (1.0 - part) * then[0] + part * then[1] - logs[:, :, 0]
+        self.turn = (1.0 - part) * then[1] + part * then[2] - logs[:, :, 1] - self.before
 
     def usual(self, at_s: float, until_s: Floats) -> Floats:
         """The highest rate (n,) of five minutes that yesterday had between at_s and until_s (n,); NaN where nothing of it was seen."""

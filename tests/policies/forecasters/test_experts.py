@@ -34,6 +34,7 @@ def shown(kind: ForecasterType, rate: Callable[[float], float], until_s: float, 
                 floors=FLOORS,
                 levels=level.logs[:, MINUTE],
                 reached=np.log(np.maximum(0.9 * rates, FLOORS)),
+                whole=True,
                 ahead_s=np.array([ahead_s]),
                 window_s=60.0,
             )
@@ -76,7 +77,7 @@ def test_peaks_keep_their_last_word_while_nothing_is_known() -> None:
     made.observe(
         Moment(
             at_s=START_S + 600, interval_s=15.0, rates=np.array([np.nan]), known=np.array([False]), logs=np.array([np.nan]),
-            floors=FLOORS, levels=np.log([20.0]), reached=np.array([np.nan]), ahead_s=np.array([120.0]), window_s=60.0,
+            floors=FLOORS, levels=np.log([20.0]), reached=np.array([np.nan]), whole=False, ahead_s=np.array([120.0]), window_s=60.0,
         )
     )  # fmt: skip
     assert said(made) == before
