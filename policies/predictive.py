@@ -44,6 +44,8 @@ BACKLOG_FADES: Final = 0.95
 limit of what is there."""
 FURTHEST: Final = float(np.log(2.0))
 """A forecast is believed up to twice what was needed at most lately, however restless demand was."""
+BLIND_S: Final = 90.0
+"""A forecast made of demand that has been unknown for longer is none."""
 PEAK_FADES_PER_S: Final = float(np.log(2.0)) / 3600.0
 """Lately: what was needed counts half after an hour."""
 QUANTILES: Final = np.array([0.5, 0.9, 0.99])
@@ -81,15 +83,18 @@ class Quantiles(Kept):
 
 
 class Recent(Kept):
-    """What was needed lately, fading: replicas for a backlog, lasting (n,), and the log of the highest effective demand, peak (n,)."""
+    """What was needed lately, fading: replicas for a backlog, lasting (n,), and the log of the highest effective demand, peak (n,). blind_s
+    (n,): how long demand has been unknown."""
 
     lasting: Floats
     peak: Floats
+    blind_s: Floats
 
     def fresh(self, n: int) -> dict[str, Column]:
-        return {"lasting": np.zeros(n), "peak": np.full(n, np.nan)}
+        return {"lasting": np.zeros(n), "peak": np.full(n, np.nan), "blind_s": np.zeros(n)}
 
-    def learn(self, backlog: Floats, reached: Floats, interval_s: float) -> None:
+    def learn(self, rates: Floats, backlog: Floats, reached: Floats, interval_s: float) -> None:
+        self.blind_s = np.where(rates == rates, 0.0, self.blind_s + interval_s)
         self.lasting = np.fmax(self.lasting * BACKLOG_FADES ** (interval_s / _PART_S), backlog)
         self.peak = np.fmax(self.peak - PEAK_FADES_PER_S * interval_s, reached)
 
@@ -149,7 +154,7 @@ class Predictive:
         waits_s = queue / np.maximum(observation.ready * observation.capacity_per_s, SMALLEST_PER_S)
         late_ratio = self._late_ratio
         self._allowance.learn(rates, waits_s, allowed_s, late_ratio, self.params["aim"], interval_s)
-        self._recent.learn(queue * self._drains, self._outlook.reached, interval_s)
+        self._recent.learn(rates, queue * self._drains, self._outlook.reached, interval_s)
         self._look_up(observation)
         self._grace.judge(self._outlook.judged, self._quantiles.watched, EVERY * interval_s)
         self._answered, self._need = observation, self._needed(observation, queue)
@@ -205,11 +210,13 @@ class Predictive:
         promised_log = outlook.centre + self._quantiles.promised * spread
         highest_log = self._recent.peak + FURTHEST
         rate = np.exp(np.minimum(promised_log, highest_log))
+        if np.count_nonzero(self._recent.blind_s):
+            rate = np.where(self._recent.blind_s > BLIND_S, np.nan, rate)
         recent = RECENT * outlook.recent
         backlog = queue * self._drains
-        least = np.fmax(rate, recent) / own + backlog
+        least = np.where(recent > rate, recent, rate) / own + backlog
         most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own + self._recent.lasting
-        least, most = whole_replicas(least), whole_replicas(np.fmax(most, least))
+        least, most = whole_replicas(least), whole_replicas(np.maximum(most, least))
         replicas = np.minimum(np.maximum(observation.current, least), most)
         ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
         by_reactive = self._by_reactive(observation, replicas)
