@@ -44,6 +44,8 @@ BACKLOG_FADES: Final = 0.95
 limit of what is there."""
 FURTHEST: Final = float(np.log(2.0))
 """A forecast is believed up to twice what was needed at most lately, however restless demand was."""
+SURPRISE: Final = 1.5
+"""How much further above the forecast than promised a window must be, for what is to speak instead of what was foretold."""
 BLIND_S: Final = 90.0
 """A forecast made of demand that has been unknown for longer is none."""
 PEAK_FADES_PER_S: Final = float(np.log(2.0)) / 3600.0
@@ -84,14 +86,15 @@ class Quantiles(Kept):
 
 class Recent(Kept):
     """What was needed lately, fading: replicas for a backlog, lasting (n,), and the log of the highest effective demand, peak (n,). blind_s
-    (n,): how long demand has been unknown."""
+    (n,): how long demand has been unknown. surprised (n,): whether the last window needed far more than was promised for it."""
 
     lasting: Floats
     peak: Floats
     blind_s: Floats
+    surprised: Bools
 
     def fresh(self, n: int) -> dict[str, Column]:
-        return {"lasting": np.zeros(n), "peak": np.full(n, np.nan), "blind_s": np.zeros(n)}
+        return {"lasting": np.zeros(n), "peak": np.full(n, np.nan), "blind_s": np.zeros(n), "surprised": np.zeros(n, dtype=np.bool_)}
 
     def learn(self, rates: Floats, backlog: Floats, reached: Floats, interval_s: float) -> None:
         self.blind_s = np.where(rates == rates, 0.0, self.blind_s + interval_s)
@@ -156,6 +159,8 @@ class Predictive:
         self._allowance.learn(rates, waits_s, allowed_s, late_ratio, self.params["aim"], interval_s)
         self._recent.learn(rates, queue * self._drains, self._outlook.reached, interval_s)
         self._look_up(observation)
+        if self._outlook.judged is not None:
+            self._recent.surprised = self._outlook.judged > SURPRISE * self._quantiles.promised
         self._grace.judge(self._outlook.judged, self._quantiles.watched, EVERY * interval_s)
         self._answered, self._need = observation, self._needed(observation, queue)
 
@@ -215,6 +220,10 @@ class Predictive:
         recent = RECENT * outlook.recent
         backlog = queue * self._drains
         least = np.where(recent > rate, recent, rate) / own + backlog
+        if np.count_nonzero(self._recent.surprised):
+            # What no forecast knew of: the present speaks at once.
+            present = self._reactive.needed(observation)
+            least = np.where(self._recent.surprised & (present > least), present, least)
         most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own + self._recent.lasting
         least, most = whole_replicas(least), whole_replicas(np.maximum(most, least))
         replicas = np.minimum(np.maximum(observation.current, least), most)
@@ -258,6 +267,8 @@ class Predictive:
         middle = float(np.exp(outlook.centre[row]))
         share = float(self.params["miss"][row] * (1.0 - observation.promised_ratio[row]) * np.exp(-self._allowance.care[row]))
         words = f"in {lead_s:.0f} s demand will need capacity for {middle:.3g}/s, and for {rate:.3g}/s in all but {share:.2%} of the minutes"
+        if self._recent.surprised[row]:
+            words += "; the last minute needed far more than was foretold, so at least what reactive asks for"
         if need.recent[row] > rate:
             words += f"; the last minute needs {float(need.recent[row]):.3g}/s already"
         words += f": at {own:.3g}/s a replica {max(rate, float(need.recent[row])) / own:.1f}"
@@ -297,6 +308,7 @@ class Predictive:
     def shift(self, by_s: float) -> None:
         self._outlook.shift(by_s)
         self._reactive.shift(by_s)
+        self._looked_up += round(by_s / REFRESH_S)
 
     def save(self) -> Saved:
         return {
@@ -339,7 +351,7 @@ POLICY = PolicyType(
         Parameter(
             name="miss",
             kind="float",
-            default=1.2,
+            default=1.15,
             description="how many minutes a forecast may be too low for each request that the promise allows to be late",
             unit="ratio",
             minimum=0.01,
@@ -351,7 +363,7 @@ POLICY = PolicyType(
         Parameter(
             name="keep",
             kind="float",
-            default=0.5,
+            default=0.55,
             description="a replica stays while demand this many spreads above the forecast would need it",
             unit="spreads",
             minimum=0,
@@ -362,7 +374,7 @@ POLICY = PolicyType(
         Parameter(
             name="drain_s",
             kind="float",
-            default=60.0,
+            default=50.0,
             description="a backlog is worked off within this time",
             unit="s",
             minimum=1,

@@ -171,7 +171,7 @@ class Outlook:
         if known is not None:
             features, told = np.where(known[:, None], features, 0.0), np.where(known[:, None], told, 0.0)
         self.misses.learn(self.judged, EVERY * interval_s, known)
-        self.spreads.learn(told, error, EVERY * interval_s, known)
+        self.spreads.learn(told, error, spread, EVERY * interval_s, known)
         self.mix.learn(features, self.reached - level, 1.0 - EVERY * interval_s / MEMORY_S, known)
 
     def _forecast(self, interval_s: float, moment: Moment) -> None:

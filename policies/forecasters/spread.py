@@ -25,6 +25,7 @@ SMALLEST: Final = 0.01
 LARGEST: Final = 1.6
 TYPICAL: Final = 1.6
 """What the exponential of the mean log of errors is multiplied by to be their usual scale: 1.6 to 1.9 for bell-shaped ones."""
+FARTHEST: Final = 6.0
 _OFFSET: Final = 0.003  # added to errors, so that one that is nearly exact by chance has no huge negative log
 _BASE = LEVELS_S.index(60.0)
 _LONG = LEVELS_S.index(600.0)
@@ -81,10 +82,11 @@ class Spread(Kept):
         found = TYPICAL * np.exp(np.minimum(self._regression.predict(features), 0.0))
         return np.asarray(np.minimum(np.maximum(found, np.maximum(SMALLEST, 0.2 * usual)), np.minimum(5.0 * usual, LARGEST)))
 
-    def learn(self, features: Floats, errors: Floats, step_s: float, known: Bools | None) -> None:
-        """errors (n,): how far off a forecast was, made when the features were these; step_s: since the last ones.
-        known: which rows have one, None for all."""
-        off = np.abs(errors) + _OFFSET
+    def learn(self, features: Floats, errors: Floats, spreads: Floats, step_s: float, known: Bools | None) -> None:
+        """errors (n,): how far off a forecast was, made when the features were these, and by how much it said it would be, spreads (n,). step_s:
+        since the last ones. known: which rows have one, None for all."""
+        # One jump of demand says little of the errors that follow it: it counts as a large error, not as large as it was.
+        off = np.minimum(np.abs(errors), FARTHEST * spreads) + _OFFSET
         if known is not None:
             off = np.where(known, off, 1.0)
         self._regression.learn(features, np.log(off), 1.0 - step_s / MEMORY_S, known)
