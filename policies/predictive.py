@@ -94,7 +94,12 @@ class Recent(Kept):
     surprised: Bools
 
     def fresh(self, n: int) -> dict[str, Column]:
-        return {"lasting": np.zeros(n), "peak": np.full(n, np.nan), "blind_s": np.zeros(n), "surprised": np.zeros(n, dtype=np.bool_)}
+        return {
+            "lasting": np.zeros(n),
+            "peak": np.full(n, np.nan),
+            "blind_s": np.zeros(n),
+            "surprised": np.zeros(n, dtype=np.bool_),
+        }
 
     def learn(self, rates: Floats, backlog: Floats, reached: Floats, interval_s: float) -> None:
         self.blind_s = np.where(rates == rates, 0.0, self.blind_s + interval_s)

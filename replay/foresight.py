@@ -15,6 +15,40 @@ from replay.plant.plant import Plant
 BLOCK: Final = 4096
 
 
+class _Told:
+    """What one policy foretold of its rows (m,): blocks of (ticks,) times it was told at, (ticks, m) times it is of, (ticks, m, q) values."""
+
+    def __init__(self, rows: Ints, forecast: Forecast) -> None:
+        self.rows = rows
+        self.first = forecast
+        self.full: list[tuple[Floats, npt.NDArray[np.float32]]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._count = 0
+        self._times_s: Floats = np.empty((BLOCK, len(self.rows)))
+        self._values: npt.NDArray[np.float32] = np.empty((BLOCK, len(self.rows), len(self.first.quantiles)), dtype=np.float32)
+
+    def add(self, forecast: Forecast) -> None:
+        place = self._count
+        times_s = forecast.times_s
+        self._times_s[place] = times_s[:, 0] if times_s.ndim > 1 else times_s[0]
+        self._values[place] = forecast.values[:, :, 0]
+        self._count = place + 1
+        if self._count == BLOCK:
+            self.flush()
+
+    def flush(self) -> None:
+        self.full.append((self._times_s[: self._count].copy(), self._values[: self._count].copy()))
+        self._begin()
+
+    def of(self, place: int) -> tuple[Floats, Floats]:
+        """The times (ticks,) and values (ticks, q) of one of its rows."""
+        self.flush()
+        times_s = np.concatenate([times[:, place] for times, _ in self.full])
+        return times_s, np.concatenate([values[:, place] for _, values in self.full]).astype(np.float64)
+
+
 class Foresight:
     """A Reporter that keeps the forecasts of every tick from scored_from_s (Unix) on. Where several policies forecast for one service,
     the first of them is judged; of a forecast for several times, the nearest one."""
@@ -24,38 +58,26 @@ class Foresight:
         self._start_s = start_s
         self._scored_from_s = scored_from_s
         self._interval_s = interval_s
-        self._latest: list[tuple[tuple[str, Ints, Forecast], ...]] = []
-        self._kept: dict[int, tuple[Forecast, list[float], list[npt.NDArray[np.float32]]]] = {}
+        self._told: dict[str, _Told] = {}
 
     async def report(self, tick: Tick) -> None:
-        if tick.decisions.forecasts and tick.plan.at_s >= self._scored_from_s:
-            self._latest.append(tick.decisions.forecasts)
-            if len(self._latest) == BLOCK:
-                self._compact()
-
-    def _compact(self) -> None:
-        """Whole forecasts take a hundred times the room of the numbers that are judged."""
-        for forecasts in self._latest:
-            told: set[int] = set()
-            for _, rows, forecast in forecasts:
-                nearest = forecast.values[:, :, 0].astype(np.float32)
-                for place, row in enumerate(rows.tolist()):
-                    if row not in told:
-                        told.add(row)
-                        _, times_s, values = self._kept.setdefault(row, (forecast, [], []))
-                        times_s.append(float(forecast.times_of(place)[0]))
-                        values.append(nearest[place])
-        self._latest.clear()
+        if not tick.decisions.forecasts or tick.plan.at_s < self._scored_from_s:
+            return
+        for policy, rows, forecast in tick.decisions.forecasts:
+            told = self._told.get(policy)
+            if told is None:
+                told = self._told[policy] = _Told(rows, forecast)
+            told.add(forecast)
 
     def score(self, row: int, allowed_s: float) -> dict[str, Any] | None:
         """``horizon_s``: how far ahead the window began. ``coverage``: by quantile, the share of windows that needed at most what was said.
         ``pinball``: the mean loss in requests/s over quantiles and windows (Koenker & Bassett, Econometrica 46, 1978). None: no forecast."""
-        self._compact()
-        if row not in self._kept:
+        told = next((one for one in self._told.values() if row in one.rows), None)
+        if told is None:
             return None
-        one, times_s, kept = self._kept[row]
-        values = np.stack(kept).astype(np.float64)
-        came = self._came(row, np.array(times_s) - self._start_s, one.window_s, allowed_s)
+        one = told.first
+        times_s, values = told.of(int(np.searchsorted(told.rows, row)))
+        came = self._came(row, times_s - self._start_s, one.window_s, allowed_s)
         known = (came == came) & ~np.isnan(values).any(axis=1)
         if not known.any():
             return None

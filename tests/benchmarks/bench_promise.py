@@ -146,6 +146,9 @@ def bench_promise() -> dict[str, Figure]:
             detail={name: kept[1].actions_per_h for name, kept in ours.items()},
         ),
         "node_slot_ratio_995": Figure(
-            value=geomean([kept.node_slot_ratio for kept in at_995]), unit="×", goal="≤ 1.50", detail={"at_999": geomean([kept.node_slot_ratio for kept in at_999])}
+            value=geomean([kept.node_slot_ratio for kept in at_995]),
+            unit="×",
+            goal="≤ 1.50",
+            detail={"at_999": geomean([kept.node_slot_ratio for kept in at_999])},
         ),
     }

@@ -18,7 +18,9 @@ FLOORS = np.array([0.01])
 KINDS = [levels.FORECASTER, trend.FORECASTER, peaks.FORECASTER, season.FORECASTER]
 
 
-def shown(kind: ForecasterType, rate: Callable[[float], float], until_s: float, step_s: float = 15.0, ahead_s: float = 120.0) -> Any:
+def shown(
+    kind: ForecasterType, rate: Callable[[float], float], until_s: float, step_s: float = 15.0, ahead_s: float = 120.0
+) -> Any:
     """A forecaster of one service that has seen a demand from START_S on."""
     made, level = kind.make(1), Levels(1)
     for at_s in np.arange(START_S, START_S + until_s, step_s):
@@ -86,7 +88,7 @@ def test_peaks_keep_their_last_word_while_nothing_is_known() -> None:
 def daily(at_s: float) -> float:
     """Doubles within the half hour from 9 o'clock of its days on."""
     into = at_s % 86_400 - 9 * 3600
-    return 10.0 * 2.0 ** min(max(into / 1800, 0.0), 1.0)
+    return float(10.0 * 2.0 ** min(max(into / 1800, 0.0), 1.0))
 
 
 def test_a_season_tells_the_morning_before_it_comes() -> None:
@@ -99,7 +101,9 @@ def test_a_season_tells_the_morning_before_it_comes() -> None:
 
 def test_a_season_takes_over_changes_not_levels() -> None:
     until_s = 8 * 86_400 + 9 * 3600
-    grown = shown(season.FORECASTER, lambda at_s: daily(at_s) * (1.0 if at_s < until_s - 7200 else 3.0), until_s, step_s=60.0, ahead_s=900.0)
+    grown = shown(
+        season.FORECASTER, lambda at_s: daily(at_s) * (1.0 if at_s < until_s - 7200 else 3.0), until_s, step_s=60.0, ahead_s=900.0
+    )
     assert said(grown)[0] == pytest.approx(30 * 2 ** (930 / 1800), rel=0.07)
 
 
