@@ -356,7 +356,7 @@ POLICY = PolicyType(
         Parameter(
             name="miss",
             kind="float",
-            default=1.15,
+            default=1.2,
             description="how many minutes a forecast may be too low for each request that the promise allows to be late",
             unit="ratio",
             minimum=0.01,
@@ -368,7 +368,7 @@ POLICY = PolicyType(
         Parameter(
             name="keep",
             kind="float",
-            default=0.55,
+            default=0.5,
             description="a replica stays while demand this many spreads above the forecast would need it",
             unit="spreads",
             minimum=0,

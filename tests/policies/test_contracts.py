@@ -70,6 +70,7 @@ def test_the_entry_points_name_them() -> None:
         hpa.POLICY,
         kpa.POLICY,
         keda.POLICY,
+        predictive.POLICY,
         reactive.POLICY,
         seasonal.POLICY,
         tokens.POLICY,
@@ -79,7 +80,7 @@ def test_the_entry_points_name_them() -> None:
 
 def test_importing_policies_is_light() -> None:
     modules = ", ".join(
-        f"policies.{name}" for name in ["fixed", "schedule", "target", "hpa", "kpa", "reactive", "seasonal", "tokens", "each"]
+        f"policies.{name}" for name in ["fixed", "schedule", "target", "hpa", "kpa", "predictive", "reactive", "seasonal", "tokens", "each"]
     )
     code = (
         f"import sys, {modules};"
