@@ -21,11 +21,11 @@ import numpy as np
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats, Forecast, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, complete_params, stack_params
-from autoscaler.core.seen import seen
+from autoscaler.core.seen import any_unknown, seen
 from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
 from policies.forecasters.misses import Misses
-from policies.forecasters.outlook import EVERY, LONGEST_STEP_S, Outlook, learns_at
+from policies.forecasters.outlook import EVERY, LONGEST_STEP_S, Outlook
 from policies.predictive_allowance import Allowance
 from policies.predictive_grace import CLAIM, Grace
 from policies.reactive import POLICY as REACTIVE
@@ -37,6 +37,8 @@ FLOOR_RATIO: Final = 0.01
 """A rate below this share of one replica's capacity is as good as none."""
 RECENT: Final = 0.95
 """The share of what the latest samples needed that is provided for, whatever the forecast says."""
+REACTIVE_EVERY: Final = 4
+"""Every so many samples `reactive` learns how bursty demand is: it only speaks now and then."""
 REFRESH_S: Final = 300.0
 """How often the quantiles of the misses are looked up anew: they move over days."""
 BACKLOG_FADES: Final = 0.95
@@ -70,18 +72,15 @@ class Quantiles(Kept):
     def fresh(self, n: int) -> dict[str, Column]:
         return {"promised": np.full(n, np.nan), "watched": np.full(n, np.nan), "shown": np.full((n, len(QUANTILES)), np.nan)}
 
-    def look_up(self, misses: Misses, share: Floats, *, again: bool) -> None:
-        """share (n,): how often the promise bears it. again: all of them, not only those of services that are new."""
-        fresh = self.promised != self.promised
-        if not again and not np.count_nonzero(fresh):
-            return
-        n = len(share)
-        columns = [misses.exceeded(part) for part in (share, *[np.full(n, each) for each in (CLAIM, *(1.0 - QUANTILES))])]
-        found = np.stack(columns, axis=1)
-        take = np.ones(n, dtype=np.bool_) if again else fresh
-        self.promised = np.where(take, found[:, 0], self.promised)
-        self.watched = np.where(take, found[:, 1], self.watched)
-        self.shown = np.where(take[:, None], found[:, 2:], self.shown)
+    def look_up(self, misses: Misses, promised: Floats, rows: Bools | None) -> None:
+        """promised (n,): how often the promise bears it. rows (n,): of which services; None: of all."""
+        n = len(promised)
+        shares = np.empty((n, 2 + len(QUANTILES)))
+        shares[:, 0], shares[:, 1], shares[:, 2:] = promised, CLAIM, 1.0 - QUANTILES
+        found = misses.exceeded(shares)
+        if rows is not None:
+            found = np.where(rows[:, None], found, np.column_stack([self.promised, self.watched, self.shown]))
+        self.promised, self.watched, self.shown = found[:, 0], found[:, 1], found[:, 2:]
 
 
 class Recent(Kept):
@@ -156,7 +155,7 @@ class Predictive:
         self._outlook.observe(observation.at_s, interval_s, rates, self._floors, ahead_s, allowed_s)
         if interval_s > LONGEST_STEP_S:
             return
-        if learns_at(observation.at_s, interval_s):
+        if round(observation.at_s / interval_s) % REACTIVE_EVERY == 0:
             self._reactive.learn(observation)
         queue = seen(observation, "queue")
         waits_s = queue / np.maximum(observation.ready * observation.capacity_per_s, SMALLEST_PER_S)
@@ -195,9 +194,14 @@ class Predictive:
     def _look_up(self, observation: Observation) -> None:
         """Every five minutes by the clock, and for new services at once."""
         number = int(observation.at_s // REFRESH_S)
-        share = self.params["miss"] * self._late_ratio * np.exp(-self._allowance.care)
-        self._quantiles.look_up(self._outlook.misses, np.minimum(share, 0.5), again=number != self._looked_up)
+        rows = None
+        if number == self._looked_up:
+            if not any_unknown(self._quantiles.promised):
+                return
+            rows = np.isnan(self._quantiles.promised)
         self._looked_up = number
+        share = self.params["miss"] * self._late_ratio * np.exp(-self._allowance.care)
+        self._quantiles.look_up(self._outlook.misses, np.minimum(share, 0.5), rows)
 
     # ------------------------------------------------------------ recommending
 

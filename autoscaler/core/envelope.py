@@ -20,7 +20,8 @@ class Stretches:
 
     def __init__(self, samples: int, step_s: float, allowed_s: Floats) -> None:
         """allowed_s (n,): the longest wait that is allowed, X."""
-        pairs = [(first, last) for first in range(samples) for last in range(first + 1, samples + 1)]
+        # By their ends, so that those that end now are the last ones.
+        pairs = [(first, last) for last in range(1, samples + 1) for first in range(last)]
         self.samples = samples
         self._first: Ints = np.array([first for first, _ in pairs], dtype=np.int64)
         self._last: Ints = np.array([last for _, last in pairs], dtype=np.int64)
@@ -30,11 +31,20 @@ class Stretches:
 
     def effective(self, rates: Floats) -> Floats:
         """The effective demand (n,) in requests/s of the samples (n, samples), oldest first; NaN where one is NaN."""
-        summed = np.zeros((len(rates), self.samples + 1))
-        np.add.accumulate(rates, 1, out=summed[:, 1:])
-        found: Floats = np.maximum.reduce((summed[:, self._last] - summed[:, self._first]) * self._share, 1)
+        found: Floats = np.maximum.reduce(self._needed(rates), 1)
         return found
 
     def recent(self, rates: Floats) -> Floats:
-        """The same of the stretches that end now: what the latest samples alone need."""
+        """The same of the stretches that end now: what the latest samples alone need; of those that are known up to the latest."""
         return np.asarray(np.fmax.reduce(np.add.accumulate(rates[:, ::-1], 1) * self._recent, 1))
+
+    def both(self, rates: Floats) -> tuple[Floats, Floats]:
+        """(effective, recent), where all samples are known."""
+        needed = self._needed(rates)
+        return np.maximum.reduce(needed, 1), np.maximum.reduce(needed[:, -self.samples :], 1)
+
+    def _needed(self, rates: Floats) -> Floats:
+        summed = np.zeros((len(rates), self.samples + 1))
+        np.add.accumulate(rates, 1, out=summed[:, 1:])
+        needed: Floats = (summed[:, self._last] - summed[:, self._first]) * self._share
+        return needed

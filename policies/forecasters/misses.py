@@ -48,15 +48,16 @@ class Misses(Kept):
             self.counts[rows] *= keep
         self.counts[rows, places] += 1.0
 
-    def exceeded(self, share: Floats) -> Floats:
-        """How many spreads (n,) are exceeded with the probability `share` (n,)."""
+    def exceeded(self, shares: Floats) -> Floats:
+        """How many spreads are exceeded with the probabilities `shares` (n, k): (n, k)."""
         from_top = np.add.accumulate(self.counts[:, ::-1], 1)
-        wanted = share * from_top[:, -1]
-        whole = np.minimum(np.add.reduce(from_top < wanted[:, None], 1), BINS - 2)  # bins that lie wholly above
-        rows = np.arange(len(wanted))
+        wanted = shares * from_top[:, -1:]
+        whole = np.add.reduce(from_top[:, :, None] < wanted[:, None, :], 1)  # bins that lie wholly above
+        whole = np.minimum(whole, BINS - 2)
+        rows = np.arange(len(shares))[:, None]
         above = np.where(whole > 0, from_top[rows, whole - 1], 0.0)
         inside = self.counts[rows, BINS - 1 - whole]
-        part = np.clip((wanted - above) / np.maximum(inside, 1e-9), 0.0, 1.0)
+        part = np.minimum((wanted - above) / np.maximum(inside, 1e-9), 1.0)
         upper = EDGES[np.minimum(BINS - 1 - whole, BINS - 2)]
         lower = EDGES[BINS - 2 - whole]
         return np.asarray(np.where(whole > 0, upper - part * (upper - lower), EDGES[-1]))

@@ -119,8 +119,11 @@ class Outlook:
         last = self._rates.last(self._rates.length)
         if last.shape[1] < self._rates.length:  # the first moments: what was before them is unknown
             last = np.concatenate([np.full((len(rates), self._rates.length - last.shape[1]), np.nan), last], axis=1)
-        self.recent = self._stretches.recent(last)
-        self.reached = np.log(np.maximum(self._stretches.effective(last), floors))
+        if any_unknown(last.ravel()):
+            effective, self.recent = self._stretches.effective(last), self._stretches.recent(last)
+        else:
+            effective, self.recent = self._stretches.both(last)
+        self.reached = np.log(np.maximum(effective, floors))
         if learns_at(at_s, interval_s):
             self._learn(interval_s)
         else:
@@ -178,18 +181,15 @@ class Outlook:
         level = moment.levels
         into = self._made.push()
         count = len(self.names)
-        start = 0
-        for kind, expert in zip(self._kinds, self._experts, strict=True):
-            stop = start + len(kind.experts)
-            np.subtract(expert.forecast(), level[:, None], out=into[:, start:stop])
-            start = stop
+        experts = into[:, :count]
+        np.concatenate([expert.forecast() for expert in self._experts], axis=1, out=experts)
+        np.subtract(experts, level[:, None], out=experts)
         features = into[:, : count + 1]
         features[:, count] = 0.1
         if any_unknown(features.ravel()):
             features[np.isnan(features)] = 0.0  # who can't tell says as the level does
         told = self.spreads.features(self.levels.logs, interval_s)
         into[:, count + 1 : -3] = told
-        experts = features[:, :count]
         change = np.minimum(self.mix.predict(features), np.maximum.reduce(experts, 1) + BEYOND)
         self.centre = into[:, -2] = level + np.maximum(change, np.minimum.reduce(experts, 1) - BEYOND)
         self.spread = into[:, -1] = self.spreads.scale(told)

@@ -8,6 +8,7 @@ import numpy as np
 
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats, Ints
+from autoscaler.core.seen import any_unknown
 from policies.forecasters.levels import HALF_LIVES_S as LEVELS_S
 from policies.forecasters.levels import fading
 from policies.forecasters.regression import Regression
@@ -16,7 +17,9 @@ ERRORS_S: Final = (300.0, 900.0, 3600.0, 43_200.0)
 """Half-lives over which errors are remembered."""
 MOVES_S: Final = (120.0, 600.0, 3600.0)
 """Half-lives over which the moves of the 15-second level are remembered."""
-FEATURES: Final = len(ERRORS_S) + len(MOVES_S) + 3
+_ERRORS: Final = len(ERRORS_S)
+_SQUARES: Final = len(ERRORS_S) + len(MOVES_S)
+FEATURES: Final = _SQUARES + 3
 MEMORY_S: Final = 75_000.0
 """How long an example counts (to 1/e)."""
 AT_FIRST: Final = 0.08
@@ -26,16 +29,17 @@ LARGEST: Final = 1.6
 TYPICAL: Final = 1.6
 """What the exponential of the mean log of errors is multiplied by to be their usual scale: 1.6 to 1.9 for bell-shaped ones."""
 FARTHEST: Final = 6.0
+_TINY: Final = 1e-6
 _OFFSET: Final = 0.003  # added to errors, so that one that is nearly exact by chance has no huge negative log
 _BASE = LEVELS_S.index(60.0)
 _LONG = LEVELS_S.index(600.0)
 
 
 class Spread(Kept):
-    """squares (n, 4), moves (n, 3): means of squared errors and moves that forget; latest (n,): the 15-second level before."""
+    """squares (n, 7): means that forget, of squared errors (ERRORS_S) and of squared moves (MOVES_S). latest (n,): the 15-second level
+    before."""
 
     squares: Floats
-    moves: Floats
     latest: Floats
     seen: Floats
 
@@ -49,12 +53,7 @@ class Spread(Kept):
         self._move_share: Floats = np.empty(0)
 
     def fresh(self, n: int) -> dict[str, Column]:
-        return {
-            "squares": np.full((n, len(ERRORS_S)), AT_FIRST**2),
-            "moves": np.full((n, len(MOVES_S)), AT_FIRST**2),
-            "latest": np.full(n, np.nan),
-            "seen": np.zeros(n),
-        }
+        return {"squares": np.full((n, _SQUARES), AT_FIRST**2), "latest": np.full(n, np.nan), "seen": np.zeros(n)}
 
     def features(self, logs: Floats, interval_s: float) -> Floats:
         """What tells the scale now, (n, FEATURES); logs (n, levels): of ``Levels``, whose moves are learnt here."""
@@ -62,24 +61,25 @@ class Spread(Kept):
             self._interval_s = interval_s
             self._move_share = fading(interval_s, np.array(MOVES_S))
         moved = logs[:, 0] - self.latest
-        squared = np.where(moved == moved, moved * moved, AT_FIRST**2)[:, None]
+        if any_unknown(moved):
+            moved = np.where(moved == moved, moved, AT_FIRST)
         self.latest = logs[:, 0]
-        self.moves = self.moves + self._move_share * (squared - self.moves)
+        moves = self.squares[:, _ERRORS:]
+        moves += self._move_share * ((moved * moved + _TINY)[:, None] - moves)
         into = np.empty((len(logs), FEATURES))
-        errors, moves = len(ERRORS_S), len(ERRORS_S) + len(MOVES_S)
-        into[:, :errors] = self.squares
-        np.maximum(self.moves, 1e-6, out=into[:, errors:moves])
-        np.log(into[:, :moves], out=into[:, :moves])
-        into[:, :moves] *= 0.5
-        into[:, moves] = -0.5 * logs[:, _BASE]
-        np.abs(logs[:, _BASE] - logs[:, _LONG], out=into[:, moves + 1])
-        into[:, moves + 2] = 1.0
+        scales = into[:, :_SQUARES]
+        np.log(self.squares, out=scales)
+        scales *= 0.5
+        level = logs[:, _BASE]
+        into[:, _SQUARES] = -0.5 * level
+        into[:, _SQUARES + 1] = np.abs(level - logs[:, _LONG])
+        into[:, _SQUARES + 2] = 1.0
         return into
 
     def scale(self, features: Floats) -> Floats:
         """The usual error in logs, (n,). Never further from what it was over half a day than by a factor of five."""
-        usual = np.sqrt(self.squares[:, -1])
-        found = TYPICAL * np.exp(np.minimum(self._regression.predict(features), 0.0))
+        usual = np.exp(features[:, _ERRORS - 1])
+        found = TYPICAL * np.exp(self._regression.predict(features))
         return np.asarray(np.minimum(np.maximum(found, np.maximum(SMALLEST, 0.2 * usual)), np.minimum(5.0 * usual, LARGEST)))
 
     def learn(self, features: Floats, errors: Floats, spreads: Floats, step_s: float, known: Bools | None) -> None:
@@ -93,11 +93,11 @@ class Spread(Kept):
         if step_s != self._step_s:
             self._step_s, self._error_share = step_s, fading(step_s, np.array(ERRORS_S))
         share = np.maximum(self._error_share, 1.0 / (self.seen[:, None] + 8.0))
-        after = self.squares + share * ((off * off)[:, None] - self.squares)
-        if known is None:
-            self.squares, self.seen = after, self.seen + 1.0
-        else:
-            self.squares, self.seen = np.where(known[:, None], after, self.squares), self.seen + known
+        if known is not None:
+            share = np.where(known[:, None], share, 0.0)
+        squares = self.squares[:, :_ERRORS]
+        squares += share * ((off * off)[:, None] - squares)
+        self.seen = self.seen + 1.0 if known is None else self.seen + known
 
     def rearrange(self, rows: Ints) -> None:
         super().rearrange(rows)

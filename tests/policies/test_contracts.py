@@ -80,7 +80,8 @@ def test_the_entry_points_name_them() -> None:
 
 def test_importing_policies_is_light() -> None:
     modules = ", ".join(
-        f"policies.{name}" for name in ["fixed", "schedule", "target", "hpa", "kpa", "predictive", "reactive", "seasonal", "tokens", "each"]
+        f"policies.{name}"
+        for name in ["fixed", "schedule", "target", "hpa", "kpa", "predictive", "reactive", "seasonal", "tokens", "each"]
     )
     code = (
         f"import sys, {modules};"

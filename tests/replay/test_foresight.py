@@ -44,9 +44,7 @@ def scored(values: list[float], window_s: float = 60.0) -> dict[str, Any]:
     from autoscaler.core.model import PolicyRef
 
     plain = scenario(warmup="1h", scale__mode="Factor")
-    done = run_replay(
-        manifests(), plain, STEADY, policy=PolicyRef(name="told"), policies={"told": foretelling(values, window_s)}
-    )
+    done = run_replay(manifests(), plain, STEADY, policy=PolicyRef(name="told"), policies={"told": foretelling(values, window_s)})
     return dict(done.score["forecast"])
 
 

@@ -10,7 +10,7 @@ from policies.forecasters.misses import EDGES, PRIOR, Misses
 
 
 def exceeded(misses: Misses, share: float) -> float:
-    return float(misses.exceeded(np.full(len(misses.counts), share))[0])
+    return float(misses.exceeded(np.full((len(misses.counts), 1), share))[0, 0])
 
 
 @pytest.mark.parametrize("share", [0.3, 0.05, 0.01, 0.002])
