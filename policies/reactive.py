@@ -66,15 +66,20 @@ class Reactive:
     # ------------------------------------------------------------ learning
 
     def observe(self, observation: Observation) -> None:
+        self.learn(observation)
+        interval_s = observation.interval_s
+        if interval_s <= LONGEST_STEP_S:
+            self._answered, self._need = observation, self._needed(observation)
+            self._hold.push(observation.at_s, self._need.replicas, interval_s)
+
+    def learn(self, observation: Observation) -> None:
+        """Learns how bursty the demand is, without a count of its own: for a policy that only now and then lets this one speak."""
         interval_s = observation.interval_s
         signal = observation.signals.get("demand")
         span_s = None if signal is None else signal.span_s
         if span_s is not self._span_s or interval_s != self._spans_for_s:
             self._take_spans(span_s, interval_s)
         self._dispersion.learn(seen(observation, "demand"), observation.at_s, self._sample_s)
-        if interval_s <= LONGEST_STEP_S:
-            self._answered, self._need = observation, self._needed(observation)
-            self._hold.push(observation.at_s, self._need.replicas, interval_s)
 
     def _take_spans(self, span_s: Floats | None, interval_s: float) -> None:
         """Over how long a value of the demand is a mean: what a parameter says, else the signal itself, else one interval."""
@@ -86,6 +91,10 @@ class Reactive:
         self._sample_s = known if given is None else np.where(given > 0, given, known)
 
     # ------------------------------------------------------------ recommending
+
+    def needed(self, observation: Observation) -> Floats:
+        """What demand and backlog need now, (n,), without the hold."""
+        return self._needed(observation).replicas
 
     def recommend(self, observation: Observation) -> Recommendation:
         need = self._need

@@ -18,6 +18,7 @@ from autoscaler.core.model import Floats, PolicyRef, ScalingSpec
 from autoscaler.core.policy import PolicyType
 from autoscaler.errors import UsageError
 from autoscaler.ports import Reporter
+from replay.foresight import Foresight
 from replay.ledger import Ledger, write_schedule
 from replay.plugins import installed, policy_text
 from replay.recording import RecordFile
@@ -150,9 +151,11 @@ def play(
     interval_s = whole_s(scenario.interval)
     plant = world.plant
     began_s = time.perf_counter()
-    ledger = Ledger(plant, -(-plant.end_s // interval_s), world.start_s + plant.settings.warmup_s, keep_rows=keep_rows)
+    scored_from_s = world.start_s + plant.settings.warmup_s
+    ledger = Ledger(plant, -(-plant.end_s // interval_s), scored_from_s, keep_rows=keep_rows)
     clock = ManualClock(world.start_s)
-    told: list[Reporter] = [ledger, *reporters]
+    foresight = Foresight(plant, world.start_s, scored_from_s, interval_s)
+    told: list[Reporter] = [ledger, foresight, *reporters]
     if recorder is not None and recorder.wanted:
         told.append(recorder)
     controller = Controller(
@@ -171,7 +174,7 @@ def play(
     if controller.reporter_failures:
         raise RuntimeError(f"{controller.reporter_failures} ticks could not be noted; see the log")
     wall_s = time.perf_counter() - began_s
-    score = fleet_score(world, ledger, trace=trace, policy=policy, wall_s=wall_s)
+    score = fleet_score(world, ledger, foresight, trace=trace, policy=policy, wall_s=wall_s)
     return Result(score=score, world=world, ledger=ledger, offsets=() if recorder is None else recorder.offsets)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.core.model import Floats
+from replay.foresight import Foresight
 from replay.ledger import Ledger
 from replay.plant.plant import QUANTILES, Verdict
 from replay.world import World
@@ -17,7 +18,9 @@ SCHEMA: Final = 1
 _HOUR_S: Final = 3600.0
 
 
-def fleet_score(world: World, ledger: Ledger, *, trace: str, policy: str, wall_s: float) -> dict[str, Any]:
+def fleet_score(
+    world: World, ledger: Ledger, foresight: Foresight | None = None, *, trace: str, policy: str, wall_s: float
+) -> dict[str, Any]:
     """The score of all services together, each service's own under ``services``.
 
     Together: requests and hours are sums, waits and attainment are over all requests, each judged by its own service's promise, and the
@@ -32,7 +35,6 @@ def fleet_score(world: World, ledger: Ledger, *, trace: str, policy: str, wall_s
         "warmup_s": float(plant.settings.warmup_s),
         "optimum": None,
         "cost_ratio": None,
-        "forecast": None,
         "ticks": ledger.ticks,
         "wall_s": round(wall_s, 3),
     }
@@ -59,6 +61,7 @@ def fleet_score(world: World, ledger: Ledger, *, trace: str, policy: str, wall_s
                 cost=node_h * prices[pool.name] if prices.get(pool.name) else None,
                 actions=int(ledger.actions[row]),
                 blind=int(ledger.blind_scale_downs[row]),
+                forecast=None if foresight is None else foresight.score(row, spec.objective.target),
                 common=common,
             )
         )
@@ -83,6 +86,7 @@ def fleet_score(world: World, ledger: Ledger, *, trace: str, policy: str, wall_s
             cost=sum(costs) if costs else None,
             actions=int(ledger.actions.sum()),
             blind=int(ledger.blind_scale_downs.sum()),
+            forecast=None,  # each service's own stands with it: forecasts of different demands have no mean
             common=common,
         ),
         "services": named,
@@ -103,6 +107,7 @@ def _score(
     cost: float | None,
     actions: int,
     blind: int,
+    forecast: dict[str, Any] | None,
     common: dict[str, Any],
 ) -> dict[str, Any]:
     evaluated_h = common["evaluated_s"] / _HOUR_S
@@ -123,6 +128,7 @@ def _score(
         "actions": actions,
         "actions_per_h": round(actions / evaluated_h, 6) if evaluated_h else 0.0,
         "blind_scale_downs": blind,
+        "forecast": forecast,
         **common,
     }
 

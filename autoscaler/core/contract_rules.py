@@ -88,7 +88,7 @@ def _shape_faults(answer: Recommendation, n: int) -> Iterator[str]:
 
 
 def _forecast_faults(forecast: Forecast, n: int) -> Iterator[str]:
-    wanted = (n, len(forecast.quantiles), len(forecast.times_s))
+    wanted = (n, len(forecast.quantiles), forecast.times_s.shape[-1])
     if forecast.values.shape != wanted:
         yield f"forecast.values has shape {forecast.values.shape}; (services, quantiles, times) is {wanted}"
     if (np.diff(forecast.quantiles) <= 0).any() or not ((forecast.quantiles > 0) & (forecast.quantiles < 1)).all():

@@ -324,13 +324,20 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """A forecast of `unit` made at `made_at_s`: quantiles (q,), times_s (h,), values (n, q, h)."""
+    """A forecast of demand made at `made_at_s`: quantiles (q,), times_s (h,) or, where services look ahead differently, (n, h), values
+    (n, q, h). Each value is what the window of `window_s` that begins at its time needs: effective demand (``core.envelope``)."""
 
     made_at_s: float
     times_s: Floats
     quantiles: Floats
     values: Floats
     unit: str
+    window_s: float = 60.0
+
+    def times_of(self, row: int) -> Floats:
+        """The times (h,) of one service's forecasts."""
+        times: Floats = self.times_s[row] if self.times_s.ndim > 1 else self.times_s
+        return times
 
 
 def no_words(_row: int) -> str:

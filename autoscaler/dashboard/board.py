@@ -301,7 +301,7 @@ class Board:
                     "policy": policy,
                     "unit": forecast.unit,
                     "made_at_s": float(forecast.made_at_s),
-                    "times_s": [float(time_s) for time_s in np.ravel(forecast.times_s)],
+                    "times_s": [float(time_s) for time_s in forecast.times_of(position)],
                     "quantiles": [float(quantile) for quantile in forecast.quantiles],
                     "values": [[plain(value) for value in line] for line in forecast.values[position]],
                 }

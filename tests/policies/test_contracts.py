@@ -14,7 +14,7 @@ from autoscaler.core.contract import check_policy
 from autoscaler.core.model import ParamValue
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.signals import SIGNALS
-from policies import fixed, hpa, keda, kpa, reactive, schedule, seasonal, target, tokens, wva
+from policies import fixed, hpa, keda, kpa, predictive, reactive, schedule, seasonal, target, tokens, wva
 
 CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
     (fixed.POLICY, {}),
@@ -36,6 +36,8 @@ CASES: list[tuple[PolicyType, Mapping[str, ParamValue]]] = [
     (wva.POLICY, {"analyzer": "V1"}),
     (hpa.POLICY, {}),
     (hpa.POLICY, {"signal": "utilization", "target": 0.7}),
+    (predictive.POLICY, {}),
+    (predictive.POLICY, {"miss": 5.0, "keep": 0.0, "wait_s": 1.0, "room": 0.0}),
     (reactive.POLICY, {}),
     (reactive.POLICY, {"basis": "running"}),
     (reactive.POLICY, {"window_s": 15.0, "floor": 0.0, "wait_s": 2.0, "sample_s": 60.0, "hold_s": 0.0}),
@@ -68,6 +70,7 @@ def test_the_entry_points_name_them() -> None:
         hpa.POLICY,
         kpa.POLICY,
         keda.POLICY,
+        predictive.POLICY,
         reactive.POLICY,
         seasonal.POLICY,
         tokens.POLICY,
@@ -77,7 +80,8 @@ def test_the_entry_points_name_them() -> None:
 
 def test_importing_policies_is_light() -> None:
     modules = ", ".join(
-        f"policies.{name}" for name in ["fixed", "schedule", "target", "hpa", "kpa", "reactive", "seasonal", "tokens", "each"]
+        f"policies.{name}"
+        for name in ["fixed", "schedule", "target", "hpa", "kpa", "predictive", "reactive", "seasonal", "tokens", "each"]
     )
     code = (
         f"import sys, {modules};"

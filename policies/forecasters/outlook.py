@@ -1,0 +1,261 @@
+"""One forecast of the demand to come from all experts: its centre, its spread, and how often it proved too low.
+
+What is forecast is the log of the effective demand (``core.envelope``) of the window in which a replica that is ordered now begins to
+serve: it lies the lead time ahead of now. When that window has passed, the forecast made for it is compared with what came, and three
+things are learnt, each by its own file: how much each expert's word is worth (``regression``), how far off the forecast will be
+(``spread``), and how often it is off by more than that (``misses``). A forecast is never judged by what it was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from autoscaler.core.envelope import Stretches
+from autoscaler.core.forecaster import ForecasterType, Moment
+from autoscaler.core.history import History
+from autoscaler.core.model import Bools, Floats, Ints
+from autoscaler.core.ring import Ring
+from autoscaler.core.seen import any_unknown
+from policies.forecasters.levels import MINUTE, Levels
+from policies.forecasters.misses import Misses
+from policies.forecasters.regression import Regression
+from policies.forecasters.spread import FEATURES, Spread
+
+MEMORY_S: Final = 150_000.0
+"""How long an example of what experts are worth counts (to 1/e): 42 hours."""
+LONGEST_AHEAD_S: Final = 2400.0
+"""A window further ahead is forecast as if it lay there: nothing is known of it but the season."""
+LONGEST_STEP_S: Final = 90.0
+"""Samples further apart (the far past, shown in steps of five minutes) teach forecasters, but nothing about short windows."""
+BEYOND: Final = 0.3
+"""A mix may lie so far (in logs) above or below all of its experts, no further: what none of them says is no forecast."""
+EVERY: Final = 2
+"""Every so many moments something is learnt: the windows of successive ones overlap, and tell little more at twice the price."""
+LONGEST_GAP: Final = 240
+"""Missing moments that are filled in as unknown ones; after more the rings begin anew."""
+_LEVEL, _CENTRE, _SPREAD = 0, 1, 2
+
+
+def learns_at(at_s: float, interval_s: float) -> bool:
+    """Whether this is a moment at which something is learnt: by the clock, so that it does not depend on who else is there."""
+    return round(at_s / interval_s) % EVERY == 0
+
+
+class Outlook:
+    """The forecast for n services. centre (n,): the log of the effective demand that is as likely as not to be exceeded; spread (n,): the
+    usual error, in logs; NaN before the first known sample. reached (n,): the log of what the last window needed."""
+
+    def __init__(self, n: int, forecasters: Sequence[ForecasterType], window_s: float) -> None:
+        self._window_s = window_s
+        self.levels = Levels(n)
+        self.names = [name for kind in forecasters for name in kind.experts]
+        self._experts = [self.levels if kind.make is Levels else kind.make(n) for kind in forecasters]
+        self._kinds = list(forecasters)
+        self.mix = Regression(n, np.zeros(len(self.names) + 1))
+        self.spreads = Spread(n)
+        self.misses = Misses(n)
+        self._rates = History(n, 1)
+        self._made = Ring(n, 1, len(self.names) + 1 + FEATURES + 3)
+        self._interval_s = 0.0
+        self._at_s = float("nan")
+        self._stretches: Stretches | None = None
+        self._allowed_s: Floats | None = None
+        self._ahead_s: Floats | None = None
+        self._moments: int | Ints = 0
+        self.centre: Floats = np.full(n, np.nan)
+        self.spread: Floats = np.full(n, np.nan)
+        self.reached: Floats = np.full(n, np.nan)
+        self.recent: Floats = np.full(n, np.nan)
+        """Effective demand (n,) in requests/s of the latest samples alone."""
+        self.judged: Floats | None = None
+        """By how many spreads what came in the latest window exceeded the forecast made for it, (n,), NaN where there was none; None: no
+        forecast was due."""
+
+    # ------------------------------------------------------------ a moment
+
+    def observe(self, at_s: float, interval_s: float, rates: Floats, floors: Floats, ahead_s: Floats, allowed_s: Floats) -> None:
+        """Takes the samples (n,) that end at `at_s`, NaN where unknown. floors (n,): rates below them are as good as none. ahead_s (n,):
+        from at_s to the beginning of the window that matters. allowed_s (n,): the longest wait allowed."""
+        if interval_s > LONGEST_STEP_S:
+            self._far(at_s, interval_s, rates, floors, ahead_s)
+            return
+        self._arrange(interval_s, ahead_s, allowed_s)
+        missed = round((at_s - self._at_s) / interval_s) - 1 if self._at_s == self._at_s else 0
+        for _ in range(min(max(missed, 0), LONGEST_GAP)):
+            self._rates.push(at_s, np.full(len(rates), np.nan))
+            self._made.push()[:] = np.nan
+        self._at_s = at_s
+        self._step(at_s, interval_s, rates, floors, ahead_s)
+
+    def _far(self, at_s: float, interval_s: float, rates: Floats, floors: Floats, ahead_s: Floats) -> None:
+        nothing = np.full(len(rates), np.nan)
+        self._show(self._moment(at_s, interval_s, rates, floors, nothing, ahead_s))
+
+    def _arrange(self, interval_s: float, ahead_s: Floats, allowed_s: Floats) -> None:
+        """Follows the interval, the lead times and the waits allowed, where they have changed."""
+        if interval_s != self._interval_s:
+            self._interval_s = interval_s
+            samples = max(round(self._window_s / interval_s), 1)
+            self._rates, self._made = History(len(ahead_s), samples), Ring(len(ahead_s), 1, self._made.width)
+            self._stretches = self._allowed_s = self._ahead_s = None
+        if self._stretches is None or allowed_s is not self._allowed_s:
+            self._allowed_s = allowed_s
+            self._stretches = Stretches(self._rates.length, interval_s, allowed_s)
+        if ahead_s is not self._ahead_s:
+            self._ahead_s = ahead_s
+            near_s = np.minimum(ahead_s, LONGEST_AHEAD_S)
+            moments = np.ceil(near_s / interval_s - 1e-6).astype(np.int64) + self._rates.length - 1
+            longest = int(moments.max(initial=0))
+            if longest >= self._made.length:
+                self._made.resize(longest + 1)
+            self._moments = longest if bool((moments == longest).all()) else moments
+
+    def _step(self, at_s: float, interval_s: float, rates: Floats, floors: Floats, ahead_s: Floats) -> None:
+        assert self._stretches is not None
+        self._rates.push(at_s, rates)
+        last = self._rates.last(self._rates.length)
+        if last.shape[1] < self._rates.length:  # the first moments: what was before them is unknown
+            last = np.concatenate([np.full((len(rates), self._rates.length - last.shape[1]), np.nan), last], axis=1)
+        if any_unknown(last.ravel()):
+            effective, self.recent = self._stretches.effective(last), self._stretches.recent(last)
+        else:
+            effective, self.recent = self._stretches.both(last)
+        self.reached = np.log(np.maximum(effective, floors))
+        if learns_at(at_s, interval_s):
+            self._learn(interval_s)
+        else:
+            self.judged = None
+        moment = self._moment(at_s, interval_s, rates, floors, self.reached, ahead_s)
+        self._show(moment)
+        self._forecast(interval_s, moment)
+
+    def _moment(self, at_s: float, interval_s: float, rates: Floats, floors: Floats, reached: Floats, ahead_s: Floats) -> Moment:
+        known: Bools | None = None
+        if any_unknown(rates):
+            known = rates == rates
+        lifted = np.maximum(rates, floors)
+        self.levels.take(lifted, floors, interval_s, known)
+        return Moment(
+            at_s=at_s,
+            interval_s=interval_s,
+            rates=rates,
+            known=known,
+            logs=np.log(lifted),
+            floors=floors,
+            levels=self.levels.logs[:, MINUTE],
+            reached=reached,
+            whole=not any_unknown(reached),
+            ahead_s=ahead_s,
+            window_s=self._window_s,
+        )
+
+    def _show(self, moment: Moment) -> None:
+        for expert in self._experts:
+            if expert is not self.levels:
+                expert.observe(moment)
+
+    def _learn(self, interval_s: float) -> None:
+        """Compares what has come with what had been forecast for it."""
+        made = self._made.ago(self._moments)  # its newest is of the moment before this one
+        features = made[:, : len(self.names) + 1]
+        told = made[:, len(self.names) + 1 : -3]
+        level, centre, spread = made[:, -3], made[:, -2], made[:, -1]
+        error = self.reached - centre
+        known: Bools | None = None
+        if any_unknown(error):
+            known = error == error
+            if not np.count_nonzero(known):
+                self.judged = None
+                return
+        self.judged = error / spread
+        if known is not None:
+            features, told = np.where(known[:, None], features, 0.0), np.where(known[:, None], told, 0.0)
+        self.misses.learn(self.judged, EVERY * interval_s, known)
+        self.spreads.learn(told, error, spread, EVERY * interval_s, known)
+        self.mix.learn(features, self.reached - level, 1.0 - EVERY * interval_s / MEMORY_S, known)
+
+    def _forecast(self, interval_s: float, moment: Moment) -> None:
+        level = moment.levels
+        into = self._made.push()
+        count = len(self.names)
+        experts = into[:, :count]
+        np.concatenate([expert.forecast() for expert in self._experts], axis=1, out=experts)
+        np.subtract(experts, level[:, None], out=experts)
+        features = into[:, : count + 1]
+        features[:, count] = 0.1
+        if any_unknown(features.ravel()):
+            features[np.isnan(features)] = 0.0  # who can't tell says as the level does
+        told = self.spreads.features(self.levels.logs, interval_s)
+        into[:, count + 1 : -3] = told
+        change = np.minimum(self.mix.predict(features), np.maximum.reduce(experts, 1) + BEYOND)
+        self.centre = into[:, -2] = level + np.maximum(change, np.minimum.reduce(experts, 1) - BEYOND)
+        self.spread = into[:, -1] = self.spreads.scale(told)
+        into[:, -3] = level
+
+    # ------------------------------------------------------------ for explanations
+
+    def weights(self, row: int) -> dict[str, float]:
+        """What each expert's difference to the last minute's level counts, by name."""
+        return dict(zip([*self.names, "offset"], self.mix.weights[row].tolist(), strict=True))
+
+    # ------------------------------------------------------------ what survives
+
+    def _parts(self) -> list[Any]:
+        return [self.levels, *[one for one in self._experts if one is not self.levels], self.mix, self.spreads, self.misses]
+
+    def rearrange(self, rows: Ints) -> None:
+        for part in (*self._parts(), self._made):
+            part.rearrange(rows)
+        self._rates = self._rates.rearranged(rows)
+        self._stretches = self._allowed_s = self._ahead_s = self.judged = None
+        known = rows >= 0
+        for name in ("centre", "spread", "reached", "recent"):
+            column = np.full(len(rows), np.nan)
+            column[known] = getattr(self, name)[rows[known]]
+            setattr(self, name, column)
+
+    def adopt(self, other: Outlook, rows: Ints) -> None:
+        if not self._interval_s and other._interval_s:
+            self._interval_s, self._at_s = other._interval_s, other._at_s
+            n = len(self.centre)
+            self._rates, self._made = History(n, other._rates.length), Ring(n, other._made.length, self._made.width)
+            self._stretches = self._allowed_s = self._ahead_s = None
+        for mine, theirs in zip(self._parts(), other._parts(), strict=True):
+            mine.adopt(theirs, rows)
+        if self._interval_s == other._interval_s:
+            self._rates.adopt(other._rates, rows)
+            self._made.adopt(other._made, rows)
+        taken = rows >= 0
+        for name in ("centre", "spread", "reached", "recent"):
+            getattr(self, name)[taken] = getattr(other, name)[rows[taken]]
+
+    def shift(self, by_s: float) -> None:
+        """The clock was set by `by_s`."""
+        self._at_s += by_s
+        self._rates.shift(by_s)
+
+    def save(self) -> dict[str, Any]:
+        return {
+            "interval_s": self._interval_s,
+            "at_s": None if self._at_s != self._at_s else self._at_s,
+            "parts": [part.save() for part in self._parts()],
+            "samples": self._rates.length,
+            "rates": self._rates.save(),
+            "made": self._made.save(),
+        }
+
+    def load(self, state: Any) -> None:
+        """Raises ValueError, KeyError or TypeError for a state that it can't use."""
+        interval_s, at_s, parts = float(state["interval_s"]), state["at_s"], self._parts()
+        if len(state["parts"]) != len(parts):
+            raise ValueError("not the same forecasters")
+        for part, saved in zip(parts, state["parts"], strict=True):
+            part.load(saved)
+        self._rates = History(len(self.centre), int(state["samples"]))
+        self._rates.load(state["rates"])
+        self._made.load(state["made"])
+        self._interval_s, self._at_s = interval_s, float("nan") if at_s is None else float(at_s)
+        self._stretches = self._allowed_s = self._ahead_s = None

@@ -1,0 +1,115 @@
+"""How far off a forecast will probably be: the scale of its error, by how far off the last ones were and how restless demand is."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from autoscaler.core.kept import Column, Kept
+from autoscaler.core.model import Bools, Floats, Ints
+from autoscaler.core.seen import any_unknown
+from policies.forecasters.levels import HALF_LIVES_S as LEVELS_S
+from policies.forecasters.levels import fading
+from policies.forecasters.regression import Regression
+
+ERRORS_S: Final = (300.0, 900.0, 3600.0, 43_200.0)
+"""Half-lives over which errors are remembered."""
+MOVES_S: Final = (120.0, 600.0, 3600.0)
+"""Half-lives over which the moves of the 15-second level are remembered."""
+_ERRORS: Final = len(ERRORS_S)
+_SQUARES: Final = len(ERRORS_S) + len(MOVES_S)
+FEATURES: Final = _SQUARES + 3
+MEMORY_S: Final = 75_000.0
+"""How long an example counts (to 1/e)."""
+AT_FIRST: Final = 0.08
+"""The error of a forecast for a service of which nothing is known, in logs: 8 %."""
+SMALLEST: Final = 0.01
+LARGEST: Final = 1.6
+TYPICAL: Final = 1.6
+"""What the exponential of the mean log of errors is multiplied by to be their usual scale: 1.6 to 1.9 for bell-shaped ones."""
+FARTHEST: Final = 6.0
+_TINY: Final = 1e-6
+_OFFSET: Final = 0.003  # added to errors, so that one that is nearly exact by chance has no huge negative log
+_BASE = LEVELS_S.index(60.0)
+_LONG = LEVELS_S.index(600.0)
+
+
+class Spread(Kept):
+    """squares (n, 7): means that forget, of squared errors (ERRORS_S) and of squared moves (MOVES_S). latest (n,): the 15-second level
+    before."""
+
+    squares: Floats
+    latest: Floats
+    seen: Floats
+
+    def __init__(self, n: int) -> None:
+        super().__init__(n)
+        start = np.zeros(FEATURES)
+        start[ERRORS_S.index(3600.0)] = 1.0
+        self._regression = Regression(n, start)
+        self._interval_s = self._step_s = 0.0
+        self._error_share: Floats = np.empty(0)
+        self._move_share: Floats = np.empty(0)
+
+    def fresh(self, n: int) -> dict[str, Column]:
+        return {"squares": np.full((n, _SQUARES), AT_FIRST**2), "latest": np.full(n, np.nan), "seen": np.zeros(n)}
+
+    def features(self, logs: Floats, interval_s: float) -> Floats:
+        """What tells the scale now, (n, FEATURES); logs (n, levels): of ``Levels``, whose moves are learnt here."""
+        if interval_s != self._interval_s:
+            self._interval_s = interval_s
+            self._move_share = fading(interval_s, np.array(MOVES_S))
+        moved = logs[:, 0] - self.latest
+        if any_unknown(moved):
+            moved = np.where(moved == moved, moved, AT_FIRST)
+        self.latest = logs[:, 0]
+        moves = self.squares[:, _ERRORS:]
+        moves += self._move_share * ((moved * moved + _TINY)[:, None] - moves)
+        into = np.empty((len(logs), FEATURES))
+        scales = into[:, :_SQUARES]
+        np.log(self.squares, out=scales)
+        scales *= 0.5
+        level = logs[:, _BASE]
+        into[:, _SQUARES] = -0.5 * level
+        into[:, _SQUARES + 1] = np.abs(level - logs[:, _LONG])
+        into[:, _SQUARES + 2] = 1.0
+        return into
+
+    def scale(self, features: Floats) -> Floats:
+        """The usual error in logs, (n,). Never further from what it was over half a day than by a factor of five."""
+        usual = np.exp(features[:, _ERRORS - 1])
+        found = TYPICAL * np.exp(self._regression.predict(features))
+        return np.asarray(np.minimum(np.maximum(found, np.maximum(SMALLEST, 0.2 * usual)), np.minimum(5.0 * usual, LARGEST)))
+
+    def learn(self, features: Floats, errors: Floats, spreads: Floats, step_s: float, known: Bools | None) -> None:
+        """errors (n,): how far off a forecast was, made when the features were these, and by how much it said it would be, spreads (n,). step_s:
+        since the last ones. known: which rows have one, None for all."""
+        # One jump of demand says little of the errors that follow it: it counts as a large error, not as large as it was.
+        off = np.minimum(np.abs(errors), FARTHEST * spreads) + _OFFSET
+        if known is not None:
+            off = np.where(known, off, 1.0)
+        self._regression.learn(features, np.log(off), 1.0 - step_s / MEMORY_S, known)
+        if step_s != self._step_s:
+            self._step_s, self._error_share = step_s, fading(step_s, np.array(ERRORS_S))
+        share = np.maximum(self._error_share, 1.0 / (self.seen[:, None] + 8.0))
+        if known is not None:
+            share = np.where(known[:, None], share, 0.0)
+        squares = self.squares[:, :_ERRORS]
+        squares += share * ((off * off)[:, None] - squares)
+        self.seen = self.seen + 1.0 if known is None else self.seen + known
+
+    def rearrange(self, rows: Ints) -> None:
+        super().rearrange(rows)
+        self._regression.rearrange(rows)
+
+    def adopt(self, other: Any, rows: Ints) -> None:
+        super().adopt(other, rows)
+        self._regression.adopt(other._regression, rows)
+
+    def save(self) -> dict[str, Any]:
+        return {**super().save(), "regression": self._regression.save()}
+
+    def load(self, state: Any) -> None:
+        super().load(state)
+        self._regression.load(state["regression"])

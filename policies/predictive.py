@@ -1,0 +1,434 @@
+"""``predictive``: as many replicas as the demand will need when a replica ordered now begins to serve.
+
+What is needed then is foretold by all experts together (``forecasters.outlook``) as a centre and a spread, and provided for up to the
+quantile that the promise can bear: a promise of 99.5 % bears a forecast that is too low in a good half of a per cent of the minutes. How good
+the half is follows from what has really been late (``predictive_allowance``). On top come the replicas that a backlog needs. A count goes
+up at once, and down only when what is there is more than a somewhat higher quantile needs: a replica that will probably be wanted
+again before a new one could be ready is cheaper to keep. Nothing has to be set, and nothing is set per service.
+
+What no forecast can know is met by what is: never fewer replicas than the samples of the last minute need. While the forecast is out
+of favour (``predictive_grace``), or where demand is unknown but what runs is not, the policy ``reactive`` speaks in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from autoscaler.core.kept import Column, Kept
+from autoscaler.core.model import Bools, Floats, Forecast, Ints, Observation, ParamValue, Recommendation
+from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, complete_params, stack_params
+from autoscaler.core.seen import any_unknown, seen
+from autoscaler.core.sizing import whole_replicas
+from policies.forecasters.installed import forecasters
+from policies.forecasters.misses import Misses
+from policies.forecasters.outlook import EVERY, LONGEST_STEP_S, Outlook
+from policies.predictive_allowance import Allowance
+from policies.predictive_grace import CLAIM, Grace
+from policies.reactive import POLICY as REACTIVE
+from policies.reactive import Reactive
+
+WINDOW_S: Final = 60.0
+"""The window whose effective demand is forecast."""
+FLOOR_RATIO: Final = 0.01
+"""A rate below this share of one replica's capacity is as good as none."""
+RECENT: Final = 0.95
+"""The share of what the latest samples needed that is provided for, whatever the forecast says."""
+REACTIVE_EVERY: Final = 4
+"""Every so many samples `reactive` learns how bursty demand is: it only speaks now and then."""
+REFRESH_S: Final = 300.0
+"""How often the quantiles of the misses are looked up anew: they move over days."""
+BACKLOG_FADES: Final = 0.95
+"""What the memory of a backlog keeps each 15 seconds: what was needed for it stays for some minutes, since it shows that demand is at the
+limit of what is there."""
+FURTHEST: Final = float(np.log(2.0))
+"""A forecast is believed up to twice what was needed at most lately, however restless demand was."""
+SURPRISE: Final = 1.5
+"""How much further above the forecast than promised a window must be, for what is to speak instead of what was foretold."""
+BLIND_S: Final = 90.0
+"""A forecast made of demand that has been unknown for longer is none."""
+PEAK_FADES_PER_S: Final = float(np.log(2.0)) / 3600.0
+"""Lately: what was needed counts half after an hour."""
+QUANTILES: Final = np.array([0.5, 0.9, 0.99])
+"""Shown, and scored; the one that counts is the promise's own."""
+KEPT_BLIND: Final = 1.2
+"""While `reactive` speaks, a replica stays until there are a fifth more than it asks for."""
+SMALLEST_PER_S: Final = 1e-9
+_VERSION: Final = 1
+_PART_S: Final = 15.0
+
+
+class Quantiles(Kept):
+    """By how many spreads a forecast is exceeded, (n,) each: as often as the promise bears (promised), as `Grace` watches (watched), and for
+    QUANTILES (shown (n, 3)). NaN: to be looked up."""
+
+    promised: Floats
+    watched: Floats
+    shown: Floats
+
+    def fresh(self, n: int) -> dict[str, Column]:
+        return {"promised": np.full(n, np.nan), "watched": np.full(n, np.nan), "shown": np.full((n, len(QUANTILES)), np.nan)}
+
+    def look_up(self, misses: Misses, promised: Floats, rows: Bools | None) -> None:
+        """promised (n,): how often the promise bears it. rows (n,): of which services; None: of all."""
+        n = len(promised)
+        shares = np.empty((n, 2 + len(QUANTILES)))
+        shares[:, 0], shares[:, 1], shares[:, 2:] = promised, CLAIM, 1.0 - QUANTILES
+        found = misses.exceeded(shares)
+        if rows is not None:
+            found = np.where(rows[:, None], found, np.column_stack([self.promised, self.watched, self.shown]))
+        self.promised, self.watched, self.shown = found[:, 0], found[:, 1], found[:, 2:]
+
+
+class Recent(Kept):
+    """What was needed lately, fading: replicas for a backlog, lasting (n,), and the log of the highest effective demand, peak (n,). blind_s
+    (n,): how long demand has been unknown. surprised (n,): whether the last window needed far more than was promised for it."""
+
+    lasting: Floats
+    peak: Floats
+    blind_s: Floats
+    surprised: Bools
+
+    def fresh(self, n: int) -> dict[str, Column]:
+        return {
+            "lasting": np.zeros(n),
+            "peak": np.full(n, np.nan),
+            "blind_s": np.zeros(n),
+            "surprised": np.zeros(n, dtype=np.bool_),
+        }
+
+    def learn(self, rates: Floats, backlog: Floats, reached: Floats, interval_s: float) -> None:
+        self.blind_s = np.where(rates == rates, 0.0, self.blind_s + interval_s)
+        self.lasting = np.fmax(self.lasting * BACKLOG_FADES ** (interval_s / _PART_S), backlog)
+        self.peak = np.fmax(self.peak - PEAK_FADES_PER_S * interval_s, reached)
+
+
+@dataclass(slots=True)
+class _Need:
+    """What one observation needs, (n,) each."""
+
+    rate: Floats
+    recent: Floats
+    backlog: Floats
+    least: Floats
+    most: Floats
+    replicas: Floats
+    headroom: Floats
+    by_reactive: Bools | None
+
+
+class Predictive:
+    """The policy object for n services."""
+
+    def __init__(self, params: Params) -> None:
+        n = len(params["miss"])
+        self._outlook = Outlook(n, forecasters(), WINDOW_S)
+        self._allowance = Allowance(n)
+        self._recent = Recent(n)
+        self._grace = Grace(n)
+        self._answered: Observation | None = None
+        self._need: _Need | None = None
+        self._ahead_s: Floats | None = None
+        self._ahead_of: tuple[Any, ...] = ()
+        self._quantiles = Quantiles(n)
+        self._age_s: Floats = np.empty(0)
+        self._looked_up = -1
+        self._take(params)
+        self._reactive = Reactive(_of_reactive(params))
+
+    def _take(self, params: Params) -> None:
+        self.params = params
+        self._drain_per_s: Floats = 1.0 / params["drain_s"]
+        self._constants_of: tuple[Any, ...] = (None, None, None)
+        self._floors = self._drains = self._allowed_s = self._late_ratio = np.empty(0)
+
+    # ------------------------------------------------------------ learning
+
+    def observe(self, observation: Observation) -> None:
+        interval_s = observation.interval_s
+        rates = seen(observation, "demand")
+        self._constants(observation)
+        ahead_s, allowed_s = self._ahead(observation), self._allowed_s
+        self._outlook.observe(observation.at_s, interval_s, rates, self._floors, ahead_s, allowed_s)
+        if interval_s > LONGEST_STEP_S:
+            return
+        if round(observation.at_s / interval_s) % REACTIVE_EVERY == 0:
+            self._reactive.learn(observation)
+        queue = seen(observation, "queue")
+        waits_s = queue / np.maximum(observation.ready * observation.capacity_per_s, SMALLEST_PER_S)
+        late_ratio = self._late_ratio
+        self._allowance.learn(rates, waits_s, allowed_s, late_ratio, self.params["aim"], interval_s)
+        self._recent.learn(rates, queue * self._drains, self._outlook.reached, interval_s)
+        self._look_up(observation)
+        if self._outlook.judged is not None:
+            self._recent.surprised = self._outlook.judged > SURPRISE * self._quantiles.promised
+        self._grace.judge(self._outlook.judged, self._quantiles.watched, EVERY * interval_s)
+        self._answered, self._need = observation, self._needed(observation, queue)
+
+    def _constants(self, observation: Observation) -> None:
+        """What is worked out of arrays that stay the same from tick to tick."""
+        of = (observation.capacity_per_s, observation.objective_target, observation.promised_ratio)
+        if all(one is other for one, other in zip(of, self._constants_of, strict=True)):
+            return
+        self._constants_of = of
+        own, target, promised = of
+        self._floors = np.where(own == own, own, 1.0) * FLOOR_RATIO
+        self._drains = self._drain_per_s / own
+        given = self.params["wait_s"]
+        self._allowed_s = np.where(given > 0, given, target)
+        self._late_ratio = 1.0 - promised
+
+    def _ahead(self, observation: Observation) -> Floats:
+        """From the end of the latest sample to the moment when a replica that is ordered now serves, (n,)."""
+        signal = observation.signals.get("demand")
+        age_s = np.zeros(len(observation)) if signal is None else signal.age_s
+        of = (observation.lead_time_s, observation.interval_s)
+        if self._ahead_s is None or self._ahead_of[0] is not of[0] or self._ahead_of[1] != of[1] or not _same(self._age_s, age_s):
+            self._ahead_of, self._age_s = of, age_s
+            self._ahead_s = of[0] + np.where(age_s < 4.0 * of[1], age_s, of[1])
+        return self._ahead_s
+
+    def _look_up(self, observation: Observation) -> None:
+        """Every five minutes by the clock, and for new services at once."""
+        number = int(observation.at_s // REFRESH_S)
+        rows = None
+        if number == self._looked_up:
+            if not any_unknown(self._quantiles.promised):
+                return
+            rows = np.isnan(self._quantiles.promised)
+        self._looked_up = number
+        share = self.params["miss"] * self._late_ratio * np.exp(-self._allowance.care)
+        self._quantiles.look_up(self._outlook.misses, np.minimum(share, 0.5), rows)
+
+    # ------------------------------------------------------------ recommending
+
+    def recommend(self, observation: Observation) -> Recommendation:
+        need = self._need
+        if need is None or self._answered is not observation:
+            self._constants(observation)
+            self._look_up(observation)
+            need = self._needed(observation, seen(observation, "queue"))
+        return Recommendation(
+            replicas=need.replicas,
+            headroom=need.headroom,
+            forecast=self._forecast(observation),
+            why=lambda row: self._words(observation, row, need),
+        )
+
+    def _needed(self, observation: Observation, queue: Floats) -> _Need:
+        outlook, own = self._outlook, observation.capacity_per_s
+        spread = outlook.spread
+        promised_log = outlook.centre + self._quantiles.promised * spread
+        highest_log = self._recent.peak + FURTHEST
+        rate = np.exp(np.minimum(promised_log, highest_log))
+        if np.count_nonzero(self._recent.blind_s):
+            rate = np.where(self._recent.blind_s > BLIND_S, np.nan, rate)
+        recent = RECENT * outlook.recent
+        backlog = queue * self._drains
+        least = np.where(recent > rate, recent, rate) / own + backlog
+        if np.count_nonzero(self._recent.surprised):
+            # What no forecast knew of: the present speaks at once.
+            present = self._reactive.needed(observation)
+            least = np.where(self._recent.surprised & (present > least), present, least)
+        most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own + self._recent.lasting
+        least, most = whole_replicas(least), whole_replicas(np.maximum(most, least))
+        replicas = np.minimum(np.maximum(observation.current, least), most)
+        ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
+        by_reactive = self._by_reactive(observation, replicas)
+        if by_reactive is not None:
+            spoken = self._reactive.needed(observation)
+            held = np.minimum(np.maximum(observation.current, spoken), whole_replicas(spoken * KEPT_BLIND))
+            replicas = np.where(by_reactive, held, replicas)
+        headroom = np.fmax(np.ceil(np.fmax(ready_later, 0.0)) - np.fmax(replicas, 0.0), 0.0)
+        headroom = np.where(headroom == headroom, headroom, 0.0)
+        return _Need(rate, recent, backlog, least, most, replicas, headroom, by_reactive)
+
+    def _by_reactive(self, observation: Observation, replicas: Floats) -> Bools | None:
+        """Rows (n,) for which `reactive` speaks; None: none of them."""
+        found = self._grace.fallen
+        unknown: Bools = replicas != replicas
+        if np.count_nonzero(unknown):
+            return unknown if found is None else unknown | found
+        return found
+
+    def _forecast(self, observation: Observation) -> Forecast:
+        outlook = self._outlook
+        values = np.exp(outlook.centre[:, None] + self._quantiles.shown * outlook.spread[:, None])
+        return Forecast(
+            made_at_s=observation.at_s,
+            times_s=(observation.at_s + observation.lead_time_s)[:, None],
+            quantiles=QUANTILES,
+            values=values[:, :, None],
+            unit="requests/s",
+            window_s=WINDOW_S,
+        )
+
+    def _words(self, observation: Observation, row: int, need: _Need) -> str:
+        own, replicas = float(observation.capacity_per_s[row]), float(need.replicas[row])
+        if need.by_reactive is not None and need.by_reactive[row]:
+            why = "neither demand nor what it was is known" if need.rate[row] != need.rate[row] else self._fallen(row)
+            return f"{why}, so reactive speaks: {self._reactive.recommend(observation).why(row)}"
+        outlook = self._outlook
+        lead_s, rate = float(observation.lead_time_s[row]), float(need.rate[row])
+        middle = float(np.exp(outlook.centre[row]))
+        share = float(self.params["miss"][row] * (1.0 - observation.promised_ratio[row]) * np.exp(-self._allowance.care[row]))
+        words = f"in {lead_s:.0f} s demand will need capacity for {middle:.3g}/s, and for {rate:.3g}/s in all but {share:.2%} of the minutes"
+        if self._recent.surprised[row]:
+            words += "; the last minute needed far more than was foretold, so at least what reactive asks for"
+        if need.recent[row] > rate:
+            words += f"; the last minute needs {float(need.recent[row]):.3g}/s already"
+        words += f": at {own:.3g}/s a replica {max(rate, float(need.recent[row])) / own:.1f}"
+        waits = float(need.backlog[row])
+        if waits > 0:
+            words += f"; the backlog adds {waits:.1f} to work it off in {float(self.params['drain_s'][row]):.0f} s"
+        if replicas > need.least[row]:
+            words += f"; {replicas:.0f} stay, as up to {float(need.most[row]):.0f} may soon be needed again"
+        return words
+
+    def _fallen(self, row: int) -> str:
+        missed = float(self._grace.missed[row])
+        return f"the forecast has lost its vote ({missed:.0%} of its last minutes needed more than it says one in twenty does)"
+
+    # ------------------------------------------------------------ what survives
+
+    def _parts(self) -> list[Any]:
+        return [self._outlook, self._allowance, self._recent, self._grace, self._quantiles]
+
+    def rearrange(self, rows: Ints, params: Params) -> None:
+        for part in self._parts():
+            part.rearrange(rows)
+        self._reactive.rearrange(rows, _of_reactive(params))
+        self._take(params)
+        self._forget()
+
+    def adopt(self, other: Predictive, rows: Ints) -> None:
+        for mine, theirs in zip(self._parts(), other._parts(), strict=True):
+            mine.adopt(theirs, rows)
+        self._reactive.adopt(other._reactive, rows)
+        self._forget()
+
+    def _forget(self) -> None:
+        """What was worked out for rows that have changed."""
+        self._answered = self._need = self._ahead_s = None
+
+    def shift(self, by_s: float) -> None:
+        self._outlook.shift(by_s)
+        self._reactive.shift(by_s)
+        self._looked_up += round(by_s / REFRESH_S)
+
+    def save(self) -> Saved:
+        return {
+            "version": _VERSION,
+            "services": len(self._drain_per_s),
+            "parts": [part.save() for part in self._parts()],
+            "reactive": self._reactive.save(),
+            "looked_up": self._looked_up,
+        }
+
+    def load(self, state: Saved) -> None:
+        if state.get("version") != _VERSION or state["services"] != len(self._drain_per_s):
+            return
+        for part, saved in zip(self._parts(), state["parts"], strict=True):
+            part.load(saved)
+        self._reactive.load(state["reactive"])
+        self._looked_up = int(state["looked_up"])
+        self._forget()
+
+
+def _same(one: Floats, other: Floats) -> bool:
+    return one is other or bool((one == other).all())
+
+
+def _of_reactive(params: Params) -> Params:
+    """What `reactive` is given where it speaks: its own defaults, and our wait and drain."""
+    n = len(params["miss"])
+    defaults = stack_params(REACTIVE, [complete_params(REACTIVE, {})[0]] * n)
+    return {**defaults, "wait_s": params["wait_s"]}
+
+
+def _signals(_params: Mapping[str, ParamValue]) -> Sequence[str]:
+    return ("demand", "queue")
+
+
+POLICY = PolicyType(
+    name="predictive",
+    summary="what demand will need when a replica ordered now is ready, as surely as the promise asks",
+    parameters=(
+        Parameter(
+            name="miss",
+            kind="float",
+            default=1.2,
+            description="how many minutes a forecast may be too low for each request that the promise allows to be late",
+            unit="ratio",
+            minimum=0.01,
+            maximum=100,
+            tunable=True,
+            search=(0.2, 5),
+            log_scale=True,
+        ),
+        Parameter(
+            name="keep",
+            kind="float",
+            default=0.5,
+            description="a replica stays while demand this many spreads above the forecast would need it",
+            unit="spreads",
+            minimum=0,
+            maximum=5,
+            tunable=True,
+            search=(0, 2),
+        ),
+        Parameter(
+            name="drain_s",
+            kind="float",
+            default=50.0,
+            description="a backlog is worked off within this time",
+            unit="s",
+            minimum=1,
+            maximum=3600,
+            tunable=True,
+            search=(15, 300),
+            log_scale=True,
+        ),
+        Parameter(
+            name="aim",
+            kind="float",
+            default=0.9,
+            description="the share of the late requests that the promise allows which is aimed at",
+            unit="ratio",
+            minimum=0,
+            maximum=1,
+            tunable=True,
+            search=(0.5, 1),
+        ),
+        Parameter(
+            name="room",
+            kind="float",
+            default=2.0,
+            description="nodes are kept for demand this many spreads above what is as likely as not",
+            unit="spreads",
+            minimum=0,
+            maximum=10,
+            tunable=True,
+            search=(0, 4),
+        ),
+        Parameter(
+            name="wait_s",
+            kind="float",
+            default=0.0,
+            description="the wait that is allowed; 0: the objective's target (give it where the objective isn't a wait)",
+            unit="s",
+            minimum=0,
+            maximum=3600,
+        ),
+    ),
+    make=lambda params, _rng: Predictive(params),
+    signals=_signals,
+    optional_signals=("running",),
+    lookback_s=3600.0,
+    backfill_s=8 * 86_400.0,
+    counts_starting=True,
+    source="effective demand (core.envelope) forecast by recursive least squares over experts, with conformal quantiles; docs/policies.md",
+)
