@@ -14,6 +14,7 @@ from autoscaler.core.model import Floats, Ints, SignalColumn
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.dashboard.attained import Attained
 from autoscaler.dashboard.explanations import Explanations
+from autoscaler.dashboard.foretold import Foretold
 from autoscaler.dashboard.rings import BUDGET_BYTES, Rings
 from autoscaler.explanation import explain_tick
 from autoscaler.ports import Tick
@@ -48,6 +49,7 @@ class Board:
         self._rings = Rings(budget_bytes)
         self._attained = Attained()
         self._explanations = Explanations()
+        self._foretold = Foretold()
         self._rows: dict[str, int] = {}
         self._keys: list[str] = []
         self._slots: Ints = np.empty(0, dtype=np.int64)
@@ -68,10 +70,12 @@ class Board:
             self._rows = {key: row for row, key in enumerate(self._keys)}
             self._slots = self._rings.slots_of(self._keys)
             self._attained.rearrange(fleet)
+            self._foretold.forget()
             self._revision = fleet.revision
         self._objective = self._attained.objective(tick.readings)
         demand = _known(tick.readings.signals.get("demand"), len(fleet))
         self._attained.add(self._objective, demand)
+        self._foretold.add(tick)
         self._rings.push(float(tick.decisions.at_s), self._slots, self._columns(tick, demand))
         self._explanations.add(tick, self._rows, changed)
         self.tick = tick
@@ -111,6 +115,7 @@ class Board:
                 tick.decisions.recommended,
                 tick.decisions.desired,
                 tick.plan.replicas,
+                *self._foretold.of_now(float(tick.decisions.at_s), len(fleet)),
             ]
         )
 
@@ -215,7 +220,7 @@ class Board:
             "headroom": int(tick.plan.headroom[row]),
             "attained_basis": "requests" if key in self._counted() else "ticks",
             "explanation": self._explanations.latest(key) or explain_tick(tick, row),
-            "forecast": self._forecast(tick, row),
+            "forecast": self._foretold.ahead(float(tick.decisions.at_s), row),
             "history": self._rings.history(key, since_s),
         }
 
@@ -291,21 +296,6 @@ class Board:
             "attained": self._ratios,
         }
         return numbers[sort]().astype(np.float64) if sort in numbers else None
-
-    def _forecast(self, tick: Tick, row: int) -> dict[str, Any] | None:
-        """The demand forecast that some policy made for this row, for the band ahead of now."""
-        for policy, rows, forecast in tick.decisions.forecasts:
-            position = int(np.searchsorted(rows, row))
-            if position < len(rows) and rows[position] == row:
-                return {
-                    "policy": policy,
-                    "unit": forecast.unit,
-                    "made_at_s": float(forecast.made_at_s),
-                    "times_s": [float(time_s) for time_s in forecast.times_of(position)],
-                    "quantiles": [float(quantile) for quantile in forecast.quantiles],
-                    "values": [[plain(value) for value in line] for line in forecast.values[position]],
-                }
-        return None
 
 
 def plain(value: Any) -> float | None:

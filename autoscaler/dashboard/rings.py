@@ -3,8 +3,8 @@
 A service has a *slot*, kept while the service is there, so that a changed fleet moves nothing. One tick is one contiguous block of
 memory (columns × slots), because writing happens every tick for all services and reading rarely and for one.
 
-float32 is plenty for a plot (seven digits) and halves the memory. With 12 columns and a budget of 128 MiB, up to 2,900 services have the
-full span (480 ticks + 288 thinned points = 37 kB each); 10,000 services keep the newest 139 ticks and 83 thinned points. Shorter plots
+float32 is plenty for a plot (seven digits) and halves the memory. With 14 columns and a budget of 128 MiB, up to 2,500 services have the
+full span (480 ticks + 288 thinned points = 43 kB each); 10,000 services keep the newest 119 ticks and 71 thinned points. Shorter plots
 are the right thing to give up: the records hold everything for ever.
 """
 
@@ -30,8 +30,11 @@ COLUMNS: Final = (
     "recommended",
     "desired",
     "planned",
+    "forecast_low",
+    "forecast_high",
 )
-"""Kept of every service; ``objective`` is the value of the signal that its objective names. NaN: not known."""
+"""Kept of every service; ``objective`` is the value of the signal that its objective names, the forecasts are those that were made for
+this moment. NaN: not known."""
 
 _PEAKS: Final = np.array([name in ("queue", "objective") for name in COLUMNS])
 """Thinned by their maximum, since a mean would hide the very moments that people look for; the others by their mean."""
@@ -42,7 +45,7 @@ THINNED_POINTS: Final = 288
 TICKS_PER_POINT: Final = 20
 """Five minutes of ticks of 15 s, so that the thinned points span a day."""
 BUDGET_BYTES: Final = 128 * 1024 * 1024
-_FEWEST: Final = 40
+_FEWEST: Final = 34
 """Points kept however many services there are."""
 
 

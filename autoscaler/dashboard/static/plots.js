@@ -150,7 +150,7 @@ export class Plots {
       if (line.constant !== undefined) return [...x.map(() => line.constant), ...ahead.map(() => line.constant)];
       if (line.quantile) {
         const row = line.quantile === "low" ? 0 : forecast.quantiles.length - 1;
-        return [...x.map(() => null), ...ahead.map(([, index]) => forecast.values[row][index])];
+        return [...columns[`forecast_${line.quantile}`].slice(from), ...ahead.map(([, index]) => forecast.values[row][index])];
       }
       const values = columns[line.name].slice(from);
       const base = line.stackOn ? columns[line.stackOn].slice(from) : null;
@@ -219,7 +219,7 @@ export class Plots {
     const shown = plot.series.filter((line) => line.quantile !== "low");
     plot.legend.replaceChildren(...shown.map((line) => {
       const item = make("li", {}, make("i", { class: `swatch ${line.dash ? (line.dash[0] < 4 ? "dotted" : "dashed") : line.draw}`, "aria-hidden": "true" }),
-        make("span", {}, line.quantile ? "Forecast" : line.label), make("strong", {}));
+        make("span", {}, line.quantile ? "Foretold need" : line.label), make("strong", {}));
       item.firstChild.style.setProperty("--swatch", `var(${line.color})`);
       item.dataset.series = line.name;
       return item;
