@@ -282,7 +282,7 @@ class Predictive:
             words += f"; the last minute needs {float(need.recent[row]):.3g}/s already"
         words += f": at {own:.3g}/s a replica {max(rate, float(need.recent[row])) / own:.1f}"
         waits = float(need.backlog[row])
-        if waits > 0:
+        if waits >= 0.05:
             words += f"; the backlog adds {waits:.1f} to work it off in {float(self.params['drain_s'][row]):.0f} s"
         if replicas > need.least[row]:
             words += f"; {replicas:.0f} stay, as up to {float(need.most[row]):.0f} may soon be needed again"
