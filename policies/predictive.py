@@ -54,6 +54,8 @@ PEAK_FADES_PER_S: Final = float(np.log(2.0)) / 3600.0
 """Lately: what was needed counts half after an hour."""
 QUANTILES: Final = np.array([0.5, 0.9, 0.99])
 """Shown, and scored; the one that counts is the promise's own."""
+WAKE_AHEAD_S: Final = 300.0
+"""A service that sleeps is woken so long before the lead time ends in what yesterday's first requests needed."""
 KEPT_BLIND: Final = 1.2
 """While `reactive` speaks, a replica stays until there are a fifth more than it asks for."""
 SMALLEST_PER_S: Final = 1e-9
@@ -235,6 +237,11 @@ class Predictive:
             least = np.where(self._recent.surprised & (present > least), present, least)
         most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own + self._recent.lasting
         least, most = whole_replicas(least), whole_replicas(np.maximum(most, least))
+        quiet = outlook.quiet
+        if quiet is not None:
+            # Nothing comes, and nothing is about to: then nothing is needed. Whether it may go to zero is the manifest's to say.
+            asleep = quiet & (backlog == 0) & ~self._wakes(observation)
+            least, most = np.where(asleep, 0.0, least), np.where(asleep, 0.0, most)
         replicas = np.minimum(np.maximum(observation.current, least), most)
         ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
         by_reactive = self._by_reactive(observation, replicas)
@@ -245,6 +252,11 @@ class Predictive:
         headroom = np.fmax(np.ceil(np.fmax(ready_later, 0.0)) - np.fmax(replicas, 0.0), 0.0)
         headroom = np.where(headroom == headroom, headroom, 0.0)
         return _Need(rate, recent, backlog, least, most, replicas, headroom, by_reactive)
+
+    def _wakes(self, observation: Observation) -> Bools:
+        """Rows (n,) in which yesterday something came within the time that a replica takes to start, and a little more."""
+        until_s = observation.at_s + observation.lead_time_s + WAKE_AHEAD_S
+        return np.asarray(self._outlook.usual(observation.at_s, until_s) > self._floors)
 
     def _by_reactive(self, observation: Observation, replicas: Floats) -> Bools | None:
         """Rows (n,) for which `reactive` speaks; None: none of them."""
@@ -284,6 +296,8 @@ class Predictive:
         waits = float(need.backlog[row])
         if waits >= 0.05:
             words += f"; the backlog adds {waits:.1f} to work it off in {float(self.params['drain_s'][row]):.0f} s"
+        if replicas == 0:
+            return "nothing comes, and nothing came at this time yesterday: no replica is needed"
         if replicas > need.least[row]:
             words += f"; {replicas:.0f} stay, as up to {float(need.most[row]):.0f} may soon be needed again"
         return words

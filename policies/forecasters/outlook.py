@@ -22,6 +22,7 @@ from autoscaler.core.seen import any_unknown
 from policies.forecasters.levels import MINUTE, Levels
 from policies.forecasters.misses import Misses
 from policies.forecasters.regression import Regression
+from policies.forecasters.season import Season
 from policies.forecasters.spread import FEATURES, Spread
 
 MEMORY_S: Final = 150_000.0
@@ -70,6 +71,8 @@ class Outlook:
         self.reached: Floats = np.full(n, np.nan)
         self.recent: Floats = np.full(n, np.nan)
         """Effective demand (n,) in requests/s of the latest samples alone."""
+        self.quiet: Bools | None = None
+        """Rows (n,) whose last minutes brought next to nothing; None: there are none."""
         self.judged: Floats | None = None
         """By how many spreads what came in the latest window exceeded the forecast made for it, (n,), NaN where there was none; None: no
         forecast was due."""
@@ -131,6 +134,8 @@ class Outlook:
         moment = self._moment(at_s, interval_s, rates, floors, self.reached, ahead_s)
         self._show(moment)
         self._forecast(interval_s, moment)
+        quiet = (self.levels.means[:, MINUTE] <= floors) & (rates <= floors)
+        self.quiet = quiet if np.count_nonzero(quiet) else None
 
     def _moment(self, at_s: float, interval_s: float, rates: Floats, floors: Floats, reached: Floats, ahead_s: Floats) -> Moment:
         known: Bools | None = None
@@ -195,6 +200,11 @@ class Outlook:
         self.spread = into[:, -1] = self.spreads.scale(told)
         into[:, -3] = level
 
+    def usual(self, at_s: float, until_s: Floats) -> Floats:
+        """The highest rate (n,) of five minutes that yesterday had between at_s and until_s (n,); NaN where that is not known."""
+        season = next((one for one in self._experts if isinstance(one, Season)), None)
+        return np.full(len(until_s), np.nan) if season is None else season.usual(at_s, until_s)
+
     # ------------------------------------------------------------ for explanations
 
     def weights(self, row: int) -> dict[str, float]:
@@ -210,7 +220,7 @@ class Outlook:
         for part in (*self._parts(), self._made):
             part.rearrange(rows)
         self._rates = self._rates.rearranged(rows)
-        self._stretches = self._allowed_s = self._ahead_s = self.judged = None
+        self._stretches = self._allowed_s = self._ahead_s = self.judged = self.quiet = None
         known = rows >= 0
         for name in ("centre", "spread", "reached", "recent"):
             column = np.full(len(rows), np.nan)

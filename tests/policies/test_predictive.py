@@ -143,6 +143,26 @@ def test_it_is_ready_before_the_morning() -> None:
     assert day[9 * 60 + 10] >= 15
 
 
+def test_it_asks_for_nothing_where_nothing_comes_and_wakes_before_yesterdays_first_requests() -> None:
+    """Requests come from eight to twenty o'clock, thirty a second."""
+    services = Services(POLICY, [{}], interval_s=60.0, at_s=1_750_032_000.0)
+    at_s = np.arange(0, 3.4 * 86_400, 60.0)
+    into_s = at_s % 86_400
+    rates = np.where((into_s >= 28_800) & (into_s < 72_000), 30.0, 0.0)
+    counts: list[float] = []
+    for rate in rates:
+        answer = services.see(demand=rate, queue=0.0, current=int(counts[-1]) if counts else 1, ready=1)
+        counts.append(float(answer.replicas[0]))
+        if len(counts) == 2 * 1440 + 120:
+            assert answer.why(0) == "nothing comes, and nothing came at this time yesterday: no replica is needed"
+    night = counts[2 * 1440 + 30 : 2 * 1440 + 450]
+    assert set(night) == {0.0}
+    assert 1 <= counts[2 * 1440 + 476] <= 40, "four minutes before eight it is woken: two to start, two to spare"
+    assert counts[2 * 1440 + 600] >= 19
+    assert counts[2 * 1440 + 1320] == 0
+    assert np.isnan(services.see(demand=NAN, queue=NAN).replicas[0]), "unknown is never asleep"
+
+
 # ---------------------------------------------------------------- grace
 
 
