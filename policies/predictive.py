@@ -25,7 +25,7 @@ from autoscaler.core.seen import any_unknown, seen
 from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
 from policies.forecasters.misses import Misses
-from policies.forecasters.outlook import EVERY, LONGEST_STEP_S, Outlook
+from policies.forecasters.outlook import JUDGED, LONGEST_STEP_S, Outlook
 from policies.predictive_allowance import Allowance
 from policies.predictive_grace import CLAIM, Grace
 from policies.reactive import POLICY as REACTIVE
@@ -102,8 +102,21 @@ class Recent(Kept):
             "surprised": np.zeros(n, dtype=np.bool_),
         }
 
-    def learn(self, rates: Floats, backlog: Floats, reached: Floats, interval_s: float) -> None:
-        self.blind_s = np.where(rates == rates, 0.0, self.blind_s + interval_s)
+    any_blind = False
+
+    def _put(self, columns: Mapping[str, Column]) -> None:
+        super()._put(columns)
+        self.any_blind = bool(self.blind_s.any())
+
+    def adopt(self, other: Recent, rows: Ints) -> None:
+        super().adopt(other, rows)
+        self.any_blind = bool(self.blind_s.any())
+
+    def learn(self, known: Bools | None, backlog: Floats, reached: Floats, interval_s: float) -> None:
+        """known (n,): whose demand is; None: everybody's."""
+        if known is not None or self.any_blind:
+            self.blind_s = np.where(True if known is None else known, 0.0, self.blind_s + interval_s)
+            self.any_blind = known is not None
         self.lasting = np.fmax(self.lasting * BACKLOG_FADES ** (interval_s / _PART_S), backlog)
         self.peak = np.fmax(self.peak - PEAK_FADES_PER_S * interval_s, reached)
 
@@ -161,13 +174,12 @@ class Predictive:
             self._reactive.learn(observation)
         queue = seen(observation, "queue")
         waits_s = queue / np.maximum(observation.ready * observation.capacity_per_s, SMALLEST_PER_S)
-        late_ratio = self._late_ratio
-        self._allowance.learn(rates, waits_s, allowed_s, late_ratio, self.params["aim"], interval_s)
-        self._recent.learn(rates, queue * self._drains, self._outlook.reached, interval_s)
+        self._allowance.learn(rates, waits_s, allowed_s, self._late_ratio, self.params["aim"], interval_s)
+        self._recent.learn(self._outlook.known, queue * self._drains, self._outlook.reached, interval_s)
         self._look_up(observation)
         if self._outlook.judged is not None:
             self._recent.surprised = self._outlook.judged > SURPRISE * self._quantiles.promised
-        self._grace.judge(self._outlook.judged, self._quantiles.watched, EVERY * interval_s)
+        self._grace.judge(self._outlook.judged, self._quantiles.watched, JUDGED * interval_s)
         self._answered, self._need = observation, self._needed(observation, queue)
 
     def _constants(self, observation: Observation) -> None:
@@ -226,7 +238,7 @@ class Predictive:
         promised_log = outlook.centre + self._quantiles.promised * spread
         highest_log = self._recent.peak + FURTHEST
         rate = np.exp(np.minimum(promised_log, highest_log))
-        if np.count_nonzero(self._recent.blind_s):
+        if self._recent.any_blind:
             rate = np.where(self._recent.blind_s > BLIND_S, np.nan, rate)
         recent = RECENT * outlook.recent
         backlog = queue * self._drains
@@ -249,8 +261,7 @@ class Predictive:
             spoken = self._reactive.needed(observation)
             held = np.minimum(np.maximum(observation.current, spoken), whole_replicas(spoken * KEPT_BLIND))
             replicas = np.where(by_reactive, held, replicas)
-        headroom = np.fmax(np.ceil(np.fmax(ready_later, 0.0)) - np.fmax(replicas, 0.0), 0.0)
-        headroom = np.where(headroom == headroom, headroom, 0.0)
+        headroom = np.fmax(np.ceil(ready_later) - replicas, 0.0)  # none where it can't tell
         return _Need(rate, recent, backlog, least, most, replicas, headroom, by_reactive)
 
     def _wakes(self, observation: Observation) -> Bools:
@@ -374,7 +385,7 @@ POLICY = PolicyType(
         Parameter(
             name="miss",
             kind="float",
-            default=1.2,
+            default=1.15,
             description="how many minutes a forecast may be too low for each request that the promise allows to be late",
             unit="ratio",
             minimum=0.01,
@@ -386,7 +397,7 @@ POLICY = PolicyType(
         Parameter(
             name="keep",
             kind="float",
-            default=0.5,
+            default=0.55,
             description="a replica stays while demand this many spreads above the forecast would need it",
             unit="spreads",
             minimum=0,

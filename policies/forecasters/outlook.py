@@ -33,16 +33,13 @@ LONGEST_STEP_S: Final = 90.0
 """Samples further apart (the far past, shown in steps of five minutes) teach forecasters, but nothing about short windows."""
 BEYOND: Final = 0.3
 """A mix may lie so far (in logs) above or below all of its experts, no further: what none of them says is no forecast."""
-EVERY: Final = 2
-"""Every so many moments something is learnt: the windows of successive ones overlap, and tell little more at twice the price."""
+JUDGED: Final = 2
+LEARNT: Final = 4
+"""Every so many moments a forecast is judged, and something is learnt from it: the windows of successive ones overlap, and tell little more
+at several times the price."""
 LONGEST_GAP: Final = 240
 """Missing moments that are filled in as unknown ones; after more the rings begin anew."""
 _LEVEL, _CENTRE, _SPREAD = 0, 1, 2
-
-
-def learns_at(at_s: float, interval_s: float) -> bool:
-    """Whether this is a moment at which something is learnt: by the clock, so that it does not depend on who else is there."""
-    return round(at_s / interval_s) % EVERY == 0
 
 
 class Outlook:
@@ -71,6 +68,8 @@ class Outlook:
         self.reached: Floats = np.full(n, np.nan)
         self.recent: Floats = np.full(n, np.nan)
         """Effective demand (n,) in requests/s of the latest samples alone."""
+        self.known: Bools | None = None
+        """Rows (n,) whose latest sample is known; None: all of them."""
         self.quiet: Bools | None = None
         """Rows (n,) whose last minutes brought next to nothing; None: there are none."""
         self.judged: Floats | None = None
@@ -127,20 +126,23 @@ class Outlook:
         else:
             effective, self.recent = self._stretches.both(last)
         self.reached = np.log(np.maximum(effective, floors))
-        if learns_at(at_s, interval_s):
-            self._learn(interval_s)
+        # By the clock, so that a service's turn does not depend on who else is there.
+        number = round(at_s / interval_s)
+        if number % JUDGED == 0:
+            self._judge(interval_s, learn=number % LEARNT == 0)
         else:
             self.judged = None
         moment = self._moment(at_s, interval_s, rates, floors, self.reached, ahead_s)
         self._show(moment)
         self._forecast(interval_s, moment)
-        quiet = (self.levels.means[:, MINUTE] <= floors) & (rates <= floors)
-        self.quiet = quiet if np.count_nonzero(quiet) else None
+        low = rates <= floors
+        self.quiet = low & (self.levels.means[:, MINUTE] <= floors) if np.count_nonzero(low) else None
 
     def _moment(self, at_s: float, interval_s: float, rates: Floats, floors: Floats, reached: Floats, ahead_s: Floats) -> Moment:
         known: Bools | None = None
         if any_unknown(rates):
             known = rates == rates
+        self.known = known
         lifted = np.maximum(rates, floors)
         self.levels.take(lifted, floors, interval_s, known)
         return Moment(
@@ -162,11 +164,9 @@ class Outlook:
             if expert is not self.levels:
                 expert.observe(moment)
 
-    def _learn(self, interval_s: float) -> None:
+    def _judge(self, interval_s: float, *, learn: bool) -> None:
         """Compares what has come with what had been forecast for it."""
         made = self._made.ago(self._moments)  # its newest is of the moment before this one
-        features = made[:, : len(self.names) + 1]
-        told = made[:, len(self.names) + 1 : -3]
         level, centre, spread = made[:, -3], made[:, -2], made[:, -1]
         error = self.reached - centre
         known: Bools | None = None
@@ -176,11 +176,14 @@ class Outlook:
                 self.judged = None
                 return
         self.judged = error / spread
+        if not learn:
+            return
+        features, told = made[:, : len(self.names) + 1], made[:, len(self.names) + 1 : -3]
         if known is not None:
             features, told = np.where(known[:, None], features, 0.0), np.where(known[:, None], told, 0.0)
-        self.misses.learn(self.judged, EVERY * interval_s, known)
-        self.spreads.learn(told, error, spread, EVERY * interval_s, known)
-        self.mix.learn(features, self.reached - level, 1.0 - EVERY * interval_s / MEMORY_S, known)
+        self.misses.learn(self.judged, LEARNT * interval_s, known)
+        self.spreads.learn(told, error, spread, LEARNT * interval_s, known)
+        self.mix.learn(features, self.reached - level, 1.0 - LEARNT * interval_s / MEMORY_S, known)
 
     def _forecast(self, interval_s: float, moment: Moment) -> None:
         level = moment.levels
@@ -191,8 +194,7 @@ class Outlook:
         np.subtract(experts, level[:, None], out=experts)
         features = into[:, : count + 1]
         features[:, count] = 0.1
-        if any_unknown(features.ravel()):
-            features[np.isnan(features)] = 0.0  # who can't tell says as the level does
+        np.copyto(features, 0.0, where=features != features)  # who can't tell says as the level does
         told = self.spreads.features(self.levels.logs, interval_s)
         into[:, count + 1 : -3] = told
         change = np.minimum(self.mix.predict(features), np.maximum.reduce(experts, 1) + BEYOND)
