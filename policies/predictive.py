@@ -286,6 +286,8 @@ class Predictive:
             words += f"; the backlog adds {waits:.1f} to work it off in {float(self.params['drain_s'][row]):.0f} s"
         if replicas > need.least[row]:
             words += f"; {replicas:.0f} stay, as up to {float(need.most[row]):.0f} may soon be needed again"
+        for name, fault in outlook.silenced().items():
+            words += f"; without the forecaster {name}, which failed ({fault})"
         return words
 
     def _fallen(self, row: int) -> str:
