@@ -2,8 +2,7 @@
 
 It is shown copies, so that what it writes harms nobody. Where it raises, or says something of another shape than (n, experts), it is
 silenced for all services, as if none of its experts could tell, until it is made anew (a restart); that is logged once and said in
-explanations. What no rate can be (an infinite or absurd logarithm) counts as "can't tell" for that one service: in a regression it would
-drown what all the others say."""
+explanations. What no rate can be (a logarithm beyond LARGEST_LOG) counts as "can't tell" for that one service."""
 
 from __future__ import annotations
 
@@ -11,15 +10,13 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from autoscaler.core.forecaster import Forecaster, ForecasterType, Moment
+from autoscaler.core.forecaster import LARGEST_LOG, Forecaster, ForecasterType, Moment
 from autoscaler.core.model import Floats, Ints
 
-LARGEST_LOG: Final = 30.0
-"""Rates beyond e^±30 requests/s are none."""
 _log = logging.getLogger(__name__)
 _told: set[tuple[str, str]] = set()
 """What has been logged: many objects are made of one forecaster, one for each past that is learnt."""

@@ -7,6 +7,7 @@ import pytest
 from example_policies import fading_peak, half_hour, spare_slots
 
 from autoscaler.core.contract import check_policy
+from autoscaler.core.contract_forecaster import check_forecaster
 from autoscaler.core.forecaster import Moment
 from autoscaler.core.policy import PolicyType
 
@@ -14,6 +15,10 @@ from autoscaler.core.policy import PolicyType
 @pytest.mark.parametrize("policy", [spare_slots.POLICY, fading_peak.POLICY], ids=lambda policy: policy.name)
 def test_the_policies_keep_the_contract(policy: PolicyType) -> None:
     assert check_policy(policy) == []
+
+
+def test_the_forecaster_keeps_the_contract() -> None:
+    assert check_forecaster(half_hour.FORECASTER) == []
 
 
 def test_the_forecaster_tells_the_highest_of_half_an_hour() -> None:
