@@ -311,6 +311,8 @@ class Predictive:
             return "nothing comes, and nothing came at this time yesterday: no replica is needed"
         if replicas > need.least[row]:
             words += f"; {replicas:.0f} stay, as up to {float(need.most[row]):.0f} may soon be needed again"
+        for name, fault in outlook.silenced().items():
+            words += f"; without the forecaster {name}, which failed ({fault})"
         return words
 
     def _fallen(self, row: int) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,6 +33,9 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "absent = stranger_nowhere:POLICY\n"
         "other-name = stranger_policies:POLICY\n"
         "no-policy = stranger_policies:PolicyType\n"
+        "fixed = stranger_policies:POLICY\n"
+        "[inference_autoscaler.forecasters]\n"
+        "crashes = stranger_crashes:FORECASTER\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "stranger_policies", raising=False)
@@ -46,9 +52,26 @@ def test_a_strangers_plugin_and_broken_ones() -> None:
     found = installed()
     assert found.policies["stranger"].summary == "a stranger's"
     assert found.packages["stranger"] == "stranger-policies"
-    assert set(found.broken) == {"crashes", "absent", "other-name", "no-policy"}
+    assert set(found.broken) == {"crashes", "absent", "other-name", "no-policy", "fixed of stranger-policies"}
+    assert found.broken["fixed of stranger-policies"] == "the name 'fixed' is taken by inference-autoscaler"
     assert found.broken["crashes"] == "RuntimeError: no licence"
     assert "stranger_nowhere" in found.broken["absent"]
     assert "calls itself 'stranger'" in found.broken["other-name"]
     assert "no PolicyType" in found.broken["no-policy"]
-    assert "fixed" in found.policies
+    assert found.packages["fixed"] == "inference-autoscaler"
+
+
+def test_the_command_lists_what_is_broken_and_the_rest(stranger: Path) -> None:
+    def listed(*flags: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(stranger)}
+        command = [sys.executable, "-m", "autoscaler", "policies", *flags]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+
+    document = json.loads(listed("--json").stdout)
+    assert document["broken_forecasters"] == {"crashes": "RuntimeError: no licence"}
+    assert {one["name"] for one in document["forecasters"]} == {"levels", "peaks", "season", "trend"}
+    assert document["broken"]["crashes"] == "RuntimeError: no licence"
+    words = listed()
+    assert "forecaster crashes: left out, its plug-in can't be loaded: RuntimeError: no licence" in words.stderr
+    assert "as yesterday, as last week" in words.stdout
+    assert "Forecasters" not in listed("fixed").stdout

@@ -1,4 +1,4 @@
-"""``autoscaler policies``: what is installed, with parameters, defaults and allowed values."""
+"""``autoscaler policies``: what is installed, with parameters, defaults and allowed values; and the forecasters below `predictive`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import click
 from autoscaler.cli.output import console, json_option, print_json
 
 if TYPE_CHECKING:
+    from autoscaler.core.discovery import Discovered
+    from autoscaler.core.forecaster import ForecasterType
     from autoscaler.core.policy import Parameter, PolicyType
     from autoscaler.plugins import Installed
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 @click.argument("names", metavar="[NAME…]", nargs=-1)
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> None:
-    """The installed policies (or those NAMEd), also those that others installed: parameters, defaults, allowed values."""
+    """The installed policies (or those NAMEd), also those that others installed: parameters, defaults, allowed values. Without a NAME
+    the forecasters, too, of which `predictive` makes its forecast."""
+    from autoscaler.core.discovery import discover_forecasters
     from autoscaler.errors import UsageError
     from autoscaler.plugins import installed
     from autoscaler.structure import did_you_mean
@@ -27,13 +31,25 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         if name not in found.policies and name not in found.broken:
             raise UsageError(f"no policy '{name}' is installed; {did_you_mean(name, found.policies)}")
     chosen = {name: policy for name, policy in found.policies.items() if not names or name in names}
+    forecasters = discover_forecasters()
     if as_json:
-        print_json({"policies": [_document(policy, found) for policy in chosen.values()], "broken": found.broken})
+        print_json(
+            {
+                "policies": [_document(policy, found) for policy in chosen.values()],
+                "broken": found.broken,
+                "forecasters": [_forecaster(one, forecasters) for one in forecasters.kinds.values()],
+                "broken_forecasters": forecasters.broken,
+            }
+        )
         return
     for policy in chosen.values():
         _print(policy, found)
     for name, why in found.broken.items():
         click.echo(f"{name}: left out, its plug-in can't be loaded: {why}", err=True)
+    if not names:
+        _print_forecasters(forecasters)
+        for name, why in forecasters.broken.items():
+            click.echo(f"forecaster {name}: left out, its plug-in can't be loaded: {why}", err=True)
 
 
 def _document(policy: PolicyType, found: Installed) -> dict[str, Any]:
@@ -65,6 +81,16 @@ def _document(policy: PolicyType, found: Installed) -> dict[str, Any]:
     }
 
 
+def _forecaster(one: ForecasterType, found: Discovered[ForecasterType]) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "summary": one.summary,
+        "package": found.packages[one.name],
+        "source": one.source,
+        "experts": list(one.experts),
+    }
+
+
 def _search(parameter: Parameter) -> dict[str, Any] | None:
     """Where a tuner looks: `of` says in which measure low and high are (docs/policies.md)."""
     if not parameter.tunable or parameter.kind not in ("float", "int"):
@@ -92,14 +118,33 @@ def _choices(parameter: Parameter) -> tuple[str, ...]:
     return parameter.choices or (tuple(SIGNALS) if parameter.kind == "signal" else ())
 
 
+def _from(package: str) -> str:
+    from rich.markup import escape
+
+    from autoscaler.core.discovery import OURS
+
+    return "" if package == OURS else f" [dim]from {escape(package)}[/]"
+
+
+def _print_forecasters(found: Discovered[ForecasterType]) -> None:
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    out = console()
+    out.print("[bold]Forecasters[/]  whose experts predictive weighs for every service")
+    for one in found.kinds.values():
+        words = f"[bold]{escape(one.name)}[/]{_from(found.packages[one.name])}  {escape(one.summary)}"
+        out.print(Padding(words, (0, 0, 0, 2), expand=False))
+        out.print(Padding(f"[dim]{escape(', '.join(one.experts))}[/]", (0, 0, 0, 4), expand=False))
+
+
 def _print(policy: PolicyType, found: Installed) -> None:
     from rich.markup import escape
     from rich.padding import Padding
     from rich.table import Table
 
     out = console()
-    package = found.packages.get(policy.name, "")
-    where = "" if package == "inference-autoscaler" else f" [dim]from {escape(package)}[/]"
+    where = _from(found.packages.get(policy.name, ""))
     floor = "" if policy.alone else " [dim](only a floor: stands beside another policy)[/]"
     out.print(f"[bold]{escape(policy.name)}[/]{where}{floor}  {escape(policy.summary)}", soft_wrap=True)
     if policy.source:

@@ -3,17 +3,21 @@
 A forecaster is found by the entry point group ``inference_autoscaler.forecasters``; the entry point names a ``ForecasterType``. One
 object serves all services: arrays carry a leading service axis. It holds one or more *experts*, each of which says at every moment what
 demand it expects in the window ahead. Nobody believes an expert: the policy ``predictive`` weighs them all by what they were worth
-for that very service, so a poor one costs nothing but its time.
+for that very service, so a poor one costs nothing but its time. ``check_forecaster`` (in ``autoscaler.core.contract_forecaster``)
+judges any forecaster, ours or a stranger's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from autoscaler.core.model import Bools, Floats, Ints
 from autoscaler.core.value import tick_value
+
+LARGEST_LOG: Final = 30.0
+"""A forecast beyond e^±30 requests/s is none: in a regression it would drown what all the others say."""
 
 
 @tick_value
@@ -25,6 +29,7 @@ class Moment:
     a rate is as good as none. levels (n,): the log of the mean rate of about the last minute, known from the first known sample on;
     forecasts are weighed as differences to it. reached (n,): the log of the effective demand of the last window (``core.envelope``), NaN
     where a part is unknown; whole: whether it is known of all. ahead_s (n,): from at_s to the window's beginning; window_s: its length.
+    All of it is only read.
     """
 
     at_s: float

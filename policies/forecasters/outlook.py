@@ -19,6 +19,7 @@ from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Floats, Ints
 from autoscaler.core.ring import Ring
 from autoscaler.core.seen import any_unknown
+from policies.forecasters.guarded import Guarded
 from policies.forecasters.levels import MINUTE, Levels
 from policies.forecasters.misses import Misses
 from policies.forecasters.regression import Regression
@@ -50,7 +51,7 @@ class Outlook:
         self._window_s = window_s
         self.levels = Levels(n)
         self.names = [name for kind in forecasters for name in kind.experts]
-        self._experts = [self.levels if kind.make is Levels else kind.make(n) for kind in forecasters]
+        self._experts = [self._made_of(kind, n) for kind in forecasters]
         self._kinds = list(forecasters)
         self.mix = Regression(n, np.zeros(len(self.names) + 1))
         self.spreads = Spread(n)
@@ -75,6 +76,12 @@ class Outlook:
         self.judged: Floats | None = None
         """By how many spreads what came in the latest window exceeded the forecast made for it, (n,), NaN where there was none; None: no
         forecast was due."""
+
+    def _made_of(self, kind: ForecasterType, n: int) -> Any:
+        if kind.make is Levels:
+            return self.levels
+        ours = getattr(kind.make, "__module__", "").startswith("policies.forecasters.")
+        return kind.make(n) if ours else Guarded(kind, n)
 
     # ------------------------------------------------------------ a moment
 
@@ -213,6 +220,10 @@ class Outlook:
         """What each expert's difference to the last minute's level counts, by name."""
         return dict(zip([*self.names, "offset"], self.mix.weights[row].tolist(), strict=True))
 
+    def silenced(self) -> dict[str, str]:
+        """Forecasters that are left out since they failed, by name, and why."""
+        return {one.name: one.fault for one in self._experts if isinstance(one, Guarded) and one.fault}
+
     # ------------------------------------------------------------ what survives
 
     def _parts(self) -> list[Any]:
@@ -253,6 +264,7 @@ class Outlook:
         return {
             "interval_s": self._interval_s,
             "at_s": None if self._at_s != self._at_s else self._at_s,
+            "experts": list(self.names),
             "parts": [part.save() for part in self._parts()],
             "samples": self._rates.length,
             "rates": self._rates.save(),
@@ -262,7 +274,7 @@ class Outlook:
     def load(self, state: Any) -> None:
         """Raises ValueError, KeyError or TypeError for a state that it can't use."""
         interval_s, at_s, parts = float(state["interval_s"]), state["at_s"], self._parts()
-        if len(state["parts"]) != len(parts):
+        if len(state["parts"]) != len(parts) or state.get("experts", self.names) != self.names:
             raise ValueError("not the same forecasters")
         for part, saved in zip(parts, state["parts"], strict=True):
             part.load(saved)

@@ -4,7 +4,7 @@ Where demand comes in bursts, this says how far above the mean the next window's
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -54,6 +54,10 @@ class Peaks(Kept):
     def rearrange(self, rows: Ints) -> None:
         super().rearrange(rows)
         self._begun = False
+
+    def adopt(self, other: Any, rows: Ints) -> None:
+        self.latest = self.latest.copy()  # it may be the moment's own
+        super().adopt(other, rows)
 
     def forecast(self) -> Floats:
         return np.concatenate([self.latest[:, None], self.means], axis=1)

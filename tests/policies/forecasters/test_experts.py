@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autoscaler.core.contract_forecaster import check_forecaster
 from autoscaler.core.forecaster import Forecaster, ForecasterType, Moment
 from policies.forecasters import levels, peaks, season, trend
 from policies.forecasters.installed import forecasters
@@ -51,6 +52,11 @@ def said(forecaster: Forecaster) -> list[float]:
 
 def test_ours_are_installed() -> None:
     assert {kind.name for kind in forecasters()} >= {"levels", "trend", "peaks", "season"}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+def test_they_keep_the_contract(kind: ForecasterType) -> None:
+    assert check_forecaster(kind) == []
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
