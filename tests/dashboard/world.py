@@ -136,7 +136,9 @@ class Running:
         self.board = board
         self.world = World(world_specs() if specs is None else specs)
         self.clock = ManualClock(START_S)
-        policies = {point.name: point.load() for point in _installed() if point.name in ("predictive", "reactive", "target", "fixed")}
+        policies = {
+            point.name: point.load() for point in _installed() if point.name in ("predictive", "reactive", "target", "fixed")
+        }
         self.controller = Controller(
             clock=self.clock, metrics=self.world, cluster=self.world, policies=policies, reporters=[board], interval_s=STEP_S
         )
