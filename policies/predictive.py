@@ -44,14 +44,27 @@ REFRESH_S: Final = 300.0
 BACKLOG_FADES: Final = 0.95
 """What the memory of a backlog keeps each 15 seconds: what was needed for it stays for some minutes, since it shows that demand is at the
 limit of what is there."""
+LASTS_RATIO: Final = 0.5
+"""That memory keeps at most this share of what demand itself needs: a large backlog shows that demand has jumped, which the forecast knows by
+then, and what worked it off is needed no longer."""
 FURTHEST: Final = float(np.log(2.0))
 """A forecast is believed up to twice what was needed at most lately, however restless demand was."""
+BELIEVED: Final = 0.5
+"""What it puts on top for its errors is believed up to this far (in logs: 65 %) above both what was needed at most lately and what it expects:
+after a jump errors look large for a while, since the forecasts made before it all missed the same thing."""
+AT_FIRST: Final = 0.2
+"""The same of a service without a past. How often its forecasts miss is not known yet, only what those of others did; a fifth on top of
+the highest need is somewhat less than filling slots to 0.7 leaves (29 % above the mean), the usual setting of those who don't foretell."""
+KNOWN_AFTER_S: Final = 4 * 3600.0
+"""From AT_FIRST to BELIEVED, in a straight line over so long a time of forecasts that fell due."""
 SURPRISE: Final = 1.5
 """How much further above the forecast than promised a window must be, for what is to speak instead of what was foretold."""
 BLIND_S: Final = 90.0
 """A forecast made of demand that has been unknown for longer is none."""
 PEAK_FADES_PER_S: Final = float(np.log(2.0)) / 3600.0
 """Lately: what was needed counts half after an hour."""
+SETTLE_S: Final = WINDOW_S
+"""Where the past can't be known, one window of samples must have been seen before anything goes: the first forecast is made of it."""
 QUANTILES: Final = np.array([0.5, 0.9, 0.99])
 """Shown, and scored; the one that counts is the promise's own."""
 KEPT_BLIND: Final = 1.2
@@ -222,7 +235,7 @@ class Predictive:
         outlook, own = self._outlook, observation.capacity_per_s
         spread = outlook.spread
         promised_log = outlook.centre + self._quantiles.promised * spread
-        highest_log = self._recent.peak + FURTHEST
+        highest_log = self._highest(observation.interval_s)
         rate = np.exp(np.minimum(promised_log, highest_log))
         if np.count_nonzero(self._recent.blind_s):
             rate = np.where(self._recent.blind_s > BLIND_S, np.nan, rate)
@@ -233,7 +246,8 @@ class Predictive:
             # What no forecast knew of: the present speaks at once.
             present = self._reactive.needed(observation)
             least = np.where(self._recent.surprised & (present > least), present, least)
-        most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own + self._recent.lasting
+        lasting = np.fmin(self._recent.lasting, LASTS_RATIO * rate / own)
+        most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own + lasting
         least, most = whole_replicas(least), whole_replicas(np.maximum(most, least))
         replicas = np.minimum(np.maximum(observation.current, least), most)
         ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
@@ -245,6 +259,13 @@ class Predictive:
         headroom = np.fmax(np.ceil(np.fmax(ready_later, 0.0)) - np.fmax(replicas, 0.0), 0.0)
         headroom = np.where(headroom == headroom, headroom, 0.0)
         return _Need(rate, recent, backlog, least, most, replicas, headroom, by_reactive)
+
+    def _highest(self, interval_s: float) -> Floats:
+        """The log of the highest demand (n,) that is believed. Errors count for the more, the longer forecasts have been judged."""
+        peak, outlook = self._recent.peak, self._outlook
+        known = np.minimum(outlook.spreads.seen * (EVERY * interval_s / KNOWN_AFTER_S), 1.0)
+        believed = AT_FIRST + (BELIEVED - AT_FIRST) * known
+        return np.asarray(np.minimum(peak + FURTHEST, np.fmax(peak, outlook.centre) + believed))
 
     def _by_reactive(self, observation: Observation, replicas: Floats) -> Bools | None:
         """Rows (n,) for which `reactive` speaks; None: none of them."""
@@ -429,6 +450,7 @@ POLICY = PolicyType(
     optional_signals=("running",),
     lookback_s=3600.0,
     backfill_s=8 * 86_400.0,
+    settle_s=SETTLE_S,
     counts_starting=True,
     source="effective demand (core.envelope) forecast by recursive least squares over experts, with conformal quantiles; docs/policies.md",
 )
