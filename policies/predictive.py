@@ -47,6 +47,9 @@ limit of what is there."""
 LASTS_RATIO: Final = 0.5
 """That memory keeps at most this share of what demand itself needs: a large backlog shows that demand has jumped, which the forecast knows by
 then, and what worked it off is needed no longer."""
+STARTS_HALFWAY: Final = 0.5
+"""Where requests wait too long already, those join them that what is ready can't serve within half the lead time: replicas on their way
+become ready at any moment of it. Waiting to see the backlog grow would order what it needs one lead time too late."""
 FURTHEST: Final = float(np.log(2.0))
 """A forecast is believed up to twice what was needed at most lately, however restless demand was."""
 BELIEVED: Final = 0.5
@@ -126,6 +129,7 @@ class _Need:
     rate: Floats
     recent: Floats
     backlog: Floats
+    coming: Floats
     least: Floats
     most: Floats
     replicas: Floats
@@ -241,10 +245,11 @@ class Predictive:
             rate = np.where(self._recent.blind_s > BLIND_S, np.nan, rate)
         recent = RECENT * outlook.recent
         backlog = queue * self._drains
-        least = np.where(recent > rate, recent, rate) / own + backlog
+        coming = self._coming(observation, queue)
+        least = np.where(recent > rate, recent, rate) / own + backlog + coming
         if np.count_nonzero(self._recent.surprised):
             # What no forecast knew of: the present speaks at once.
-            present = self._reactive.needed(observation)
+            present = self._reactive.needed(observation) + coming
             least = np.where(self._recent.surprised & (present > least), present, least)
         lasting = np.fmin(self._recent.lasting, LASTS_RATIO * rate / own)
         most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own + lasting
@@ -253,12 +258,21 @@ class Predictive:
         ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
         by_reactive = self._by_reactive(observation, replicas)
         if by_reactive is not None:
-            spoken = self._reactive.needed(observation)
+            spoken = whole_replicas(self._reactive.needed(observation) + coming)
             held = np.minimum(np.maximum(observation.current, spoken), whole_replicas(spoken * KEPT_BLIND))
             replicas = np.where(by_reactive, held, replicas)
         headroom = np.fmax(np.ceil(np.fmax(ready_later, 0.0)) - np.fmax(replicas, 0.0), 0.0)
         headroom = np.where(headroom == headroom, headroom, 0.0)
-        return _Need(rate, recent, backlog, least, most, replicas, headroom, by_reactive)
+        return _Need(rate, recent, backlog, coming, least, most, replicas, headroom, by_reactive)
+
+    def _coming(self, observation: Observation, queue: Floats) -> Floats:
+        """Replicas (n,) for requests that will have joined the backlog until help is ready; 0 where nobody waits too long yet."""
+        served = observation.ready * observation.capacity_per_s
+        late = queue > self._allowed_s * served
+        if not np.count_nonzero(late):
+            return np.zeros(len(queue))
+        joining = np.fmax(self._outlook.recent - served, 0.0) * STARTS_HALFWAY * observation.lead_time_s
+        return np.where(late, joining * self._drains, 0.0)
 
     def _highest(self, interval_s: float) -> Floats:
         """The log of the highest demand (n,) that is believed. Errors count for the more, the longer forecasts have been judged."""
@@ -291,7 +305,7 @@ class Predictive:
         own, replicas = float(observation.capacity_per_s[row]), float(need.replicas[row])
         if need.by_reactive is not None and need.by_reactive[row]:
             why = "neither demand nor what it was is known" if need.rate[row] != need.rate[row] else self._fallen(row)
-            return f"{why}, so reactive speaks: {self._reactive.recommend(observation).why(row)}"
+            return f"{why}, so reactive speaks: {self._reactive.recommend(observation).why(row)}{_joining(need, row)}"
         outlook = self._outlook
         lead_s, rate = float(observation.lead_time_s[row]), float(need.rate[row])
         middle = float(np.exp(outlook.centre[row]))
@@ -305,6 +319,7 @@ class Predictive:
         waits = float(need.backlog[row])
         if waits > 0:
             words += f"; the backlog adds {waits:.1f} to work it off in {float(self.params['drain_s'][row]):.0f} s"
+        words += _joining(need, row)
         if replicas > need.least[row]:
             words += f"; {replicas:.0f} stay, as up to {float(need.most[row]):.0f} may soon be needed again"
         return words
@@ -357,6 +372,11 @@ class Predictive:
         self._reactive.load(state["reactive"])
         self._looked_up = int(state["looked_up"])
         self._forget()
+
+
+def _joining(need: _Need, row: int) -> str:
+    coming = float(need.coming[row])
+    return f"; those who will have joined it until help is ready add {coming:.1f}" if coming > 0 else ""
 
 
 def _same(one: Floats, other: Floats) -> bool:
