@@ -25,7 +25,7 @@ from autoscaler.core.seen import any_unknown, seen
 from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
 from policies.forecasters.misses import Misses
-from policies.forecasters.outlook import JUDGED, LONGEST_STEP_S, Outlook
+from policies.forecasters.outlook import JUDGED, LEARNT, LONGEST_STEP_S, Outlook
 from policies.predictive_allowance import Allowance
 from policies.predictive_grace import CLAIM, Grace
 from policies.reactive import POLICY as REACTIVE
@@ -44,14 +44,30 @@ REFRESH_S: Final = 300.0
 BACKLOG_FADES: Final = 0.95
 """What the memory of a backlog keeps each 15 seconds: what was needed for it stays for some minutes, since it shows that demand is at the
 limit of what is there."""
+LASTS_RATIO: Final = 0.5
+"""That memory keeps at most this share of what demand itself needs: a large backlog shows that demand has jumped, which the forecast knows by
+then, and what worked it off is needed no longer."""
+STARTS_HALFWAY: Final = 0.5
+"""Where requests wait too long already, those join them that what is ready can't serve within half the lead time: replicas on their way
+become ready at any moment of it. Waiting to see the backlog grow would order what it needs one lead time too late."""
 FURTHEST: Final = float(np.log(2.0))
 """A forecast is believed up to twice what was needed at most lately, however restless demand was."""
+BELIEVED: Final = 0.5
+"""What it puts on top for its errors is believed up to this far (in logs: 65 %) above both what was needed at most lately and what it expects:
+after a jump errors look large for a while, since the forecasts made before it all missed the same thing."""
+AT_FIRST: Final = 0.2
+"""The same of a service without a past. How often its forecasts miss is not known yet, only what those of others did; a fifth on top of
+the highest need is somewhat less than filling slots to 0.7 leaves (29 % above the mean), the usual setting of those who don't foretell."""
+KNOWN_AFTER_S: Final = 4 * 3600.0
+"""From AT_FIRST to BELIEVED, in a straight line over so long a time of forecasts that fell due."""
 SURPRISE: Final = 1.5
 """How much further above the forecast than promised a window must be, for what is to speak instead of what was foretold."""
 BLIND_S: Final = 90.0
 """A forecast made of demand that has been unknown for longer is none."""
 PEAK_FADES_PER_S: Final = float(np.log(2.0)) / 3600.0
 """Lately: what was needed counts half after an hour."""
+SETTLE_S: Final = WINDOW_S
+"""Where the past can't be known, one window of samples must have been seen before anything goes: the first forecast is made of it."""
 QUANTILES: Final = np.array([0.5, 0.9, 0.99])
 """Shown, and scored; the one that counts is the promise's own."""
 WAKE_AHEAD_S: Final = 300.0
@@ -128,6 +144,7 @@ class _Need:
     rate: Floats
     recent: Floats
     backlog: Floats
+    coming: Floats
     least: Floats
     most: Floats
     replicas: Floats
@@ -236,18 +253,20 @@ class Predictive:
         outlook, own = self._outlook, observation.capacity_per_s
         spread = outlook.spread
         promised_log = outlook.centre + self._quantiles.promised * spread
-        highest_log = self._recent.peak + FURTHEST
+        highest_log = self._highest(observation.interval_s)
         rate = np.exp(np.minimum(promised_log, highest_log))
         if self._recent.any_blind:
             rate = np.where(self._recent.blind_s > BLIND_S, np.nan, rate)
         recent = RECENT * outlook.recent
         backlog = queue * self._drains
-        least = np.where(recent > rate, recent, rate) / own + backlog
+        coming = self._coming(observation, queue)
+        least = np.where(recent > rate, recent, rate) / own + backlog + coming
         if np.count_nonzero(self._recent.surprised):
             # What no forecast knew of: the present speaks at once.
-            present = self._reactive.needed(observation)
+            present = self._reactive.needed(observation) + coming
             least = np.where(self._recent.surprised & (present > least), present, least)
-        most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own + self._recent.lasting
+        lasting = np.fmin(self._recent.lasting, LASTS_RATIO * rate / own)
+        most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own + lasting
         least, most = whole_replicas(least), whole_replicas(np.maximum(most, least))
         quiet = outlook.quiet
         if quiet is not None:
@@ -258,11 +277,27 @@ class Predictive:
         ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
         by_reactive = self._by_reactive(observation, replicas)
         if by_reactive is not None:
-            spoken = self._reactive.needed(observation)
+            spoken = whole_replicas(self._reactive.needed(observation) + coming)
             held = np.minimum(np.maximum(observation.current, spoken), whole_replicas(spoken * KEPT_BLIND))
             replicas = np.where(by_reactive, held, replicas)
         headroom = np.fmax(np.ceil(ready_later) - replicas, 0.0)  # none where it can't tell
-        return _Need(rate, recent, backlog, least, most, replicas, headroom, by_reactive)
+        return _Need(rate, recent, backlog, coming, least, most, replicas, headroom, by_reactive)
+
+    def _coming(self, observation: Observation, queue: Floats) -> Floats:
+        """Replicas (n,) for requests that will have joined the backlog until help is ready; 0 where nobody waits too long yet."""
+        served = observation.ready * observation.capacity_per_s
+        late = queue > self._allowed_s * served
+        if not np.count_nonzero(late):
+            return np.zeros(len(queue))
+        joining = np.fmax(self._outlook.recent - served, 0.0) * STARTS_HALFWAY * observation.lead_time_s
+        return np.where(late, joining * self._drains, 0.0)
+
+    def _highest(self, interval_s: float) -> Floats:
+        """The log of the highest demand (n,) that is believed. Errors count for the more, the longer forecasts have been judged."""
+        peak, outlook = self._recent.peak, self._outlook
+        known = np.minimum(outlook.spreads.seen * (LEARNT * interval_s / KNOWN_AFTER_S), 1.0)
+        believed = AT_FIRST + (BELIEVED - AT_FIRST) * known
+        return np.asarray(np.minimum(peak + FURTHEST, np.fmax(peak, outlook.centre) + believed))
 
     def _wakes(self, observation: Observation) -> Bools:
         """Rows (n,) in which yesterday something came within the time that a replica takes to start, and a little more."""
@@ -293,7 +328,7 @@ class Predictive:
         own, replicas = float(observation.capacity_per_s[row]), float(need.replicas[row])
         if need.by_reactive is not None and need.by_reactive[row]:
             why = "neither demand nor what it was is known" if need.rate[row] != need.rate[row] else self._fallen(row)
-            return f"{why}, so reactive speaks: {self._reactive.recommend(observation).why(row)}"
+            return f"{why}, so reactive speaks: {self._reactive.recommend(observation).why(row)}{_joining(need, row)}"
         outlook = self._outlook
         lead_s, rate = float(observation.lead_time_s[row]), float(need.rate[row])
         middle = float(np.exp(outlook.centre[row]))
@@ -309,6 +344,7 @@ class Predictive:
             words += f"; the backlog adds {waits:.1f} to work it off in {float(self.params['drain_s'][row]):.0f} s"
         if replicas == 0:
             return "nothing comes, and nothing came at this time yesterday: no replica is needed"
+        words += _joining(need, row)
         if replicas > need.least[row]:
             words += f"; {replicas:.0f} stay, as up to {float(need.most[row]):.0f} may soon be needed again"
         for name, fault in outlook.silenced().items():
@@ -363,6 +399,11 @@ class Predictive:
         self._reactive.load(state["reactive"])
         self._looked_up = int(state["looked_up"])
         self._forget()
+
+
+def _joining(need: _Need, row: int) -> str:
+    coming = float(need.coming[row])
+    return f"; those who will have joined it until help is ready add {coming:.1f}" if coming > 0 else ""
 
 
 def _same(one: Floats, other: Floats) -> bool:
@@ -456,6 +497,7 @@ POLICY = PolicyType(
     optional_signals=("running",),
     lookback_s=3600.0,
     backfill_s=8 * 86_400.0,
+    settle_s=SETTLE_S,
     counts_starting=True,
     source="effective demand (core.envelope) forecast by recursive least squares over experts, with conformal quantiles; docs/policies.md",
 )

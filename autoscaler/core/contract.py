@@ -75,6 +75,8 @@ def _declaration(policy: PolicyType, given: Mapping[str, ParamValue]) -> Iterato
             yield f"signal '{name}' does not exist; there are {', '.join(SIGNALS)}"
     if policy.lookback_s < 0 or policy.backfill_s < 0:
         yield f"lookback_s {policy.lookback_s:g} and backfill_s {policy.backfill_s:g} must not be negative"
+    if policy.settle_s is not None and not 0 <= policy.settle_s <= policy.lookback_s:
+        yield f"settle_s {policy.settle_s:g} must lie between 0 and lookback_s {policy.lookback_s:g}"
     if not policy.summary:
         yield "summary is empty"
 

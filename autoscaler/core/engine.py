@@ -88,7 +88,7 @@ class Engine:
         """Rows that name a policy that can't be used, with the fault in words. Until it is mended they never shrink, and are blind where
         no other policy can tell."""
         self._faulty: Ints = np.empty(0, dtype=np.int64)
-        self.lookback_s = 0.0
+        self.lookback_s = self._settle_s = 0.0
         self.past_of: dict[str, PastOf] = {}
         """By key, of the services whose policies want to be shown the past: what that past is of."""
         self.resettled = False
@@ -112,7 +112,7 @@ class Engine:
         self._blind_since_s = rearranged(self._blind_since_s, moved, np.nan)
         self._idle.rearrange(moved)
         self._idle_s = None
-        self._settled_at_s = rearranged(self._settled_at_s, moved, at_s + self.lookback_s)
+        self._settled_at_s = rearranged(self._settled_at_s, moved, at_s + self._settle_s)
         self._note_pasts(table, moved, at_s)
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         self._any_was_blind = True
@@ -146,7 +146,9 @@ class Engine:
         self._faulty = np.array(sorted(self.faults), dtype=np.int64)
 
     def _make_histories(self, table: Table, moved: Ints) -> None:
-        self.lookback_s = max((group.type.lookback_s for group in self._groups), default=0.0)
+        types = [group.type for group in self._groups]
+        self.lookback_s = max((one.lookback_s for one in types), default=0.0)
+        self._settle_s = max((one.lookback_s if one.settle_s is None else one.settle_s for one in types), default=0.0)
         wanted: dict[str, set[int]] = {}
         for group in self._groups:
             for name, rows in group.signals.items():
@@ -189,7 +191,7 @@ class Engine:
             key, spec = table.keys[row], table.specs[row]
             past = self.past_of[key] = (frozenset(of), spec.sources, spec.target)
             if moved[row] >= 0 and before.get(key) != past:
-                self._settled_at_s[row] = at_s + self.lookback_s
+                self._settled_at_s[row] = at_s + self._settle_s
                 self.resettled = True
 
     def _columns(self, window_s: float) -> int:

@@ -126,6 +126,7 @@ class PolicyType:
     signals(params): the signals that the policy needs. optional_signals: those it uses where they are there.
     lookback_s: how far back it reads ``Signal.history``. backfill_s: how much of the past it wants to be shown by ``observe`` beyond that
     when a service is new to it, in steps of five minutes (``observation.interval_s`` says so); see ``TakesOver``.
+    settle_s: for how long a service whose near past can't be known doesn't shrink; None: until the whole of `lookback_s` has been seen.
     counts_starting: True where the policy's count is absolute (what demand and backlog need), so that replicas on their way are
     already in it. False (the safe default) lets the engine hold back a count that grows only because help hasn't arrived yet.
     interval_s: the period of the loop that the policy has of its own, sample_s: how often it samples its signals itself then, without a
@@ -141,6 +142,7 @@ class PolicyType:
     optional_signals: tuple[str, ...] = ()
     lookback_s: float = 0.0
     backfill_s: float = 0.0
+    settle_s: float | None = None
     counts_starting: bool = False
     interval_s: float | None = None
     sample_s: float | None = None

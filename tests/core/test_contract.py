@@ -370,6 +370,7 @@ def test_a_row_that_looks_at_the_others_is_found() -> None:
         ({"parameters": (replace(TARGET, default=None),)}, "needs it"),
         ({"signals": lambda _params: ("concurency",)}, "does not exist"),
         ({"lookback_s": -1.0}, "negative"),
+        ({"lookback_s": 60.0, "settle_s": 90.0}, "between 0 and lookback_s 60"),
         ({"summary": ""}, "summary"),
     ],
 )

@@ -220,6 +220,14 @@ def test_with_one_of_two_signals_missing_it_grows_but_does_not_shrink() -> None:
     assert loop.desired(concurrency=30.0, queue=2.0) == [3]
 
 
+@pytest.mark.parametrize(("settle_s", "holds_s"), [(None, 300.0), (60.0, 60.0)])
+def test_a_service_without_a_known_past_does_not_shrink_before_it_has_settled(settle_s: float | None, holds_s: float) -> None:
+    slow = replace(PER_REPLICA, lookback_s=300.0, settle_s=settle_s)
+    loop = Loop([a_spec()], current=9, policies={slow.name: slow})
+    counts = [loop.desired(concurrency=30.0)[0] for _ in range(40)]
+    assert counts == [9] * int(holds_s / INTERVAL_S) + [3] * (40 - int(holds_s / INTERVAL_S))
+
+
 def test_a_policy_that_cannot_tell_beside_one_that_can_stops_shrinking_unless_it_is_a_floor() -> None:
     beside = [
         a_spec("a", policies=refs("fixed", replicas=4) + refs("target", signal="demand")),

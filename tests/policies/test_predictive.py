@@ -112,6 +112,34 @@ def test_a_backlog_gets_replicas_and_they_stay_for_a_while() -> None:
     assert "stay" in later.why(0)
 
 
+def test_a_large_backlog_s_replicas_go_once_it_is_worked_off() -> None:
+    services, counts = played(noisy(16.0, 400))
+    before = int(counts[-1, 0])
+    answer = services.see(demand=16.0, queue=4000.0, current=before, ready=before)
+    assert answer.replicas[0] >= before + 45
+    later = services.see(demand=16.0, queue=0.0, current=int(answer.replicas[0]), ready=before)
+    assert later.replicas[0] <= 1.6 * before
+
+
+def test_where_requests_wait_too_long_it_orders_for_those_who_will_have_joined_them() -> None:
+    answers = []
+    for ready in (12, 24):
+        services, _ = played(noisy(16.0, 400))
+        for _ in range(4):
+            answers.append(services.see(demand=32.0, queue=200.0, current=ready, ready=ready))
+    short, enough = answers[3], answers[7]
+    assert "those who will have joined it until help is ready add 7.8" in short.why(0), "10.3/s for 60 s, worked off in 50 s"
+    assert short.replicas[0] >= enough.replicas[0] + 7
+    assert "joined" not in enough.why(0)
+
+
+def test_a_service_without_a_past_gets_a_fifth_more_than_it_needs_and_later_what_its_errors_say() -> None:
+    restless = np.random.default_rng(5).lognormal(np.log(32.0), 0.3, 2400)
+    _, counts = played(restless)
+    assert np.nanmax(counts[8:40]) <= 1.25 * restless[:40].max() / MU + 1
+    assert counts[-400:].mean() >= 1.1 * counts[8:40].mean()
+
+
 def test_it_is_no_slower_than_reactive_when_demand_jumps_and_keeps_within_twice_the_need() -> None:
     for factor in (2.0, 5.0, 20.0):
         steady = noisy(8.0, 600)
