@@ -29,8 +29,8 @@ def number(value: float | None) -> float:
 
 
 def rearranged(column: Any, rows: npt.NDArray[np.int64], missing: float = np.nan) -> Any:
-    """A column whose row i is this one's row rows[i], or `missing` where that is −1; of the same type."""
-    after = np.full(len(rows), missing, dtype=column.dtype)
+    """A column (n, …) whose row i is this one's row rows[i], or `missing` where that is −1; of the same type."""
+    after = np.full((len(rows), *column.shape[1:]), missing, dtype=column.dtype)
     known = rows >= 0
     after[known] = column[rows[known]]
     return after

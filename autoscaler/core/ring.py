@@ -54,7 +54,7 @@ class Ring:
 
     def rearrange(self, rows: Ints) -> None:
         """New row i is the old row rows[i], or a new service where that is −1."""
-        self._values = np.stack([rearranged_vectors(moment, rows) for moment in self._values])
+        self._values = np.stack([rearranged(moment, rows) for moment in self._values])
         self._rows = np.arange(len(rows))
 
     def adopt(self, other: Ring, rows: Ints) -> None:
@@ -76,10 +76,3 @@ class Ring:
         length = int(state["length"])
         self._values = from_text(str(state["values"]), self._values.dtype, (length, *self._values.shape[1:]))
         self._newest = length - 1
-
-
-def rearranged_vectors(moment: Floats, rows: Ints) -> Floats:
-    """(n, width) vectors whose row i is this one's row rows[i], or NaN where that is −1."""
-    if not moment.shape[1]:
-        return np.empty((len(rows), 0))
-    return np.stack([rearranged(moment[:, column], rows) for column in range(moment.shape[1])], axis=1)

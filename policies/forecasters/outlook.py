@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from autoscaler.core.columns import rearranged
 from autoscaler.core.envelope import Stretches
 from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.history import History
@@ -40,7 +41,7 @@ LEARNT: Final = 4
 at several times the price."""
 LONGEST_GAP: Final = 240
 """Missing moments that are filled in as unknown ones; after more the rings begin anew."""
-_LEVEL, _CENTRE, _SPREAD = 0, 1, 2
+_SAID: Final = ("centre", "spread", "reached", "recent")
 
 
 class Outlook:
@@ -52,7 +53,6 @@ class Outlook:
         self.levels = Levels(n)
         self.names = [name for kind in forecasters for name in kind.experts]
         self._experts = [self._made_of(kind, n) for kind in forecasters]
-        self._kinds = list(forecasters)
         self.mix = Regression(n, np.zeros(len(self.names) + 1))
         self.spreads = Spread(n)
         self.misses = Misses(n)
@@ -151,7 +151,7 @@ class Outlook:
             known = rates == rates
         self.known = known
         lifted = np.maximum(rates, floors)
-        self.levels.take(lifted, floors, interval_s, known)
+        self.levels.take_rates(lifted, floors, interval_s, known)
         return Moment(
             at_s=at_s,
             interval_s=interval_s,
@@ -234,11 +234,8 @@ class Outlook:
             part.rearrange(rows)
         self._rates = self._rates.rearranged(rows)
         self._stretches = self._allowed_s = self._ahead_s = self.judged = self.quiet = None
-        known = rows >= 0
-        for name in ("centre", "spread", "reached", "recent"):
-            column = np.full(len(rows), np.nan)
-            column[known] = getattr(self, name)[rows[known]]
-            setattr(self, name, column)
+        for name in _SAID:
+            setattr(self, name, rearranged(getattr(self, name), rows))
 
     def adopt(self, other: Outlook, rows: Ints) -> None:
         if not self._interval_s and other._interval_s:
@@ -252,7 +249,7 @@ class Outlook:
             self._rates.adopt(other._rates, rows)
             self._made.adopt(other._made, rows)
         taken = rows >= 0
-        for name in ("centre", "spread", "reached", "recent"):
+        for name in _SAID:
             getattr(self, name)[taken] = getattr(other, name)[rows[taken]]
 
     def shift(self, by_s: float) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats, Ints
 from autoscaler.core.seen import any_unknown
+from policies.forecasters.fading import fading
 from policies.forecasters.levels import HALF_LIVES_S as LEVELS_S
-from policies.forecasters.levels import fading
 from policies.forecasters.regression import Regression
 
 ERRORS_S: Final = (300.0, 900.0, 3600.0, 43_200.0)

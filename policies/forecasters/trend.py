@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from autoscaler.core.columns import rearranged
 from autoscaler.core.forecaster import ForecasterType, Moment
+from autoscaler.core.history import History
 from autoscaler.core.model import Floats, Ints
-from autoscaler.core.ring import Ring
 
 SPANS_S: Final = (300.0, 900.0)
 
@@ -17,30 +18,33 @@ class Trend:
     """The last minute's level now and SPANS_S ago."""
 
     def __init__(self, n: int) -> None:
-        self._past = Ring(n, 1, 1)
+        self._past = History(n, 1)
         self._interval_s = 0.0
-        self._ago: tuple[int, ...] = ()
+        self._ago: Ints = np.empty(0, dtype=np.int64)
         self._forecast: Floats = np.full((n, len(SPANS_S)), np.nan)
+
+    def _every(self, interval_s: float, n: int) -> None:
+        """From now on moments come so often; nothing is known of those that came otherwise."""
+        self._interval_s = interval_s
+        self._ago = np.maximum(np.rint(np.array(SPANS_S) / interval_s), 1).astype(np.int64)
+        self._past = History(n, int(self._ago[-1]) + 1)
 
     def observe(self, moment: Moment) -> None:
         if moment.interval_s != self._interval_s:
-            self._interval_s = moment.interval_s
-            self._ago = tuple([max(round(span_s / moment.interval_s), 1) for span_s in SPANS_S])
-            self._past = Ring(len(moment.rates), self._ago[-1] + 1, 1)
-        self._past.push()[:, 0] = moment.levels
+            self._every(moment.interval_s, len(moment.rates))
+        self._past.push(moment.at_s, moment.levels)
         now = moment.levels[:, None]
-        before = np.concatenate([self._past.ago(ago) for ago in self._ago], axis=1)
-        self._forecast = now + (now - before)
+        past = self._past.last(self._past.length)
+        if self._past.filled < self._past.length:  # what was before the first moment is unknown
+            past = np.concatenate([np.full((len(past), self._past.length - self._past.filled), np.nan), past], axis=1)
+        self._forecast = now + (now - past[:, -1 - self._ago])
 
     def forecast(self) -> Floats:
         return self._forecast
 
     def rearrange(self, rows: Ints) -> None:
-        self._past.rearrange(rows)
-        known = rows >= 0
-        forecast = np.full((len(rows), len(SPANS_S)), np.nan)
-        forecast[known] = self._forecast[rows[known]]
-        self._forecast = forecast
+        self._past = self._past.rearranged(rows)
+        self._forecast = rearranged(self._forecast, rows)
 
     def adopt(self, other: Any, rows: Ints) -> None:
         if self._interval_s and self._interval_s == other._interval_s:
@@ -51,9 +55,9 @@ class Trend:
 
     def load(self, state: dict[str, Any]) -> None:
         interval_s = float(state["interval_s"])
-        self._past.load(state["past"])
-        self._interval_s = interval_s
-        self._ago = tuple([max(round(span_s / interval_s), 1) for span_s in SPANS_S]) if interval_s else ()
+        if interval_s:
+            self._every(interval_s, len(self._past))
+            self._past.load(state["past"])
 
 
 FORECASTER = ForecasterType(

@@ -26,7 +26,7 @@ def shown(
     made, level = kind.make(1), Levels(1)
     for at_s in np.arange(START_S, START_S + until_s, step_s):
         rates = np.array([rate(at_s - START_S)])
-        level.take(np.maximum(rates, FLOORS), FLOORS, step_s, None)
+        level.take_rates(np.maximum(rates, FLOORS), FLOORS, step_s, None)
         made.observe(
             Moment(
                 at_s=float(at_s),
