@@ -196,20 +196,24 @@ class Signals(Base):
     stale_after: Annotated[Duration, Meta(description="A sample older than this is unknown.")] = "60s"
 
 
+PromisedSignal = Literal[
+    "queue_wait_s",
+    "ttft_s",
+    "itl_s",
+    "latency_s",
+    "utilization",
+    "gpu_utilization",
+    "gpu_memory_utilization",
+    "kv_cache_utilization",
+]
+"""Of which something can be promised to requests."""
+
+
 class Objective(Base):
     """The promise to keep: the share `promised` of all requests sees `signal` at or below `target`."""
 
     signal: Annotated[
-        Literal[
-            "queue_wait_s",
-            "ttft_s",
-            "itl_s",
-            "latency_s",
-            "utilization",
-            "gpu_utilization",
-            "gpu_memory_utilization",
-            "kv_cache_utilization",
-        ],
+        PromisedSignal,
         Meta(description="What is promised."),
     ] = "queue_wait_s"
     target: Annotated[
@@ -227,17 +231,7 @@ class FurtherObjective(Base):
     """What every replica keeps to beside the promise; the most demanding one counts."""
 
     signal: Annotated[
-        Literal[
-            "queue_wait_s",
-            "ttft_s",
-            "itl_s",
-            "latency_s",
-            "utilization",
-            "gpu_utilization",
-            "gpu_memory_utilization",
-            "kv_cache_utilization",
-            "running",
-        ],
+        Literal[PromisedSignal, "running"],
         Meta(description="What is kept; waits and latencies for the share of requests that is promised, the others on average."),
     ]
     target: Annotated[

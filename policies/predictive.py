@@ -411,7 +411,7 @@ def _same(one: Floats, other: Floats) -> bool:
 
 
 def _of_reactive(params: Params) -> Params:
-    """What `reactive` is given where it speaks: its own defaults, and our wait and drain."""
+    """What `reactive` is given where it speaks: its own defaults, and our wait."""
     n = len(params["miss"])
     defaults = stack_params(REACTIVE, [complete_params(REACTIVE, {})[0]] * n)
     return {**defaults, "wait_s": params["wait_s"]}

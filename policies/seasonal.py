@@ -10,8 +10,6 @@ the day it is set back the repeated hour is learnt twice and used twice.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoscaler.core.columns import rearranged
+from autoscaler.core.kept import from_text, to_text
 from autoscaler.core.model import Floats, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved
 from autoscaler.core.seen import seen
@@ -37,6 +36,7 @@ STORED: Final = 1.0 - 1e-6
 """Profiles keep seven digits (float32), so a count this share above a whole number is noise."""
 
 Profile = npt.NDArray[np.float32]
+_STORED: Final = np.dtype(np.float32)
 
 
 class Seasonal:
@@ -167,11 +167,11 @@ class Seasonal:
             "version": 1,
             "bin": self._bin,
             "step_s": self._step_s,
-            "week": _to_text(self._week),
-            "day": _to_text(self._day),
+            "week": to_text(self._week),
+            "day": to_text(self._day),
             "total": self._total.tolist(),
             "samples": self._samples.tolist(),
-            "usual": _to_text(self._usual.astype(np.float32)),
+            "usual": to_text(self._usual.astype(np.float32)),
         }
 
     def load(self, state: Saved) -> None:
@@ -179,11 +179,11 @@ class Seasonal:
         if state.get("version") != 1 or len(state["total"]) != n:
             return
         self._bin, self._step_s = int(state["bin"]), float(state["step_s"])
-        self._week = _from_text(state["week"], (n, BINS))
-        self._day = _from_text(state["day"], (n, BINS_A_DAY))
+        self._week = from_text(state["week"], _STORED, (n, BINS))
+        self._day = from_text(state["day"], _STORED, (n, BINS_A_DAY))
         self._total = np.array(state["total"], dtype=np.float64)
         self._samples = np.array(state["samples"], dtype=np.float64)
-        self._usual = _from_text(state["usual"], (n,)).astype(np.float64)
+        self._usual = from_text(state["usual"], _STORED, (n,)).astype(np.float64)
         self._place = self._places(self._bin)
 
 
@@ -191,16 +191,6 @@ def _learn(profile: Profile, rows: Ints, places: Ints, mean: Profile, fresh: Pro
     """Moves the bins towards what was seen by the share `fresh`; a bin seen for the first time takes it whole."""
     old = profile[rows, places]
     profile[rows, places] = np.where(np.isnan(old), mean, old + fresh * (mean - old))
-
-
-def _to_text(values: Profile) -> str:
-    """Little-endian float32, base64: a service's week in 11 kB of JSON, to the bit."""
-    # Thousands of services make tens of megabytes: no copy more than needed.
-    return binascii.b2a_base64(np.ascontiguousarray(values, dtype="<f4").data, newline=False).decode("ascii")
-
-
-def _from_text(text: str, shape: tuple[int, ...]) -> Profile:
-    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32).reshape(shape)
 
 
 def _check(params: Mapping[str, ParamValue]) -> Sequence[str]:
