@@ -13,21 +13,21 @@ of favour (``predictive_grace``), or where demand is unknown but what runs is no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats, Forecast, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, complete_params, stack_params
 from autoscaler.core.seen import any_unknown, seen
 from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
-from policies.forecasters.misses import Misses
 from policies.forecasters.outlook import JUDGED, LEARNT, LONGEST_STEP_S, Outlook
 from policies.predictive_allowance import Allowance
-from policies.predictive_grace import CLAIM, Grace
+from policies.predictive_grace import Grace
+from policies.predictive_quantiles import QUANTILES, Quantiles
+from policies.predictive_recent import Recent
+from policies.predictive_words import Need, by_reactive_words, forecast_words
 from policies.reactive import POLICY as REACTIVE
 from policies.reactive import Reactive
 
@@ -41,9 +41,6 @@ REACTIVE_EVERY: Final = 4
 """Every so many samples `reactive` learns how bursty demand is: it only speaks now and then."""
 REFRESH_S: Final = 300.0
 """How often the quantiles of the misses are looked up anew: they move over days."""
-BACKLOG_FADES: Final = 0.95
-"""What the memory of a backlog keeps each 15 seconds: what was needed for it stays for some minutes, since it shows that demand is at the
-limit of what is there."""
 LASTS_RATIO: Final = 0.5
 """That memory keeps at most this share of what demand itself needs: a large backlog shows that demand has jumped, which the forecast knows by
 then, and what worked it off is needed no longer."""
@@ -64,92 +61,14 @@ SURPRISE: Final = 1.5
 """How much further above the forecast than promised a window must be, for what is to speak instead of what was foretold."""
 BLIND_S: Final = 90.0
 """A forecast made of demand that has been unknown for longer is none."""
-PEAK_FADES_PER_S: Final = float(np.log(2.0)) / 3600.0
-"""Lately: what was needed counts half after an hour."""
 SETTLE_S: Final = WINDOW_S
 """Where the past can't be known, one window of samples must have been seen before anything goes: the first forecast is made of it."""
-QUANTILES: Final = np.array([0.5, 0.9, 0.99])
-"""Shown, and scored; the one that counts is the promise's own."""
 WAKE_AHEAD_S: Final = 300.0
 """A service that sleeps is woken so long before the lead time ends in what yesterday's first requests needed."""
 KEPT_BLIND: Final = 1.2
 """While `reactive` speaks, a replica stays until there are a fifth more than it asks for."""
 SMALLEST_PER_S: Final = 1e-9
 _VERSION: Final = 1
-_PART_S: Final = 15.0
-
-
-class Quantiles(Kept):
-    """By how many spreads a forecast is exceeded, (n,) each: as often as the promise bears (promised), as `Grace` watches (watched), and for
-    QUANTILES (shown (n, 3)). NaN: to be looked up."""
-
-    promised: Floats
-    watched: Floats
-    shown: Floats
-
-    def fresh(self, n: int) -> dict[str, Column]:
-        return {"promised": np.full(n, np.nan), "watched": np.full(n, np.nan), "shown": np.full((n, len(QUANTILES)), np.nan)}
-
-    def look_up(self, misses: Misses, promised: Floats, rows: Bools | None) -> None:
-        """promised (n,): how often the promise bears it. rows (n,): of which services; None: of all."""
-        n = len(promised)
-        shares = np.empty((n, 2 + len(QUANTILES)))
-        shares[:, 0], shares[:, 1], shares[:, 2:] = promised, CLAIM, 1.0 - QUANTILES
-        found = misses.exceeded(shares)
-        if rows is not None:
-            found = np.where(rows[:, None], found, np.column_stack([self.promised, self.watched, self.shown]))
-        self.promised, self.watched, self.shown = found[:, 0], found[:, 1], found[:, 2:]
-
-
-class Recent(Kept):
-    """What was needed lately, fading: replicas for a backlog, lasting (n,), and the log of the highest effective demand, peak (n,). blind_s
-    (n,): how long demand has been unknown. surprised (n,): whether the last window needed far more than was promised for it."""
-
-    lasting: Floats
-    peak: Floats
-    blind_s: Floats
-    surprised: Bools
-
-    def fresh(self, n: int) -> dict[str, Column]:
-        return {
-            "lasting": np.zeros(n),
-            "peak": np.full(n, np.nan),
-            "blind_s": np.zeros(n),
-            "surprised": np.zeros(n, dtype=np.bool_),
-        }
-
-    any_blind = False
-
-    def _put(self, columns: Mapping[str, Column]) -> None:
-        super()._put(columns)
-        self.any_blind = bool(self.blind_s.any())
-
-    def adopt(self, other: Recent, rows: Ints) -> None:
-        super().adopt(other, rows)
-        self.any_blind = bool(self.blind_s.any())
-
-    def learn(self, known: Bools | None, backlog: Floats, reached: Floats, interval_s: float) -> None:
-        """known (n,): whose demand is; None: everybody's."""
-        if known is not None or self.any_blind:
-            self.blind_s = np.where(True if known is None else known, 0.0, self.blind_s + interval_s)
-            self.any_blind = known is not None
-        self.lasting = np.fmax(self.lasting * BACKLOG_FADES ** (interval_s / _PART_S), backlog)
-        self.peak = np.fmax(self.peak - PEAK_FADES_PER_S * interval_s, reached)
-
-
-@dataclass(slots=True)
-class _Need:
-    """What one observation needs, (n,) each."""
-
-    rate: Floats
-    recent: Floats
-    backlog: Floats
-    coming: Floats
-    least: Floats
-    most: Floats
-    replicas: Floats
-    headroom: Floats
-    by_reactive: Bools | None
 
 
 class Predictive:
@@ -162,7 +81,7 @@ class Predictive:
         self._recent = Recent(n)
         self._grace = Grace(n)
         self._answered: Observation | None = None
-        self._need: _Need | None = None
+        self._need: Need | None = None
         self._ahead_s: Floats | None = None
         self._ahead_of: tuple[Any, ...] = ()
         self._quantiles = Quantiles(n)
@@ -249,7 +168,7 @@ class Predictive:
             why=lambda row: self._words(observation, row, need),
         )
 
-    def _needed(self, observation: Observation, queue: Floats) -> _Need:
+    def _needed(self, observation: Observation, queue: Floats) -> Need:
         outlook, own = self._outlook, observation.capacity_per_s
         spread = outlook.spread
         promised_log = outlook.centre + self._quantiles.promised * spread
@@ -281,7 +200,7 @@ class Predictive:
             held = np.minimum(np.maximum(observation.current, spoken), whole_replicas(spoken * KEPT_BLIND))
             replicas = np.where(by_reactive, held, replicas)
         headroom = np.fmax(np.ceil(ready_later) - replicas, 0.0)  # none where it can't tell
-        return _Need(rate, recent, backlog, coming, least, most, replicas, headroom, by_reactive)
+        return Need(rate, recent, backlog, coming, least, most, replicas, headroom, by_reactive)
 
     def _coming(self, observation: Observation, queue: Floats) -> Floats:
         """Replicas (n,) for requests that will have joined the backlog until help is ready; 0 where nobody waits too long yet."""
@@ -324,36 +243,22 @@ class Predictive:
             window_s=WINDOW_S,
         )
 
-    def _words(self, observation: Observation, row: int, need: _Need) -> str:
-        own, replicas = float(observation.capacity_per_s[row]), float(need.replicas[row])
+    def _words(self, observation: Observation, row: int, need: Need) -> str:
         if need.by_reactive is not None and need.by_reactive[row]:
-            why = "neither demand nor what it was is known" if need.rate[row] != need.rate[row] else self._fallen(row)
-            return f"{why}, so reactive speaks: {self._reactive.recommend(observation).why(row)}{_joining(need, row)}"
-        outlook = self._outlook
-        lead_s, rate = float(observation.lead_time_s[row]), float(need.rate[row])
-        middle = float(np.exp(outlook.centre[row]))
-        share = float(self.params["miss"][row] * (1.0 - observation.promised_ratio[row]) * np.exp(-self._allowance.care[row]))
-        words = f"in {lead_s:.0f} s demand will need capacity for {middle:.3g}/s, and for {rate:.3g}/s in all but {share:.2%} of the minutes"
-        if self._recent.surprised[row]:
-            words += "; the last minute needed far more than was foretold, so at least what reactive asks for"
-        if need.recent[row] > rate:
-            words += f"; the last minute needs {float(need.recent[row]):.3g}/s already"
-        words += f": at {own:.3g}/s a replica {max(rate, float(need.recent[row])) / own:.1f}"
-        waits = float(need.backlog[row])
-        if waits >= 0.05:
-            words += f"; the backlog adds {waits:.1f} to work it off in {float(self.params['drain_s'][row]):.0f} s"
-        if replicas == 0:
-            return "nothing comes, and nothing came at this time yesterday: no replica is needed"
-        words += _joining(need, row)
-        if replicas > need.least[row]:
-            words += f"; {replicas:.0f} stay, as up to {float(need.most[row]):.0f} may soon be needed again"
-        for name, fault in outlook.silenced().items():
-            words += f"; without the forecaster {name}, which failed ({fault})"
-        return words
-
-    def _fallen(self, row: int) -> str:
-        missed = float(self._grace.missed[row])
-        return f"the forecast has lost its vote ({missed:.0%} of its last minutes needed more than it says one in twenty does)"
+            missed = None if need.rate[row] != need.rate[row] else float(self._grace.missed[row])
+            return by_reactive_words(need, row, missed, self._reactive.recommend(observation).why(row))
+        share = self.params["miss"][row] * (1.0 - observation.promised_ratio[row]) * np.exp(-self._allowance.care[row])
+        return forecast_words(
+            need,
+            row,
+            own=float(observation.capacity_per_s[row]),
+            lead_s=float(observation.lead_time_s[row]),
+            middle=float(np.exp(self._outlook.centre[row])),
+            share=float(share),
+            drain_s=float(self.params["drain_s"][row]),
+            surprised=bool(self._recent.surprised[row]),
+            silenced=self._outlook.silenced(),
+        )
 
     # ------------------------------------------------------------ what survives
 
@@ -399,11 +304,6 @@ class Predictive:
         self._reactive.load(state["reactive"])
         self._looked_up = int(state["looked_up"])
         self._forget()
-
-
-def _joining(need: _Need, row: int) -> str:
-    coming = float(need.coming[row])
-    return f"; those who will have joined it until help is ready add {coming:.1f}" if coming > 0 else ""
 
 
 def _same(one: Floats, other: Floats) -> bool:

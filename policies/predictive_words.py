@@ -1,0 +1,69 @@
+"""What ``predictive`` found that is needed, and how it says so: one sentence with the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autoscaler.core.model import Bools, Floats
+
+
+@dataclass(slots=True)
+class Need:
+    """What one observation needs, (n,) each."""
+
+    rate: Floats
+    recent: Floats
+    backlog: Floats
+    coming: Floats
+    least: Floats
+    most: Floats
+    replicas: Floats
+    headroom: Floats
+    by_reactive: Bools | None
+
+
+def by_reactive_words(need: Need, row: int, missed: float | None, spoken: str) -> str:
+    """Why `reactive` speaks, and what it says (spoken). missed: the share of forecasts that were too low; None: there was none to make."""
+    why = "neither demand nor what it was is known"
+    if missed is not None:
+        why = f"the forecast has lost its vote ({missed:.0%} of its last minutes needed more than it says one in twenty does)"
+    return f"{why}, so reactive speaks: {spoken}{_joining(need, row)}"
+
+
+def forecast_words(
+    need: Need,
+    row: int,
+    *,
+    own: float,
+    lead_s: float,
+    middle: float,
+    share: float,
+    drain_s: float,
+    surprised: bool,
+    silenced: Mapping[str, str],
+) -> str:
+    """own: requests/s a replica. middle: what is as likely as not to be needed. share: of the minutes that may need more than need.rate.
+    surprised: whether the last window needed far more than was foretold. silenced: forecasters that failed, and why."""
+    rate, recent, waits, replicas = (float(column[row]) for column in (need.rate, need.recent, need.backlog, need.replicas))
+    if replicas == 0:
+        return "nothing comes, and nothing came at this time yesterday: no replica is needed"
+    words = f"in {lead_s:.0f} s demand will need capacity for {middle:.3g}/s, and for {rate:.3g}/s in all but {share:.2%} of the minutes"
+    if surprised:
+        words += "; the last minute needed far more than was foretold, so at least what reactive asks for"
+    if recent > rate:
+        words += f"; the last minute needs {recent:.3g}/s already"
+    words += f": at {own:.3g}/s a replica {max(rate, recent) / own:.1f}"
+    if waits >= 0.05:
+        words += f"; the backlog adds {waits:.1f} to work it off in {drain_s:.0f} s"
+    words += _joining(need, row)
+    if replicas > need.least[row]:
+        words += f"; {replicas:.0f} stay, as up to {float(need.most[row]):.0f} may soon be needed again"
+    for name, fault in silenced.items():
+        words += f"; without the forecaster {name}, which failed ({fault})"
+    return words
+
+
+def _joining(need: Need, row: int) -> str:
+    coming = float(need.coming[row])
+    return f"; those who will have joined it until help is ready add {coming:.1f}" if coming > 0 else ""
