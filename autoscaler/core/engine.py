@@ -325,21 +325,7 @@ class Engine:
             wishes=self._wishes,
             changes=self._changes,
         )
-        counts: Ints = (
-            np.ceil(recommended - _EPSILON).astype(np.int64) if not any_blind else _start(recommended, blind, held(context))
-        )
-        steps: list[tuple[Constraint, Ints, Ints]] = []
-        for constraint in ORDER:
-            if constraint is STABILIZED:
-                unstabilized = counts
-            if constraint.active(context):
-                after = constraint.limit(context, counts)
-                if after is not counts:
-                    steps.append((constraint, counts, after))
-                    counts = after
-        if self._wishes is not None:
-            # What a blind service holds counts as wished: the first low wish after blindness must not act at once.
-            self._wishes.push(at_s, np.where(blind, counts, unstabilized) if any_blind else unstabilized)
+        counts, steps = self._constrained(context)
         self._last_desired = counts
         self._last_at_s = at_s
         self._idle_s = self._idle.remembered_s(table.idle_after_s) if table.any_sleeps else None
@@ -366,6 +352,27 @@ class Engine:
         if self._table is None:
             raise ValueError("prepare(fleet) comes first")
         return self._table
+
+    def _constrained(self, context: Context) -> tuple[Ints, list[tuple[Constraint, Ints, Ints]]]:
+        """What is left of the wishes after the constraints of ORDER, and which of them changed what; the wishes enter their windows."""
+        counts: Ints = (
+            np.ceil(context.recommended - _EPSILON).astype(np.int64)
+            if not context.any_blind
+            else _start(context.recommended, context.blind, held(context))
+        )
+        steps: list[tuple[Constraint, Ints, Ints]] = []
+        for constraint in ORDER:
+            if constraint is STABILIZED:
+                unstabilized = counts
+            if constraint.active(context):
+                after = constraint.limit(context, counts)
+                if after is not counts:
+                    steps.append((constraint, counts, after))
+                    counts = after
+        if self._wishes is not None:
+            # What a blind service holds counts as wished: the first low wish after blindness must not act at once.
+            self._wishes.push(context.at_s, np.where(context.blind, counts, unstabilized) if context.any_blind else unstabilized)
+        return counts, steps
 
     @property
     def objectives(self) -> ObjectiveLimits:
