@@ -19,6 +19,7 @@ import numpy as np
 
 from autoscaler.core.model import Bools, Floats, Forecast, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, complete_params, stack_params
+from autoscaler.core.rows import some
 from autoscaler.core.seen import any_unknown, seen
 from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
@@ -180,7 +181,7 @@ class Predictive:
         backlog = queue * self._drains
         coming = self._coming(observation, queue)
         least = np.where(recent > rate, recent, rate) / own + backlog + coming
-        if np.count_nonzero(self._recent.surprised):
+        if some(self._recent.surprised):
             # What no forecast knew of: the present speaks at once.
             present = self._reactive.needed(observation) + coming
             least = np.where(self._recent.surprised & (present > least), present, least)
@@ -206,7 +207,7 @@ class Predictive:
         """Replicas (n,) for requests that will have joined the backlog until help is ready; 0 where nobody waits too long yet."""
         served = observation.ready * observation.capacity_per_s
         late = queue > self._allowed_s * served
-        if not np.count_nonzero(late):
+        if not some(late):
             return np.zeros(len(queue))
         joining = np.fmax(self._outlook.recent - served, 0.0) * STARTS_HALFWAY * observation.lead_time_s
         return np.where(late, joining * self._drains, 0.0)
@@ -227,7 +228,7 @@ class Predictive:
         """Rows (n,) for which `reactive` speaks; None: none of them."""
         found = self._grace.fallen
         unknown: Bools = replicas != replicas
-        if np.count_nonzero(unknown):
+        if some(unknown):
             return unknown if found is None else unknown | found
         return found
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats
+from autoscaler.core.rows import some
 
 CLAIM: Final = 0.05
 """What the forecast says is exceeded with this probability is watched."""
@@ -34,7 +35,7 @@ class Grace(Kept):
     @property
     def fallen(self) -> Bools | None:
         """Rows (n,) whose forecast has lost its vote; None: there are none."""
-        return self.out if np.count_nonzero(self.out) else None
+        return self.out if some(self.out) else None
 
     def judge(self, spreads: Floats | None, exceeded: Floats, step_s: float) -> None:
         """spreads (n,): by how many spreads the forecast that fell due was exceeded; NaN: none did; None: nobody's did. exceeded (n,): by

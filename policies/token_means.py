@@ -13,6 +13,7 @@ import numpy as np
 
 from autoscaler.core.columns import floats, number, plain, plain_number
 from autoscaler.core.model import Floats, Ints, Observation
+from autoscaler.core.rows import some
 from autoscaler.core.seen import seen
 
 LONGEST_STEP_S: Final = 90.0
@@ -111,7 +112,7 @@ class TokenMeans:
         if self._seen_at_s != self._seen_at_s:
             self._seen_at_s = other._seen_at_s
         taken, theirs = rows >= 0, np.maximum(rows, 0)
-        if len(other._sums) and np.count_nonzero(taken):
+        if len(other._sums) and some(taken):
             self._sums = np.where(taken[:, None], other._sums[theirs], self._sums)
             self._owed = np.where(taken[:, None], other._owed[theirs], self._owed)
             # What was inside is of our latest tick, where there was one.

@@ -25,7 +25,10 @@ import numpy as np
 from autoscaler.core.capacity_samples import Samples
 from autoscaler.core.columns import floats, plain, rearranged
 from autoscaler.core.model import Floats
+from autoscaler.core.rows import some
 
+LEAST_EXPOSURE: Final = 1e-6
+"""A millionth of a busy replica-second tells nothing, and what is divided by less overflows: it is no sample."""
 PRIOR: Final = 20.0
 """Requests that a given value is worth: it is taken to be right within a fifth or so."""
 ENOUGH: Final = 30.0
@@ -95,7 +98,8 @@ class Estimates:
     def learn(self, samples: Samples) -> None:
         """Takes in one sample of each service; an exposure of 0 is none."""
         exposure, step_s = samples.exposure, samples.step_s
-        if not np.count_nonzero(exposure):
+        exposure = np.where(exposure < LEAST_EXPOSURE, 0.0, exposure)
+        if not some(exposure != 0.0):
             return
         unknown = np.isnan(self.mean)
         # Without a mean what is expected is what the samples so far say, this one with them: weights must not follow the noise of one.
@@ -154,7 +158,7 @@ class Estimates:
         enough = (fast > 0.0) & (self.fast_weight >= ENOUGH)
         differs = np.abs(np.log(np.maximum(_ratio(fast, self.mean, 1.0), 1e-9))) > allowed
         jumps = enough & (unknown | differs)
-        if np.count_nonzero(jumps):
+        if some(jumps):
             # The fast mean still holds some of what was before: what comes now shall count for more.
             worth = np.minimum(self.fast_weight, FAST_ENOUGH)
             kept = np.where(jumps, _ratio(worth, self.fast_weight, 1.0), 1.0)

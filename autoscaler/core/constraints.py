@@ -300,7 +300,7 @@ def _wake(c: Context, counts: Ints) -> Ints:
     nothing = c.table.wakes & (c.fleet.ready == 0)
     arriving = nothing & c.idleness.arriving
     wished = nothing & (c.fleet.current == 0) & (c.recommended > SMALLEST_WISH)
-    if not np.count_nonzero(arriving | wished):
+    if not some(arriving | wished):
         return counts
     least = np.where(arriving, _needed_from_zero(c), np.where(wished, 1.0, 0.0)).astype(np.int64)
     woken: Ints = chosen(least > counts, np.maximum(least, counts), counts)

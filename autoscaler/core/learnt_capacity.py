@@ -16,6 +16,7 @@ from autoscaler.core.capacity_estimate import Estimates
 from autoscaler.core.capacity_samples import Look, Sampler
 from autoscaler.core.columns import floats, plain, plain_number, rearranged
 from autoscaler.core.model import Capacity, Fleet, Floats, Ints, LearntMemory, Readings
+from autoscaler.core.rows import some
 from autoscaler.core.signals import IDLE, UNKNOWN
 from autoscaler.core.table import Table
 from autoscaler.core.value import maker
@@ -101,7 +102,7 @@ class LearntCapacity:
     def _tell(self, table: Table) -> None:
         mean = self._estimates.mean
         moved = ~(np.abs(mean - self._told) <= STEP * self._told) & ~np.isnan(mean)
-        if np.count_nonzero(moved):
+        if some(moved):
             self._told = np.where(moved, mean, self._told)
         elif table.full_capacity_per_s is not table.given_per_s:
             return  # the same array as long as nothing moves: policies go by that

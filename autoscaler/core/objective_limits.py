@@ -33,6 +33,7 @@ from autoscaler.core.objectives import (
     warnings_of,
     words_of,
 )
+from autoscaler.core.rows import some
 from autoscaler.core.signals import KNOWN
 from autoscaler.core.table import Table
 
@@ -118,7 +119,7 @@ class ObjectiveLimits:
             if name in QUEUED:
                 good &= quiet
             good = good[rows]
-            if np.count_nonzero(good):
+            if some(good):
                 uses, rows, learnt = uses[good], rows[good], True
                 batch, value = batches[rows], column.values[rows]
                 sample = (
@@ -160,7 +161,7 @@ class ObjectiveLimits:
         np.minimum.at(wait, rows, waits)
         self._batches, self._waits = batches, waits
         limited = most < table.full_slots
-        if not np.count_nonzero(limited):
+        if not some(limited):
             most, per_s = table.full_slots, table.full_capacity_per_s
         else:
             per_s = throughput_per_s(most, table.full_capacity_per_s, table.full_slots, table.slots_slowdown)

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from autoscaler.core.model import Floats
+from autoscaler.core.model import Floats, Ints
+from autoscaler.core.rows import some
 from autoscaler.ports import Tick
 
 KEPT: Final = 256
@@ -22,7 +23,7 @@ class _Made:
     policy: str
     unit: str
     made_at_s: float
-    rows: Any
+    rows: Ints
     times_s: Floats
     quantiles: Floats
     values: Floats
@@ -55,7 +56,7 @@ class Foretold:
         for made in reversed(self._made):
             for one in made:
                 due = (one.times_s <= at_s) & np.isnan(low[one.rows])
-                if np.count_nonzero(due):
+                if some(due):
                     low[one.rows[due]], high[one.rows[due]] = one.values[due, 0], one.values[due, -1]
             if made and not np.isnan(low).any():
                 break

@@ -19,6 +19,7 @@ from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Floats, Ints
 from autoscaler.core.ring import Ring
+from autoscaler.core.rows import some
 from autoscaler.core.seen import any_unknown
 from policies.forecasters.guarded import Guarded
 from policies.forecasters.levels import MINUTE, Levels
@@ -143,7 +144,7 @@ class Outlook:
         self._show(moment)
         self._forecast(interval_s, moment)
         low = rates <= floors
-        self.quiet = low & (self.levels.means[:, MINUTE] <= floors) if np.count_nonzero(low) else None
+        self.quiet = low & (self.levels.means[:, MINUTE] <= floors) if some(low) else None
 
     def _moment(self, at_s: float, interval_s: float, rates: Floats, floors: Floats, reached: Floats, ahead_s: Floats) -> Moment:
         known: Bools | None = None
@@ -179,7 +180,7 @@ class Outlook:
         known: Bools | None = None
         if any_unknown(error):
             known = error == error
-            if not np.count_nonzero(known):
+            if not some(known):
                 self.judged = None
                 return
         self.judged = error / spread

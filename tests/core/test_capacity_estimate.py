@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from autoscaler.core.capacity_estimate import ENOUGH, Estimates
@@ -64,6 +64,7 @@ def test_idle_and_light_replicas_never_lower_it() -> None:
     share=st.floats(0.0, 0.3),
     learnt=st.booleans(),
 )
+@example(done=[1.0], share=5e-324, learnt=False)
 def test_no_light_sample_lowers_it(done: list[float], share: float, learnt: bool) -> None:
     serving = Serving(1.6)
     if learnt:
