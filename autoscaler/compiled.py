@@ -20,6 +20,8 @@ from autoscaler.core.model import (
     PolicyRef,
     PoolSpec,
     RatePolicy,
+    Ratio,
+    Role,
     ScalingRules,
     ScalingSpec,
     Schedule,
@@ -67,6 +69,7 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         idle_after_s=_at("idle.after", spec.duration_s, wanted.idle.after),
         generation=manifest.metadata.generation,
         objectives=tuple(further),
+        role=None if wanted.role is None else _role(wanted.role),
         sources=wanted.signals,
     )
 
@@ -145,6 +148,11 @@ def _schedule(path: str, window: spec.CalendarWindow) -> Schedule:
         min_replicas=window.min_replicas,
         max_replicas=window.max_replicas,
     )
+
+
+def _role(role: spec.Role) -> Role:
+    ratios = tuple(Ratio(to=ratio.to, min=ratio.min, max=ratio.max) for ratio in role.ratios)
+    return Role(service=role.service, name=role.name, ratios=ratios)
 
 
 def _pause(pause: spec.Pause) -> Pause:

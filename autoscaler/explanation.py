@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from autoscaler.core.model import Limit, Written
+from autoscaler.core.model import Limit, Role, Written
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.ports import Tick
 
@@ -62,6 +62,7 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
         },
         recommended=_number(decisions.recommended[row]),
         reason=decisions.reason(row),
+        role=_role(spec.role, "" if decisions.roles is None else decisions.roles.words(row)),
         limits=[_limit(limit) for limit in limits],
         desired=int(decisions.desired[row]),
         planned=int(plan.replicas[row]),
@@ -104,6 +105,7 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
         counts={name: tick[name][row] for name in ("current", "ready", "starting", "draining")},
         recommended=_number(tick["recommended"][row]),
         reason=tick["reasons"][row],
+        role=_role(spec.get("role"), tick.get("roles", {}).get("words", {}).get(text, "")),
         limits=[dict(limit) for limit in tick["limits"][row]],
         desired=tick["desired"][row],
         planned=tick["planned"][row],
@@ -132,6 +134,7 @@ def _document(
     counts: dict[str, int],
     recommended: float | None,
     reason: str,
+    role: dict[str, str] | None,
     limits: list[dict[str, Any]],
     desired: int,
     planned: int,
@@ -169,12 +172,13 @@ def _document(
         "tick": tick,
         "at_s": at_s,
         "leading": leading,
-        "sentence": _sentence(planned, reason, limits, counts, capacity),
+        "sentence": _sentence(planned, reason, limits, counts, capacity, role),
         "signals": signals,
         "capacity": capacity,
         **counts,
         "recommended": recommended,
         "reason": reason,
+        "role": role,
         "limits": limits,
         "desired": desired,
         "planned": planned,
@@ -191,14 +195,29 @@ def _document(
 
 
 def _sentence(
-    planned: int, reason: str, limits: list[dict[str, Any]], counts: Mapping[str, int], capacity: Mapping[str, Any]
+    planned: int,
+    reason: str,
+    limits: list[dict[str, Any]],
+    counts: Mapping[str, int],
+    capacity: Mapping[str, Any],
+    role: Mapping[str, str] | None,
 ) -> str:
     """All of it in one breath: the count, the policy's view, each limit that bit, and how far the cluster is."""
     parts = [reason or "no policy said anything", *(f"{limit['name']}: {limit['why']}" for limit in limits)]
+    if role is not None and role["words"]:
+        parts.append(role["words"])
     if capacity["mode"] == "learnt":
         parts.append(capacity["words"])
     on_the_way = f", {counts['starting']} starting" if counts["starting"] else ""
     return f"{planned} {'replica' if planned == 1 else 'replicas'}. {'. '.join(parts)}. Now {counts['ready']} ready{on_the_way}."
+
+
+def _role(role: Role | Mapping[str, Any] | None, words: str) -> dict[str, str] | None:
+    """Which part of which service it is, and what was said of that service."""
+    if role is None:
+        return None
+    service, name = (role.service, role.name) if isinstance(role, Role) else (role["service"], role["name"])
+    return {"service": service, "name": name, "words": words}
 
 
 def _capacity(learnt: bool, given_per_s: Any, per_s: Any, confidence: Any) -> dict[str, Any]:

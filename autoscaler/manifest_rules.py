@@ -366,6 +366,31 @@ RULES: Final[tuple[Rule, ...]] = (
             for window in wanted.get("schedules", ())
         ),
     ),
+    # ------------------------------------------------------------ roles
+    _service(
+        "ratio-has-a-bound",
+        "spec.role.ratios[]",
+        "",
+        "has(self.min) || has(self.max)",
+        "a ratio needs min, max or both",
+        lambda ratio: "min" in ratio or "max" in ratio,
+    ),
+    _service(
+        "ratio-bounds-in-order",
+        "spec.role.ratios[]",
+        "min",
+        "!has(self.min) || !has(self.max) || self.min <= self.max",
+        "the ratio's min must not be greater than its max",
+        lambda ratio: "min" not in ratio or "max" not in ratio or ratio["min"] <= ratio["max"],
+    ),
+    _service(
+        "ratio-to-another-role",
+        "spec.role",
+        "ratios",
+        "!has(self.ratios) || self.ratios.all(r, r.to != self.name)",
+        "a ratio is to another role of the service, not to the role itself",
+        lambda role: all(ratio["to"] != role["name"] for ratio in role.get("ratios", ())),
+    ),
     # ------------------------------------------------------------ pools
     Rule(
         name="bounds-in-order",

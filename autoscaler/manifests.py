@@ -16,7 +16,9 @@ import msgspec
 from autoscaler import beyond_schema, spec
 from autoscaler import overrides as settings
 from autoscaler.beyond_schema import CheckQuery
+from autoscaler.compiled import scaling_spec
 from autoscaler.core.policy import PolicyType
+from autoscaler.core.roles import Roles
 from autoscaler.errors import Fault, InvalidManifest, OutsideError, UsageError
 from autoscaler.manifest_rules import broken
 from autoscaler.schema import schema_of
@@ -114,6 +116,7 @@ def validate(
             valid.append((item, manifest))
     reading.faults += _twice(found)
     reading.faults += _one_target_each(valid)
+    _judge_roles(valid, reading)
     reading.manifests = [manifest for _, manifest in valid]
     for item, manifest in valid:
         if isinstance(manifest, spec.InferenceAutoscaler):
@@ -287,3 +290,18 @@ def _one_target_each(valid: Sequence[tuple[_Found, spec.Manifest]]) -> Iterator[
             if before is not item and before.label != item.label:
                 message = f"{before.label} scales this target already"
                 yield item.fault(Flaw(path=("spec", "scaleTargetRef", "name"), value=target.name, message=message))
+
+
+def _judge_roles(valid: Sequence[tuple[_Found, spec.Manifest]], reading: Reading) -> None:
+    """What is wrong with services of several roles as these files have them. A role whose others are all in other files is only warned of."""
+    found = [
+        (item, manifest) for item, manifest in valid if isinstance(manifest, spec.InferenceAutoscaler) and manifest.spec.role
+    ]
+    roles = Roles([scaling_spec(manifest) for _, manifest in found])
+    for row, (item, _) in enumerate(found):
+        for fault in roles.faults.get(row, ()):
+            value = roles.name(row) if fault.field == "name" else None
+            flaw = Flaw(path=("spec", "role", fault.field), value=value, message=fault.words)
+            (reading.warnings if fault.passing else reading.faults).append(item.fault(flaw))
+        if words := roles.doubts(row):
+            reading.warnings.append(item.fault(Flaw(path=("spec", "role"), value=None, message=words)))

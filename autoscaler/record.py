@@ -91,6 +91,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         },
         "recommended": decisions.recommended,
         **_learnt(tick),
+        **_roles(tick),
         "desired": decisions.desired,
         "headroom": decisions.headroom,
         "blind": decisions.blind,
@@ -118,6 +119,15 @@ def _learnt(tick: Tick) -> dict[str, Any]:
     if decisions.capacity_confidence is None:
         return {}
     return {"capacity": {"per_s": decisions.capacity_per_s, "confidence": decisions.capacity_confidence}}
+
+
+def _roles(tick: Tick) -> dict[str, Any]:
+    """What was said of services of several roles: each row's bottleneck (a row, −1: none), and words where there are any."""
+    roles = tick.decisions.roles
+    if roles is None:
+        return {}
+    said = {str(row): words for row in range(len(tick.fleet)) if (words := roles.words(row))}
+    return {"roles": {"bottleneck": roles.bottleneck, "words": said}}
 
 
 def _whys(tick: Tick, name: str, column: SignalColumn) -> dict[str, str]:

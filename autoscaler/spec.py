@@ -25,6 +25,7 @@ SHARE_PATTERN: Final = r"^([0-9]{1,2}(\.[0-9]+)?%|100(\.0+)?%|0(\.[0-9]+)?|1(\.0
 TARGET_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%)$"
 BESIDE_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%?)$"
 DNS_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+ROLE_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 URL_PATTERN: Final = r"^https?://[^\s?#@]+$"
 CLOCK_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 MOMENT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
@@ -445,6 +446,40 @@ class Pause(Base):
     reason: Annotated[str, Meta(max_length=256, description="Why, for others.")] = ""
 
 
+RoleName = Annotated[str, Meta(pattern=ROLE_PATTERN, max_length=63)]
+
+
+class RoleRatio(Base):
+    """What this role's replicas may be in relation to those of another role of its service."""
+
+    to: Annotated[RoleName, Meta(description="The other role.")]
+    min: Annotated[
+        Annotated[float, Meta(ge=0, le=1000)] | None,
+        Meta(description="At least so many replicas of this role for each replica of the other."),
+    ] = None
+    max: Annotated[
+        Annotated[float, Meta(gt=0, le=1000)] | None,
+        Meta(description="At most so many replicas of this role for each replica of the other."),
+    ] = None
+
+
+class Role(Base):
+    """Which part of a service this object scales, such as its prefill: roles of one service are sized together."""
+
+    service: Annotated[
+        RoleName, Meta(description="The service: objects of this namespace that name the same one are its roles, each role once.")
+    ]
+    name: Annotated[RoleName, Meta(description="This role, such as prefill or decode.")]
+    ratios: Annotated[
+        list[RoleRatio],
+        Meta(
+            max_length=16,
+            description="Bounds of its replicas ÷ another role's, each other role once; kept by raising, never by taking away.",
+            extra_json_schema=_unique_by("to"),
+        ),
+    ] = msgspec.field(default_factory=list)
+
+
 class InferenceAutoscalerSpec(Base):
     """Desired behavior of one service's autoscaling."""
 
@@ -490,6 +525,10 @@ class InferenceAutoscalerSpec(Base):
     ] = msgspec.field(default_factory=list)
     drain: Annotated[Drain, Meta(description="How replicas leave.")] = msgspec.field(default_factory=Drain)
     pause: Annotated[Pause | None, Meta(description="No changes for now.")] = None
+    role: Annotated[
+        Role | None,
+        Meta(description="Its part in a service of several roles, such as prefill and decode, that are sized together."),
+    ] = None
     replica_multiple: Annotated[
         int, Meta(ge=1, le=1024, description="Replicas come in multiples of this (multi-node groups).")
     ] = 1
@@ -573,6 +612,19 @@ class LearntCapacity(Base):
     given: Annotated[float | None, Meta(description="Its requestsPerSecond.")] = None
 
 
+class RoleStatus(Base):
+    """A service of several roles, as this one sees it."""
+
+    bottleneck: Annotated[
+        str | None,
+        Meta(description="The role that is most in need of more: its policies' wish ÷ its ready replicas is the largest."),
+    ] = None
+    message: Annotated[
+        Annotated[str, Meta(max_length=1024)] | None,
+        Meta(description="The bottleneck in numbers, ratios that are not kept and why, and roles that don't follow."),
+    ] = None
+
+
 class MemoryStatus(Base):
     """What no query can bring back after a restart."""
 
@@ -613,6 +665,7 @@ class InferenceAutoscalerStatus(Base):
     capacity: Annotated[CapacityStatus | None, Meta(description="What a replica was seen to do, with capacity.mode Learnt.")] = (
         None
     )
+    role: Annotated[RoleStatus | None, Meta(description="The service whose role this is.")] = None
     memory: Annotated[MemoryStatus | None, Meta(description="For restarts; not an interface.")] = None
     conditions: Annotated[
         list[Condition],

@@ -269,6 +269,12 @@ def _compare(
             if was != now:
                 field = f"capacity.{name}"
                 yield Difference(file=file, line=line, at_s=at_s, key=specs[row].key, field=field, recorded=was, again=now)
+    roles, now_roles = recorded.get("roles"), again.get("roles")
+    if roles is not None and now_roles is not None:  # records that are older than roles have none
+        for row, spec in enumerate(specs):
+            was, now = ([one["bottleneck"][row], one["words"].get(str(row), "")] for one in (roles, now_roles))
+            if was != now:
+                yield Difference(file=file, line=line, at_s=at_s, key=spec.key, field="roles", recorded=was, again=now)
     if recorded["nodes"] != again["nodes"]:
         yield Difference(
             file=file, line=line, at_s=at_s, key="pools", field="nodes", recorded=recorded["nodes"], again=again["nodes"]

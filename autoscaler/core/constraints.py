@@ -402,6 +402,27 @@ def _pause_why(c: Context, row: int, before: int, after: int) -> str:
     return f"{' and '.join(words)}: {after}, not {before}"
 
 
+# ---------------------------------------------------------------- room to grow, for what is added after all of them
+
+
+def may_not_grow(c: Context) -> Bools:
+    """Where a person's word forbids it, (n,): a pause, or a target that was set to 0 although minReplicas is higher."""
+    none: Bools = np.zeros(len(c.table), dtype=np.bool_)
+    if c.fleet.paused is not None and c.fleet.paused.direction != "Down" and _in_force(c.fleet.paused, c.at_s):
+        return ~none
+    stopped = none if not c.any_at_zero else (c.fleet.current == 0) & ~c.table.may_be_zero
+    rows = [row for row, pause in c.table.pauses.items() if pause.direction != "Down" and _in_force(pause, c.at_s)]
+    if rows:
+        stopped = stopped.copy()
+        stopped[rows] = True
+    return stopped
+
+
+def rate_room(c: Context) -> Floats:
+    """The count that behavior's rates let each service grow to now, (n,)."""
+    return _rate_bound(c, c.table.up, up=True)
+
+
 STABILIZED = Constraint("Stabilized", lambda c: c.table.stabilizes and c.wishes is not None, _stabilize, _stabilize_why)
 
 ORDER: tuple[Constraint, ...] = (

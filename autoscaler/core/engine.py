@@ -2,8 +2,8 @@
 
 One policy object serves all services that name it (a *group*); a service that names several policies is a row of several groups and
 gets the highest wish. What happens in a tick, in order: rows and columns are compiled anew if the fleet changed; the readings enter
-the histories and teach what a replica can do; every group learns and recommends; the constraints of ``constraints.ORDER`` follow; the
-outcome enters the histories.
+the histories and teach what a replica can do; every group learns and recommends; the constraints of ``constraints.ORDER`` follow, then
+the roles of a service are sized together; the outcome enters the histories.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from autoscaler.core.nursery import Nursery, wants_past
 from autoscaler.core.objective_limits import ObjectiveLimits
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.remembered import changes_since, entries_of, recall, runs_of
+from autoscaler.core.role_sizing import RoleStep
 from autoscaler.core.rows import some
 from autoscaler.core.table import Table
 from autoscaler.core.value import maker
@@ -326,6 +327,10 @@ class Engine:
             changes=self._changes,
         )
         counts, steps = self._constrained(context)
+        roles = None if table.roles is None else RoleStep(context, table.roles, counts)
+        if roles is not None and roles.counts is not counts:
+            steps.append((roles.constraint, counts, roles.counts))
+            counts = roles.counts
         self._last_desired = counts
         self._last_at_s = at_s
         self._idle_s = self._idle.remembered_s(table.idle_after_s) if table.any_sleeps else None
@@ -344,6 +349,7 @@ class Engine:
             warnings=lambda row: tuple(self.objectives.warnings(row)),
             forecasts=tuple(forecasts),
             idle_s=self._idle_s,
+            roles=None if roles is None else roles.said(),
         )
 
     @property

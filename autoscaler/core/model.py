@@ -124,6 +124,24 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """What this role's replicas ÷ those of role `to` may be; None: no such bound."""
+
+    to: str
+    min: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """Which part of a service this is, such as its prefill. Objects of one namespace with the same `service` are sized together."""
+
+    service: str
+    name: str
+    ratios: tuple[Ratio, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSpec:
     """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.spec``."""
 
@@ -161,6 +179,8 @@ class ScalingSpec:
     generation: int = 0
     objectives: tuple[Objective, ...] = ()
     """Further objectives beside `objective`; the most demanding one counts (``core.objectives``)."""
+    role: Role | None = None
+    """Its part in a service of several, which are sized together (``core.roles``)."""
     sources: object = None
     """Where its signals come from (the manifest's `signals`); the core hands it on to the metric source unread."""
 
@@ -372,6 +392,17 @@ class Limit:
 
 
 @tick_value
+class SizedRoles:
+    """What sizing the roles of services together said. bottleneck (n,): the row of the role that is most in need of more, −1 where there is
+    none (no role, nobody else in the service, nothing wished). words(row), fault(row): of the service as the row sees it, and what is wrong
+    with its role; "" for rows without one. Valid until the next tick."""
+
+    bottleneck: Ints
+    words: Callable[[int], str]
+    fault: Callable[[int], str]
+
+
+@tick_value
 class Decisions:
     """All decisions of a tick; arrays (n,). recommended: NaN where no policy could tell. blind (n,): no usable signal.
     partial (n,): some signal that the policies need is unknown. capacity_per_s (n,): what one replica was taken to do, NaN where unknown;
@@ -396,6 +427,8 @@ class Decisions:
     """(policy, rows (m,) of the fleet, forecast with m rows) of every policy that made one."""
     idle_s: Floats | None = None
     """How long each service is known to be without work, as its status is to remember it (n,); None: none may go to zero."""
+    roles: SizedRoles | None = None
+    """None: nobody has a role."""
 
 
 @tick_value

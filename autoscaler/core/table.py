@@ -10,6 +10,7 @@ import numpy as np
 
 from autoscaler.core.calendar import in_force
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Pause, ScalingRules, ScalingSpec
+from autoscaler.core.roles import roles_of
 
 T = TypeVar("T")
 
@@ -98,6 +99,7 @@ class Table:
         self.wakes: Bools = self.sleeps & np.array([spec.scale_up.select != "Disabled" for spec in specs], dtype=np.bool_)
         self.any_sleeps = bool(self.sleeps.any())
         self.has_zero_guard = not bool(self.may_be_zero.all())
+        self.roles = roles_of(specs)
         self.longest_window_s = max((g.rules.stabilization_s for g in (*self.up, *self.down)), default=0.0)
         self.longest_period_s = max((p.period_s for g in (*self.up, *self.down) for p in g.rules.policies), default=0.0)
         self.stabilizes = self.longest_window_s > 0

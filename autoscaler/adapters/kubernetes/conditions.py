@@ -76,13 +76,16 @@ def _ready(tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]]) -> tuple[S
         return "False", Reason.Unschedulable, pending_words(troubled)
     if troubled:
         return "False", Reason.ReplicasFailing, pending_words(troubled)
+    roles = tick.decisions.roles
+    if roles is not None and roles.fault(row):
+        return "False", Reason.RoleFault, roles.fault(row)
     if row in tick.unlearnt:
         return "True", Reason.LearningPast, f"decided on by what is seen now; {tick.unlearnt[row]}"
     asleep = _unseen_at_zero(tick.fleet.specs[row])
     if warnings := tick.decisions.warnings(row):
         return "True", Reason.ObjectiveWarning, "; ".join((*warnings, *filter(None, [tick.decisions.objective(row)]))) + asleep
-    objective = tick.decisions.objective(row)
-    return "True", Reason.Reconciled, f"decided on, and nothing is in the way{f'; {objective}' if objective else ''}{asleep}"
+    more = [words for words in (tick.decisions.objective(row), "" if roles is None else roles.words(row)) if words]
+    return "True", Reason.Reconciled, "; ".join(("decided on, and nothing is in the way", *more)) + asleep
 
 
 def _unseen_at_zero(spec: ScalingSpec) -> str:

@@ -17,6 +17,8 @@ class Reason(StrEnum):
     """Decided on, but an objective's signal can't tell load, was not measured yet, or can't be kept; the message says which and why."""
     InvalidSpec = "InvalidSpec"
     """The manifest has a fault that the schema could not see."""
+    RoleFault = "RoleFault"
+    """Decided on, but its role or ratios do not fit the other roles of its service; the message says how, and what that means."""
     Unschedulable = "Unschedulable"
     """Replicas wait for a node: some resource is short."""
     ReplicasFailing = "ReplicasFailing"

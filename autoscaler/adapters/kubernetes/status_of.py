@@ -21,6 +21,7 @@ from autoscaler.spec import (
     LearntCapacity,
     LimitStatus,
     MemoryStatus,
+    RoleStatus,
     SignalStatus,
     TimedCount,
 )
@@ -28,7 +29,7 @@ from autoscaler.spec import (
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 16
+COLUMNS: Final = 17
 
 
 def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
@@ -53,6 +54,7 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
             _unlearnt(tick),
             _learnt(tick),
             np.zeros_like(tick.plan.replicas) if tick.decisions.idle_s is None else tick.decisions.idle_s.astype(np.int64),
+            np.zeros_like(tick.plan.replicas) if tick.decisions.roles is None else tick.decisions.roles.bottleneck,
         ]
     )
 
@@ -113,6 +115,7 @@ def status_of(tick: Tick, row: int, service: Service, troubled: Sequence[tuple[s
         signals=list(_signals(tick, row))[:32],
         lead_time=service.lead.status(),
         capacity=_capacity(tick, row),
+        role=_role(tick, row),
         memory=_memory_status(tick.memory(row)),
         conditions=conditions_of(tick, row, troubled, limits),
     )
@@ -146,6 +149,15 @@ def _capacity(tick: Tick, row: int) -> CapacityStatus | None:
         requests_per_second=None if np.isnan(per_s) else float(f"{per_s:.4g}"),
         confidence=f"{tick.decisions.capacity_confidence[row]:.2f}",
     )
+
+
+def _role(tick: Tick, row: int) -> RoleStatus | None:
+    roles = tick.decisions.roles
+    if roles is None or tick.fleet.specs[row].role is None:
+        return None
+    neediest = int(roles.bottleneck[row])
+    role = tick.fleet.specs[neediest].role if neediest >= 0 else None
+    return RoleStatus(bottleneck=None if role is None else role.name, message=roles.words(row)[:1024] or None)
 
 
 def _memory_status(memory: Memory) -> MemoryStatus:
