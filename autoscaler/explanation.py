@@ -205,7 +205,7 @@ def _sentence(
     """All of it in one breath: the count, the policy's view, each limit that bit, and how far the cluster is."""
     parts = [reason or "no policy said anything", *(f"{limit['name']}: {limit['why']}" for limit in limits)]
     if role is not None and role["words"]:
-        parts.append(role["words"])
+        parts.append(f"Role {role['name']}: {role['words']}")
     if capacity["mode"] == "learnt":
         parts.append(capacity["words"])
     on_the_way = f", {counts['starting']} starting" if counts["starting"] else ""
