@@ -394,12 +394,13 @@ class Limit:
 @tick_value
 class SizedRoles:
     """What sizing the roles of services together said. bottleneck (n,): the row of the role that is most in need of more, −1 where there is
-    none (no role, nobody else in the service, nothing wished). words(row), fault(row): of the service as the row sees it, and what is wrong
-    with its role; "" for rows without one. Valid until the next tick."""
+    none (no role, nobody else in the service, nothing wished). unkept (n,): how many bounds of the row's service are not kept. faults: by row,
+    what is wrong with its role. words(row): all of that as the row sees it, "" without a role; valid until the next tick."""
 
     bottleneck: Ints
+    unkept: Ints
+    faults: Mapping[int, str]
     words: Callable[[int], str]
-    fault: Callable[[int], str]
 
 
 @tick_value

@@ -39,8 +39,9 @@ class RoleStep:
     def said(self) -> SizedRoles:
         return SizedRoles(
             bottleneck=self._bottleneck,
+            unkept=self._roles.unkept(self._followed, self._c.table.multiple),
+            faults=self._roles.fault_words,
             words=self._words,
-            fault=self._roles.fault,
         )
 
     # ------------------------------------------------------------ counts
@@ -115,7 +116,7 @@ class RoleStep:
     def _words(self, row: int) -> str:
         """The bottleneck, the ratios that aren't kept, and who doesn't follow, as one role sees it."""
         roles, counts = self._roles, self._seen_by(row)
-        said = [fault] if (fault := roles.fault(row)) else []
+        said = [roles.fault_words[row]] if row in roles.fault_words else []
         members = roles.members.get(row, ())
         neediest = int(self._bottleneck[row])
         if neediest >= 0:

@@ -62,7 +62,7 @@ class Roles:
 
     members: rows of each service, in the fleet's order, by each of its rows; only those that are sized together. rows, starts: all of them,
     service by service, and where each service begins. counts_on (n,): where the decision counts for others (Shadow's does not).
-    never_grows (n,): behavior forbids it. faults: by row.
+    never_grows (n,): behavior forbids it. faults, fault_words: by row.
     """
 
     def __init__(self, specs: Sequence[ScalingSpec]) -> None:
@@ -83,6 +83,7 @@ class Roles:
         self._row: Ints = np.array([need.row for need in self.needs], dtype=np.int64)
         self._of: Ints = np.array([need.of for need in self.needs], dtype=np.int64)
         self._factor: Floats = np.array([need.factor * (1.0 - TOLERANCE) for need in self.needs])
+        self.fault_words = {row: "; ".join(fault.words for fault in found) for row, found in self.faults.items()}
         distinct = list(dict.fromkeys(self.members.values()))
         self.rows: Ints = np.array([row for rows in distinct for row in rows], dtype=np.int64)
         self.starts: Ints = np.cumsum([0, *map(len, distinct)], dtype=np.int64)[:-1]
@@ -120,7 +121,7 @@ class Roles:
             if ratios:
                 named = " and ".join(f"'{ratio.to}'" for ratio in ratios)
                 service = self.service(row)
-                words = f"service '{service}' has no role {named} yet: sized alone until it has"
+                words = f"service '{service}' has no {named} yet that is one object's role: sized alone until it has"
                 self._note(row, RoleFault(words=words, field="ratios", passing=True))
 
     def _ratio_needs(self, members: Sequence[int]) -> Iterator[Need]:
@@ -158,10 +159,6 @@ class Roles:
 
     def _note(self, row: int, fault: RoleFault) -> None:
         self.faults.setdefault(row, []).append(fault)
-
-    def fault(self, row: int) -> str:
-        """What is wrong with a row's role, "" where nothing is."""
-        return "; ".join(fault.words for fault in self.faults.get(row, ()))
 
     def doubts(self, row: int) -> str:
         """Whether what is asked of a row can be kept within the bounds of its service's roles at all, in words; "" where it can."""
@@ -216,6 +213,15 @@ class Roles:
         """The same of one need."""
         per = int(multiple[need.row])
         return math.ceil(math.ceil(need.factor * (1.0 - TOLERANCE) * int(counts[need.of])) / per) * per
+
+    def unkept(self, counts: Ints, multiple: Ints) -> Ints:
+        """For each row (n,) how many needs of its service are not met."""
+        found: Ints = np.zeros(len(self._specs), dtype=np.int64)
+        if len(self.rows):
+            here: Ints = np.zeros(len(self._specs), dtype=np.int64)
+            np.add.at(here, self._row, self.needed(counts, multiple) > counts[self._row])
+            found[self.rows] = np.add.reduceat(here[self.rows], self.starts)[self._service]
+        return found
 
     def bottleneck(self, wished: Floats, ready: Ints) -> Ints:
         """For each row (n,) the row of its service's role that is most in need: the largest wished ÷ ready, the policies' wish (a fraction, before

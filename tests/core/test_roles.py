@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ NAMES = ("prefill", "decode", "encode")
 BOUNDS = st.sampled_from([0.1, 0.25, 1 / 3, 0.333, 0.5, 0.67, 1.0, 1.5, 2.0, 4.0])
 
 
-def a_role(name: str, *ratios: Ratio, service: str = "chat", **changes: object) -> ScalingSpec:
+def a_role(name: str, *ratios: Ratio, service: str = "chat", **changes: Any) -> ScalingSpec:
     return a_spec(f"{service}-{name}", role=Role(service=service, name=name, ratios=ratios), **changes)
 
 
@@ -171,7 +172,7 @@ def test_multi_node_groups_come_whole() -> None:
 
 def faults_of(*specs: ScalingSpec) -> list[str]:
     roles = Roles(specs)
-    return [roles.fault(row) for row in range(len(specs))]
+    return [roles.fault_words.get(row, "") for row in range(len(specs))]
 
 
 def test_a_ratio_to_a_role_that_is_not_there_does_not_count() -> None:
@@ -187,14 +188,18 @@ def test_the_first_role_of_a_service_is_sized_alone_until_the_other_is_there() -
     alone = a_role("prefill", Ratio(to="decode", min=2.0))
     (fault,) = Roles([alone]).faults[0]
     assert fault.passing
-    assert "no role 'decode' yet" in fault.words
+    assert "no 'decode' yet" in fault.words
     assert not Roles([alone]).members
 
 
 def test_a_role_that_two_objects_have_is_nobodys() -> None:
-    specs = [a_role("prefill", Ratio(to="decode", min=1.0)), a_role("decode"), a_spec("decode-2", role=Role(service="chat", name="decode"))]
+    specs = [
+        a_role("prefill", Ratio(to="decode", min=1.0)),
+        a_role("decode"),
+        a_spec("decode-2", role=Role(service="chat", name="decode")),
+    ]
     first, second, third = faults_of(*specs)
-    assert "no role 'decode'" in first
+    assert "no 'decode' yet that is one object's role" in first
     assert "role 'decode' twice, also as team/decode-2" in second
     assert "role 'decode' twice, also as team/chat-decode" in third
     assert Roles(specs).least(ints([1, 5, 7]), *room(specs)).tolist() == [1, 5, 7]
@@ -235,7 +240,7 @@ def test_namespaces_are_services_of_their_own() -> None:
     there = a_spec("chat-decode", namespace="other", role=Role(service="chat", name="decode"))
     roles = Roles([here, there])
     assert not roles.members
-    assert "no role 'decode' yet" in roles.fault(0)
+    assert "no 'decode' yet" in roles.fault_words[0]
 
 
 def test_too_many_roles_are_sized_alone() -> None:

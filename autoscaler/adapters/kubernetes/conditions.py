@@ -77,8 +77,8 @@ def _ready(tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]]) -> tuple[S
     if troubled:
         return "False", Reason.ReplicasFailing, pending_words(troubled)
     roles = tick.decisions.roles
-    if roles is not None and roles.fault(row):
-        return "False", Reason.RoleFault, roles.fault(row)
+    if roles is not None and row in roles.faults:
+        return "False", Reason.RoleFault, roles.faults[row]
     if row in tick.unlearnt:
         return "True", Reason.LearningPast, f"decided on by what is seen now; {tick.unlearnt[row]}"
     asleep = _unseen_at_zero(tick.fleet.specs[row])

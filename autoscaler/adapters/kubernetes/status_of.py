@@ -29,7 +29,7 @@ from autoscaler.spec import (
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 17
+COLUMNS: Final = 18
 
 
 def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
@@ -54,7 +54,7 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
             _unlearnt(tick),
             _learnt(tick),
             np.zeros_like(tick.plan.replicas) if tick.decisions.idle_s is None else tick.decisions.idle_s.astype(np.int64),
-            np.zeros_like(tick.plan.replicas) if tick.decisions.roles is None else tick.decisions.roles.bottleneck,
+            *_roles(tick),
         ]
     )
 
@@ -75,6 +75,17 @@ def _unlearnt(tick: Tick) -> Ints:
     for row, words in tick.unlearnt.items():
         found[row] = hash(words)
     return found
+
+
+def _roles(tick: Tick) -> tuple[Ints, Ints]:
+    """Who is the bottleneck; what is not kept or wrong with a role, of the words only whether they changed."""
+    roles = tick.decisions.roles
+    if roles is None:
+        return np.zeros_like(tick.plan.replicas), np.zeros_like(tick.plan.replicas)
+    wrong = roles.unkept.copy()
+    for row, words in roles.faults.items():
+        wrong[row] = hash(words)
+    return roles.bottleneck, wrong
 
 
 def _paused(tick: Tick) -> Ints:

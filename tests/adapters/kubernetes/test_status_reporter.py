@@ -91,6 +91,35 @@ async def test_the_binding_objective_and_its_warnings_are_told(team: Team) -> No
         assert loop.condition("Ready", "other") == ("True", "ObjectiveWarning")
 
 
+async def test_the_roles_of_a_service_are_told_and_a_wrong_one_gets_a_condition(team: Team) -> None:
+    for name in ("prefill", "decode", "lost"):
+        team.deployment(name, replicas=1)
+    ratios = [{"to": "decode", "min": 2}]
+    team.service("prefill", target="prefill", role={"service": "chat", "name": "prefill", "ratios": ratios}, **INSTANT)
+    team.service("decode", target="decode", role={"service": "chat", "name": "decode"}, **INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        status = loop.status("prefill")
+        assert (status["recommendedReplicas"], status["desiredReplicas"]) == (2, 4)
+        assert [limit["name"] for limit in status["limits"]] == ["Roles"]
+        assert loop.condition("ScalingLimited", "prefill") == ("True", "Roles")
+        assert status["role"]["bottleneck"] == loop.status("decode")["role"]["bottleneck"] == "decode"
+        assert status["role"]["message"].startswith("the bottleneck of service 'chat' is decode: 2 wished")
+        ready = next(one for one in status["conditions"] if one["type"] == "Ready")
+        assert "the bottleneck of service 'chat' is decode" in ready["message"]
+        # A second decode: both are told, though neither has changed a count.
+        team.service("decode-2", target="lost", role={"service": "chat", "name": "decode"}, **INSTANT)
+        async with asyncio.timeout(5):
+            while len(cluster.services.all) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        await loop.tick()
+        for name in ("decode", "decode-2", "prefill"):
+            assert loop.condition("Ready", name) == ("False", "RoleFault")
+        assert loop.condition("AbleToScale", "decode")[0] == "True"
+        assert loop.status("prefill")["desiredReplicas"] == 2, "no effect but that it is sized alone"
+
+
 async def test_a_rescale_is_told_in_status_conditions_and_an_event(team: Team) -> None:
     team.deployment(replicas=1)
     team.service(**INSTANT)
