@@ -255,13 +255,16 @@ def _services(specs: Sequence[ScalingSpec]) -> Iterator[list[int]]:
 
 def _contradiction(needs: Sequence[Need], members: Sequence[int]) -> list[int] | None:
     """The rows with ratios, where some of them ask for more of each other in a circle; None where they don't."""
-    place = {row: number for number, row in enumerate(members)}
-    reach = np.zeros((len(members), len(members)))
+    asked = {(need.row, need.of): 0.0 for need in needs}
     for need in needs:
-        at = place[need.row], place[need.of]
-        reach[at] = max(reach[at], need.factor)
-    for middle in range(len(members)):
-        reach = np.maximum(reach, np.outer(reach[:, middle], reach[middle]))
-        if (np.diagonal(reach) > 1.0 + _ROUNDING).any():
-            return sorted({row for need in needs for row in (need.row, need.of)})
+        asked[need.row, need.of] = max(asked[need.row, need.of], need.factor)
+    # Floyd and Warshall's way, with the largest product of factors from row to row.
+    for middle in members:
+        into = [(row, factor) for (row, of), factor in asked.items() if of == middle]
+        onward = [(of, factor) for (row, of), factor in asked.items() if row == middle]
+        for row, first in into:
+            for of, second in onward:
+                asked[row, of] = max(asked.get((row, of), 0.0), first * second)
+                if row == of and asked[row, of] > 1.0 + _ROUNDING:
+                    return sorted({row for need in needs for row in (need.row, need.of)})
     return None
