@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import Pause, PolicyRef, RatePolicy, Ratio, Role, ScalingRules, ScalingSpec
+from autoscaler.core.role_sizing import RoleStep
 from autoscaler.explanation import explain_tick
 from autoscaler.ports import Tick
-from tests.ticks import MadeCluster, a_controller, a_spec
+from tests.core.test_constraints import a_context, a_fleet
+from tests.ticks import HPA_UP, NO_RULES, MadeCluster, a_controller, a_spec
 
 NAN = float("nan")
 BAND = Ratio(to="decode", min=0.25, max=1.0)
@@ -228,3 +232,74 @@ async def test_one_service_is_a_row_of_many() -> None:
     among = await decided([*others, *reversed(specs)], [*[1, 9] * 3, 17, 3], [*[5, 5] * 3, 9, 2])
     assert among.decisions.desired[-2:].tolist() == alone.decisions.desired.tolist()[::-1]
     assert words(among, 7) == words(alone, 0)
+
+
+# ---------------------------------------------------------------- whatever comes together
+
+MODES = st.sampled_from(["Active", "Active", "Recommend", "Shadow"])
+PAUSES = st.sampled_from([None, None, *(Pause(direction=direction, until_s=None) for direction in ("Both", "Up", "Down"))])
+
+
+@st.composite
+def any_service(draw: st.DrawFn) -> tuple[list[ScalingSpec], list[int], list[int], list[bool]]:
+    """Three roles in any state: (specs, counts after the constraints, current, hands off)."""
+    low = draw(st.sampled_from([0.25, 0.5, 1.0]))
+    ratios = {
+        "prefill": (Ratio(to="decode", min=low, max=low * draw(st.sampled_from([1, 2, 4]))),),
+        "encode": (Ratio(to="prefill", min=low),),
+    }
+    specs, own, current = [], [], []
+    for name in ("prefill", "decode", "encode"):
+        multiple, least = draw(st.integers(1, 3)), draw(st.integers(0, 1))
+        pause = draw(PAUSES)
+        specs.append(
+            a_spec(
+                name,
+                role=Role(service="chat", name=name, ratios=ratios.get(name, ())),
+                mode=draw(MODES),
+                pause=pause,
+                replica_multiple=multiple,
+                min_replicas=least,
+                max_replicas=draw(st.integers(3, 30)),
+                scale_up=draw(st.sampled_from([NO_RULES, HPA_UP])),
+            )
+        )
+        current.append(draw(st.integers(0, 30)))
+        wanted = draw(st.integers(least, specs[-1].max_replicas)) // multiple * multiple
+        own.append(current[-1] if pause is not None and pause.direction == "Both" else wanted)
+    return specs, own, current, draw(st.lists(st.booleans(), min_size=3, max_size=3))
+
+
+def stepped(specs: list[ScalingSpec], own: list[int], current: list[int], hands_off: list[bool]) -> RoleStep:
+    context = a_context(specs, a_fleet(specs, current=current, hands_off=np.array(hands_off)))
+    assert context.table.roles is not None
+    return RoleStep(context, context.table.roles, np.array(own))
+
+
+@given(any_service(), st.integers(0, 30))
+def test_whatever_state_the_roles_are_in(service: tuple[list[ScalingSpec], list[int], list[int], list[bool]], other: int) -> None:
+    specs, own, current, hands_off = service
+    step = stepped(specs, own, current, hands_off)
+    counts, said = step.counts, step.said()
+    assert (counts >= own).all(), "nobody gets less"
+    for row, spec in enumerate(specs):
+        raised = counts[row] > own[row]
+        assert not raised or counts[row] <= spec.max_replicas
+        assert not raised or counts[row] % spec.replica_multiple == 0
+        assert not raised or spec.pause is None or spec.pause.direction == "Down"
+        assert not raised or current[row] > 0 or spec.min_replicas == 0, "a target that was set to 0 stays there"
+        if raised:
+            context = a_context(specs, a_fleet(specs))
+            assert str(counts[row]) in step.constraint.why(context, row, own[row], int(counts[row]))
+        assert said.words(row) == stepped(specs, own, current, hands_off).said().words(row)
+    if said.unkept.any():
+        followed = [row for row, spec in enumerate(specs) if spec.mode != "Shadow" and not hands_off[row]]
+        assert all("that asks for" in said.words(row) for row in followed), "a ratio that isn't kept is told, with the reason"
+    # What nobody follows is felt by nobody.
+    for row, spec in enumerate(specs):
+        if spec.mode == "Shadow":
+            changed = [min(other, spec.max_replicas) if place == row else count for place, count in enumerate(own)]
+            after = stepped(specs, changed, current, hands_off).counts
+            assert all(
+                after[place] == counts[place] for place, one in enumerate(specs) if one.mode != "Shadow" and not hands_off[place]
+            )
