@@ -201,4 +201,6 @@ def test_a_role_whose_others_are_elsewhere_and_ratios_that_can_t_be_kept_are_onl
         ["\n---\n".join([role("prefill", "{to: decode, max: 1}", 16, "  replicaMultiple: 8\n"), role("decode", most=4)])]
     )
     assert not tight.faults
-    assert "8 prefill, the fewest that there can be, ask for 8, maxReplicas is 4" in str(tight.warnings[0])
+    assert "its ratios can't be kept: of 8 prefill, 4 decode, the fewest that come near, 8 decode are asked for" in str(
+        tight.warnings[0]
+    )

@@ -39,7 +39,7 @@ class RoleStep:
     def said(self) -> SizedRoles:
         return SizedRoles(
             bottleneck=self._bottleneck,
-            unkept=self._roles.unkept(self._followed, self._c.table.multiple),
+            unkept=self._roles.unkept(self._followed),
             faults=self._roles.fault_words,
             words=self._words,
         )
@@ -60,14 +60,12 @@ class RoleStep:
 
     def _sized(self) -> Ints:
         """Sets what the rows count as for those that are followed, and for the others."""
-        own, most, multiple = self.before, self._most, self._c.table.multiple
-        self._as_if = self._followed = self._roles.least(own, most, multiple)
+        own, most = self.before, self._most
+        self._as_if = self._followed = self._roles.least(own, most)
         if self._counts_on[self._roles.rows].all():
             return self._as_if
         there = self._c.fleet.current
-        self._followed = self._roles.least(
-            np.where(self._counts_on, own, there), np.where(self._counts_on, most, there), multiple
-        )
+        self._followed = self._roles.least(np.where(self._counts_on, own, there), np.where(self._counts_on, most, there))
         after = np.where(self._counts_on, self._followed, self._as_if)
         return own if (after == own).all() else after
 
@@ -83,7 +81,7 @@ class RoleStep:
         return f"{self._need_words(need, counts)}: {after}, not {before}{more}"
 
     def _asked(self, need: Need, counts: Ints) -> int:
-        return self._roles.asked(need, counts, self._c.table.multiple)
+        return self._roles.asked(need, counts)
 
     def _need_words(self, need: Need, counts: Ints) -> str:
         roles = self._roles
@@ -91,7 +89,7 @@ class RoleStep:
         there = int(counts[need.of])
         if need.ratio is None:
             return f"{other} of service '{service}' runs, and its roles run and rest together"
-        if need.is_min:
+        if not need.is_max:
             return f"service '{service}' has at least {need.ratio.min:g} {one} to each {other}, of which there are {there}"
         return f"service '{service}' has at most {need.ratio.max:g} {other} to each {one}, and {there} {other}"
 

@@ -1,10 +1,11 @@
 """Roles of one service, such as prefill and decode: who belongs together, and the least counts that keep their ratios. Pure.
 
-A role is an object of its own; objects of one namespace whose roles name the same service are *sized together*. Every bound of a ratio says
-that one role needs others: ``prefill ÷ decode ≥ 0.25`` that prefill needs 0.25 × decode, ``prefill ÷ decode ≤ 1`` that decode needs 1 ×
-prefill. And the roles of a service are awake together: where one runs, each of the others needs one replica (one multiple) at least. So all
-that is asked is of one kind, *needs ≥ factor × of*, and the answer is the least fixed point above the roles' own counts: whole multiples,
-each at least its own, all ratios kept.
+A role is an object of its own; objects of one namespace whose roles name the same service are *sized together*. A ratio bounds a role's
+replicas by another's, both bounds rounded up to whole replicas: with 3 decode, ``prefill ÷ decode ≥ 0.25`` asks for 1 prefill, and ``≤ 0.5``
+allows 2. So each bound says how many of one role the other needs: a *min* how many prefill the decode need, a *max* how
+many decode there must be for the prefill to be allowed. And the roles of a service are awake together: where one runs, each of the others
+needs one. All that is asked is of one kind, *this role's count ≥ a rising function of that one's*, and the answer is the least fixed point
+above the roles' own counts: whole multiples, each at least its own, all ratios kept.
 
 What follows from that:
 
@@ -13,8 +14,9 @@ What follows from that:
   point, so the fixed point would lie within the bounds, too. Where it doesn't, holding a role back could only mend one ratio by breaking
   another, or by taking what a role needs for its own demand: nobody is held back, each goes as far as its bounds let it, and the ratio that
   isn't kept is told.
-- It is reached: counts only grow, and around a cycle of needs they shrink by ``TOLERANCE`` at least but for being rounded up (bounds that
-  contradict each other, whose cycles would grow for ever, are found beforehand and do not count).
+- It is reached soon. Since both bounds are rounded up, what a *min* raised is allowed by the *max* beside it: without multiples, rounding asks
+  for nothing more, and a narrow band, even a point, costs no replica beyond it. Where multiples and a narrow band rarely meet, ``doubts`` says
+  so. Bounds that contradict each other in a circle, which would grow for ever, are found beforehand and do not count.
 """
 
 from __future__ import annotations
@@ -22,30 +24,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from autoscaler.core.model import Bools, Floats, Ints, Ratio, Role, ScalingSpec
 
-TOLERANCE: Final = 0.02
-"""A bound is kept where it is missed by no more than this share: replicas are whole, and 0.33 is meant to be one to three."""
 MOST_ROLES: Final = 32
 """Of one service; more would cost everybody's tick."""
-_AWAKE: Final = 1e-9
-"""A factor that asks for one replica as soon as there is any."""
+ROUNDS: Final = 128
+"""More than any sensible ratios take (each passes what is needed on by one role). It bounds what odd ones may cost everybody's tick."""
+MANY: Final = 4
+"""Times as many replicas as ratios ask for in fractions are worth a warning."""
 _ROUNDING: Final = 1e-9
+"""Float noise about a whole number, as a share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """Row `row` needs `factor` × the count of row `of`. ratio: where that stands, and is_min: which of its bounds; None: being awake together."""
+    """Row `row` needs some for what row `of` has: at least `factor` × its count, or, of a max, more than `factor` × (its count − 1); in any case
+    one. ratio: where that stands; None: being awake together (factor 0)."""
 
     row: int
     of: int
-    factor: float
+    factor: float = 0.0
+    is_max: bool = False
     ratio: Ratio | None = None
-    is_min: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +87,11 @@ class Roles:
             self._of_row.setdefault(need.row, []).append(need)
         self._row: Ints = np.array([need.row for need in self.needs], dtype=np.int64)
         self._of: Ints = np.array([need.of for need in self.needs], dtype=np.int64)
-        self._factor: Floats = np.array([need.factor * (1.0 - TOLERANCE) for need in self.needs])
+        self._factor: Floats = np.array([need.factor for need in self.needs])
+        self._is_max: Bools = np.array([need.is_max for need in self.needs], dtype=np.bool_)
+        self.multiple: Ints = np.array([spec.replica_multiple for spec in specs], dtype=np.int64)
+        self._per: Ints = self.multiple[self._row]
+        self._last: Ints = self._is_max.astype(np.int64)
         self.fault_words = {row: "; ".join(fault.words for fault in found) for row, found in self.faults.items()}
         distinct = list(dict.fromkeys(self.members.values()))
         self.rows: Ints = np.array([row for rows in distinct for row in rows], dtype=np.int64)
@@ -136,7 +145,7 @@ class Roles:
                 if ratio.min:
                     yield Need(row=row, of=to, factor=ratio.min, ratio=ratio)
                 if ratio.max:
-                    yield Need(row=to, of=row, factor=1.0 / ratio.max, ratio=ratio, is_min=False)
+                    yield Need(row=to, of=row, factor=1.0 / ratio.max, is_max=True, ratio=ratio)
             if missing:
                 others = ", ".join(name for name in row_of if name != self.name(row))
                 words = f"service '{self.service(row)}' has no other role {' and '.join(missing)} (there is {others}): that ratio does not count"
@@ -155,23 +164,35 @@ class Roles:
             needs = ()
         linked = {(need.row, need.of) for need in needs}
         pairs = [(one, other) for one in members for other in members if one != other and (one, other) not in linked]
-        self.needs += [*needs, *(Need(row=one, of=other, factor=_AWAKE) for one, other in pairs)]
+        self.needs += [*needs, *(Need(row=one, of=other) for one, other in pairs)]
 
     def _note(self, row: int, fault: RoleFault) -> None:
         self.faults.setdefault(row, []).append(fault)
 
     def doubts(self, row: int) -> str:
-        """Whether what is asked of a row can be kept within the bounds of its service's roles at all, in words; "" where it can."""
-        multiple: Ints = np.array([spec.replica_multiple for spec in self._specs], dtype=np.int64)
-        least: Ints = np.array([max(spec.min_replicas, 1) for spec in self._specs], dtype=np.int64)
-        most: Ints = np.array([spec.max_replicas for spec in self._specs], dtype=np.int64) // multiple * multiple
-        least = -(-least // multiple) * multiple
-        counts = self.least(least, np.maximum(most, least), multiple)
+        """What the owner of a row should know of its ratios: that they can't be kept within the roles' bounds, or, since multiples have to
+        meet, only by many more replicas than they say; "" where there is nothing to say."""
+        if row not in self.members:
+            return ""
+        counts, fractions = self._fewest
+        fewest = ", ".join(f"{int(counts[one])} {self.name(one)}" for one in self.members[row])
         for need in self.needs_of(row):
-            if (asked := self.asked(need, counts, multiple)) > counts[row]:
-                there = f"{int(counts[need.of])} {self.name(need.of)}"
-                return f"its ratios can't be kept: {there}, the fewest that there can be, ask for {asked}, maxReplicas is {int(most[row])}"
+            if (asked := self.asked(need, counts)) > counts[row]:
+                return f"its ratios can't be kept: of {fewest}, the fewest that come near, {asked} {self.name(row)} are asked for"
+        if counts[row] > MANY * fractions[row] + self.multiple[row]:
+            return f"its ratios and multiples are only kept by {fewest} or more: a wider band costs less"
         return ""
+
+    @cached_property
+    def _fewest(self) -> tuple[Ints, Floats]:
+        """The fewest replicas with which all roles run, as far as their bounds go; and the same in fractions, without bounds."""
+        most: Ints = np.array([spec.max_replicas for spec in self._specs], dtype=np.int64) // self.multiple * self.multiple
+        least: Ints = np.array([max(spec.min_replicas, 1) for spec in self._specs], dtype=np.int64)
+        least = -(-least // self.multiple) * self.multiple
+        fractions: Floats = least.astype(np.float64)
+        for _ in range(MOST_ROLES):
+            np.maximum.at(fractions, self._row, self._factor * fractions[self._of])
+        return self.least(least, np.maximum(most, least)), fractions
 
     def _role(self, row: int) -> Role:
         role = self._specs[row].role
@@ -190,36 +211,38 @@ class Roles:
 
     # ------------------------------------------------------------ counts
 
-    def least(self, own: Ints, most: Ints, multiple: Ints) -> Ints:
+    def least(self, own: Ints, most: Ints) -> Ints:
         """The least counts (n,), none below `own`, that keep all ratios as far as `most` lets each row go (most ≥ own); the very array `own`
         where it keeps them. Rows without a role stay as they are."""
         counts = own
-        while len(self._row):
-            needed = self.needed(counts, multiple)
+        for _ in range(ROUNDS if self.needs else 0):
             after = counts.copy()
-            np.maximum.at(after, self._row, np.minimum(needed, most[self._row]))
+            np.maximum.at(after, self._row, np.minimum(self.needed(counts), most[self._row]))
             if (after == counts).all():
                 break
             counts = after
         return counts
 
-    def needed(self, counts: Ints, multiple: Ints) -> Ints:
+    def needed(self, counts: Ints) -> Ints:
         """What each need asks of its row in whole multiples, in the order of `needs`."""
-        per = multiple[self._row]
-        return (np.ceil(np.ceil(self._factor * counts[self._of]) / per) * per).astype(np.int64)
+        there = counts[self._of]
+        share = self._factor * (there - self._last)
+        least = np.where(self._is_max, np.floor(share * (1.0 + _ROUNDING)) + 1.0, np.ceil(share * (1.0 - _ROUNDING)))
+        return (np.ceil(np.where(there > 0, np.maximum(least, 1.0), 0.0) / self._per) * self._per).astype(np.int64)
 
-    @staticmethod
-    def asked(need: Need, counts: Ints, multiple: Ints) -> int:
+    def asked(self, need: Need, counts: Ints) -> int:
         """The same of one need."""
-        per = int(multiple[need.row])
-        return math.ceil(math.ceil(need.factor * (1.0 - TOLERANCE) * int(counts[need.of])) / per) * per
+        there, per = int(counts[need.of]), int(self.multiple[need.row])
+        share = need.factor * (there - need.is_max)
+        least = math.floor(share * (1.0 + _ROUNDING)) + 1 if need.is_max else math.ceil(share * (1.0 - _ROUNDING))
+        return math.ceil(max(least, 1) / per) * per if there > 0 else 0
 
-    def unkept(self, counts: Ints, multiple: Ints) -> Ints:
+    def unkept(self, counts: Ints) -> Ints:
         """For each row (n,) how many needs of its service are not met."""
         found: Ints = np.zeros(len(self._specs), dtype=np.int64)
         if len(self.rows):
             here: Ints = np.zeros(len(self._specs), dtype=np.int64)
-            np.add.at(here, self._row, self.needed(counts, multiple) > counts[self._row])
+            np.add.at(here, self._row, self.needed(counts) > counts[self._row])
             found[self.rows] = np.add.reduceat(here[self.rows], self.starts)[self._service]
         return found
 
