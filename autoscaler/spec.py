@@ -455,11 +455,11 @@ class RoleRatio(Base):
     to: Annotated[RoleName, Meta(description="The other role.")]
     min: Annotated[
         Annotated[float, Meta(ge=0, le=1000)] | None,
-        Meta(description="At least so many replicas of this role for each replica of the other."),
+        Meta(description="At least so many replicas of this role for each replica of the other, rounded up."),
     ] = None
     max: Annotated[
         Annotated[float, Meta(gt=0, le=1000)] | None,
-        Meta(description="At most so many replicas of this role for each replica of the other."),
+        Meta(description="At most so many replicas of this role for each replica of the other, rounded up."),
     ] = None
 
 

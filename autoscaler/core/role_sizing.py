@@ -91,7 +91,7 @@ class RoleStep:
             return f"{other} of service '{service}' runs, and its roles run and rest together"
         if not need.is_max:
             return f"service '{service}' has at least {need.ratio.min:g} {one} to each {other}, of which there are {there}"
-        return f"service '{service}' has at most {need.ratio.max:g} {other} to each {one}, and {there} {other}"
+        return f"service '{service}' has at most {need.ratio.max:g} {other} to each {one}, and there are {there} {other}"
 
     def _why_no_more(self, row: int) -> str:
         c = self._c

@@ -76,7 +76,10 @@ async def test_a_role_is_raised_to_what_the_other_needs_and_says_so() -> None:
 async def test_the_other_bound_raises_the_other_role() -> None:
     tick = await decided(a_pair(), [8, 2], [8, 2])
     assert tick.decisions.desired.tolist() == [8, 8]
-    assert tick.decisions.limits(1)[0].why == "service 'chat' has at most 1 prefill to each decode, and 8 prefill: 8, not 2"
+    assert (
+        tick.decisions.limits(1)[0].why
+        == "service 'chat' has at most 1 prefill to each decode, and there are 8 prefill: 8, not 2"
+    )
 
 
 async def test_a_maximum_wins_nobody_is_held_back_and_both_are_told() -> None:
