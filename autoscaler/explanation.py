@@ -7,7 +7,7 @@ or from a recorded one. Every step says what it made of the count before it, so 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from autoscaler.core.model import Limit, Written
@@ -60,6 +60,9 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
             "starting": int(fleet.starting[row]),
             "draining": int(fleet.draining[row]),
         },
+        update=update_words(
+            () if fleet.versions is None else fleet.versions[row], 0 if fleet.surge is None else int(fleet.surge[row])
+        ),
         recommended=_number(decisions.recommended[row]),
         reason=decisions.reason(row),
         limits=[_limit(limit) for limit in limits],
@@ -102,6 +105,7 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
         ],
         capacity=_capacity(given.get("learnt", False), given["per_s"], learnt["per_s"][row], learnt["confidence"][row]),
         counts={name: tick[name][row] for name in ("current", "ready", "starting", "draining")},
+        update=update_words(tick["versions"][row] if "versions" in tick else (), tick["surge"][row] if "surge" in tick else 0),
         recommended=_number(tick["recommended"][row]),
         reason=tick["reasons"][row],
         limits=[dict(limit) for limit in tick["limits"][row]],
@@ -130,6 +134,7 @@ def _document(
     signals: list[dict[str, Any]],
     capacity: dict[str, Any],
     counts: dict[str, int],
+    update: str,
     recommended: float | None,
     reason: str,
     limits: list[dict[str, Any]],
@@ -169,10 +174,11 @@ def _document(
         "tick": tick,
         "at_s": at_s,
         "leading": leading,
-        "sentence": _sentence(planned, reason, limits, counts, capacity),
+        "sentence": _sentence(planned, reason, limits, counts, capacity, update),
         "signals": signals,
         "capacity": capacity,
         **counts,
+        "update": update,
         "recommended": recommended,
         "reason": reason,
         "limits": limits,
@@ -191,14 +197,31 @@ def _document(
 
 
 def _sentence(
-    planned: int, reason: str, limits: list[dict[str, Any]], counts: Mapping[str, int], capacity: Mapping[str, Any]
+    planned: int,
+    reason: str,
+    limits: list[dict[str, Any]],
+    counts: Mapping[str, int],
+    capacity: Mapping[str, Any],
+    update: str,
 ) -> str:
     """All of it in one breath: the count, the policy's view, each limit that bit, and how far the cluster is."""
     parts = [reason or "no policy said anything", *(f"{limit['name']}: {limit['why']}" for limit in limits)]
     if capacity["mode"] == "learnt":
         parts.append(capacity["words"])
     on_the_way = f", {counts['starting']} starting" if counts["starting"] else ""
+    on_the_way += f"; {update}" if update else ""
     return f"{planned} {'replica' if planned == 1 else 'replicas'}. {'. '.join(parts)}. Now {counts['ready']} ready{on_the_way}."
+
+
+def update_words(versions: Sequence[Sequence[Any]], surge: int) -> str:
+    """How far an update of the target is, "" where there is none."""
+    parts = []
+    if len(versions) > 1:
+        shares = sorted(versions, key=lambda pair: -pair[1])
+        parts.append(" and ".join(f"{share:.0%} of version {version or 'unknown'}" for version, share in shares))
+    if surge:
+        parts.append(f"{surge} beyond the count, which an update or a smaller count will remove")
+    return ", ".join(parts)
 
 
 def _capacity(learnt: bool, given_per_s: Any, per_s: Any, confidence: Any) -> dict[str, Any]:

@@ -561,6 +561,15 @@ class CapacityStatus(Base):
 LEARNT_SCHEMA: Final = 1
 
 
+class LearntVersion(Base):
+    """What was learnt of a version of the target that runs no longer."""
+
+    version: Annotated[str, Meta(max_length=253, description="The hash of its template, as its pods were labelled.")]
+    requests_per_second: Annotated[float, Meta(description="The estimate.")]
+    weight: Annotated[float, Meta(description="Requests that it is worth.")]
+    seen: Annotated[float, Meta(description="How many of them were seen.")]
+
+
 class LearntCapacity(Base):
     """A learnt capacity, and of what it is."""
 
@@ -571,6 +580,12 @@ class LearntCapacity(Base):
     concurrency: Annotated[int, Meta(description="capacity.concurrency of the manifest it was learnt with.")]
     slowdown_concurrency: Annotated[float, Meta(description="Its slowdownConcurrency.")]
     given: Annotated[float | None, Meta(description="Its requestsPerSecond.")] = None
+    version: Annotated[Annotated[str, Meta(max_length=253)] | None, Meta(description="The target's version that it is of.")] = (
+        None
+    )
+    versions: Annotated[
+        list[LearntVersion], Meta(max_length=8, description="What is kept of versions before, for a rollback.")
+    ] = msgspec.field(default_factory=list)
 
 
 class MemoryStatus(Base):

@@ -39,6 +39,7 @@ from autoscaler.core.policy import PolicyType
 from autoscaler.core.remembered import changes_since, entries_of, recall, runs_of
 from autoscaler.core.rows import some
 from autoscaler.core.table import Table
+from autoscaler.core.updates import Updates
 from autoscaler.core.value import maker
 from autoscaler.core.words import limits_of, reasons_of
 
@@ -75,6 +76,7 @@ class Engine:
         self._fleet: Fleet | None = None
         self._any_starting = self._any_at_zero = self._any_none_ready = False
         self._idle = IdleClock()
+        self._updates = Updates()
         self._idle_s: Floats | None = None
         self._blind_since_s: Floats = np.empty(0)
         self._any_was_blind = True
@@ -111,6 +113,7 @@ class Engine:
         self._last_current = rearranged(self._last_current, moved, -1)
         self._blind_since_s = rearranged(self._blind_since_s, moved, np.nan)
         self._idle.rearrange(moved)
+        self._updates.rearrange(moved)
         self._idle_s = None
         self._settled_at_s = rearranged(self._settled_at_s, moved, at_s + self._settle_s)
         self._note_pasts(table, moved, at_s)
@@ -264,6 +267,7 @@ class Engine:
             self._capacity.shift(by_s)
         self._blind_since_s = self._blind_since_s + by_s
         self._idle.shift(by_s)
+        self._updates.shift(by_s)
         self._settled_at_s = self._settled_at_s + by_s
         self._all_settled_at_s += by_s
         self._last_at_s += by_s
@@ -316,6 +320,8 @@ class Engine:
             partial=partial,
             any_partial=partial is not table.nowhere and some(partial),
             settling=self._settling(at_s),
+            updating=self._updates.look(fleet, at_s),
+            updates=self._updates,
             relative=self._relative,
             any_starting=self._any_starting,
             any_at_zero=self._any_at_zero,
@@ -447,6 +453,7 @@ class Engine:
             "blind_since_s": plain(self._blind_since_s),
             "settled_at_s": plain(self._settled_at_s),
             "idle": self._idle.save(),
+            "updates": self._updates.save(),
             "last_at_s": plain_number(self._last_at_s),
         }
 
@@ -476,6 +483,8 @@ class Engine:
         self._last_at_s = number(state["last_at_s"])
         if "idle" in state:  # states written before services could go to zero have none
             self._idle.load(state["idle"])
+        if "updates" in state:  # likewise, before versions were looked at
+            self._updates.load(state["updates"])
 
 
 # ---------------------------------------------------------------- small pieces

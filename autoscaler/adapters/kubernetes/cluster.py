@@ -129,7 +129,7 @@ class KubernetesCluster:
             else:
                 del self.picture.wrote[service.target]
         members = self.pods.members(service.target) if service.target is not None else None
-        self._columns.set_row(service, state, members.counts if members is not None else None, why)
+        self._columns.set_row(service, state, members, why)
 
     def _remember_new(self) -> None:
         """What the status remembers of services that nobody has been told of yet."""

@@ -19,6 +19,7 @@ from autoscaler.spec import (
     CapacityStatus,
     InferenceAutoscalerStatus,
     LearntCapacity,
+    LearntVersion,
     LimitStatus,
     MemoryStatus,
     SignalStatus,
@@ -169,4 +170,9 @@ def _learnt_capacity(memory: LearntMemory) -> LearntCapacity:
         given=memory.given_per_s,
         concurrency=memory.slots,
         slowdown_concurrency=memory.slots_slowdown,
+        version=memory.version or None,
+        versions=[
+            LearntVersion(version=one.version, requests_per_second=one.per_s, weight=one.weight, seen=one.seen)
+            for one in memory.others
+        ],
     )
