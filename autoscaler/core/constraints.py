@@ -167,11 +167,13 @@ def _starting_cap(c: Context) -> Floats:
 
 
 def _count_starting(c: Context, counts: Ints) -> Ints:
-    assert c.relative is not None
     growing = counts > c.fleet.current
     if not some(growing):
         return counts
-    applies = growing & c.relative & (c.fleet.starting > 0)
+    # Of an update's making is what waits because replicas are missing that were there before it, whatever the policy reckons with.
+    held = c.table.nowhere if c.relative is None else c.relative
+    held = held if c.updating is None else held | c.updating
+    applies = growing & held & (c.fleet.starting > 0)
     if not some(applies):
         return counts
     capped: Ints = chosen(applies, np.minimum(counts, _starting_cap(c)).astype(np.int64), counts)
@@ -443,7 +445,12 @@ ORDER: tuple[Constraint, ...] = (
     # Replicas of another version take the place of those that are there: what is seen meanwhile is no reason to take any away.
     Constraint("Updating", lambda c: c.updating is not None, _keep_while_updating, _keep_while_updating_why),
     # Before the windows, so that a wish that only grows because help is late does not enter them as it is.
-    Constraint("StartingReplicas", lambda c: c.any_starting and c.relative is not None, _count_starting, _count_starting_why),
+    Constraint(
+        "StartingReplicas",
+        lambda c: c.any_starting and (c.relative is not None or c.updating is not None),
+        _count_starting,
+        _count_starting_why,
+    ),
     # HPA v2, in its order: windows, then rates.
     STABILIZED,
     Constraint("RateLimit", lambda c: c.table.limits_rate, _limit_rate, _limit_rate_why),
