@@ -192,6 +192,15 @@ class Signals(Base):
             extra_json_schema=_unique_by("signal"),
         ),
     ] = msgspec.field(default_factory=list)
+    share: Annotated[
+        Share | None,
+        Meta(
+            description=(
+                "Which part of the work that own PromQL and the gateway tell of comes here, where several objects serve it, such as a canary: 10%. "
+                "What presets read is of the target's own pods, and taken whole."
+            )
+        ),
+    ] = None
     prometheus: Annotated[PrometheusRef | None, Meta(description="Another Prometheus than the controller's default one.")] = None
     stale_after: Annotated[Duration, Meta(description="A sample older than this is unknown.")] = "60s"
 

@@ -172,7 +172,8 @@ class Rollout(Base):
     version: Annotated[
         str,
         Meta(
-            max_length=63, description="Of the new replicas; v1 is what runs at the start. v2, v3, … where left out; an earlier one: a rollback."
+            max_length=63,
+            description="Of the new replicas; v1 is what runs at the start. v2, v3, … where left out; an earlier one: a rollback.",
         ),
     ] = ""
     factor: Annotated[

@@ -42,7 +42,7 @@ def versions(life: Lifecycle) -> dict[str, float]:
 def test_replicas_are_replaced_within_surge_and_unavailability() -> None:
     life = rolling(8, updated(surge=0.25, unavailable=0.25))
     seen = []
-    for at_s in range(0, 700):
+    for at_s in range(700):
         live(life, at_s, at_s)
         ready, starting = int(life.ready[0]), int(life.starting[0])
         seen.append((ready, starting))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -20,20 +21,21 @@ def versions(fleet: Fleet) -> Versions | None:
     return None if fleet.versions is None else fleet.versions[0]
 
 
-def pods(team: Team, prefix: str, count: int, *, ready: bool = False, **labels: str) -> None:
+def pods(team: Team, prefix: str, count: int, labels: Mapping[str, str], *, ready: bool = False) -> None:
     for number in range(count):
-        team.pod(f"{prefix}{number}", ready=ready, **{"app": "llama", **labels})
+        made: dict[str, Any] = {"app": "llama", **labels}
+        team.pod(f"{prefix}{number}", ready=ready, **made)
 
 
 async def test_surge_that_is_not_ready_is_neither_capacity_nor_on_its_way(team: Team) -> None:
     """A Deployment with maxSurge 2 and maxUnavailable 0, from the template a to b and back."""
     team.deployment(replicas=4)
     team.service()
-    pods(team, "a", 4, ready=True, **{"pod-template-hash": "a"})
+    pods(team, "a", 4, {"pod-template-hash": "a"}, ready=True)
     async with team.cluster() as cluster:
         fleet = await observed(cluster)
         assert (seen(fleet), versions(fleet)) == ((4, 4, 0, 0, 0), (("a", 1.0),))
-        pods(team, "b", 2, **{"pod-template-hash": "b"})
+        pods(team, "b", 2, {"pod-template-hash": "b"})
         fleet = await observed(cluster, lambda fleet: fleet.surge is not None and fleet.surge[0] == 2)
         assert (seen(fleet), versions(fleet)) == ((4, 4, 0, 0, 2), (("a", 1.0),))
         assert len(cluster.rows_by_pod()) == 4
@@ -49,7 +51,7 @@ async def test_surge_that_is_not_ready_is_neither_capacity_nor_on_its_way(team: 
         assert (seen(fleet), versions(fleet)) == ((4, 4, 0, 2, 0), (("a", 0.5), ("b", 0.5)))
 
         # Rolled back: what is left of b goes again, and a is what it was.
-        pods(team, "c", 2, ready=True, **{"pod-template-hash": "a"})
+        pods(team, "c", 2, {"pod-template-hash": "a"}, ready=True)
         for number in range(2):
             team.fake.delete("pods", f"b{number}")
         fleet = await observed(cluster, lambda fleet: versions(fleet) == (("a", 1.0),))
@@ -60,8 +62,8 @@ async def test_replicas_that_are_missing_in_an_update_are_on_their_way_and_no_mo
     """maxUnavailable 2 and maxSurge 2: four new ones start, of which two take the place of those that are gone."""
     team.deployment(replicas=8)
     team.service()
-    pods(team, "a", 6, ready=True, **{"pod-template-hash": "a"})
-    pods(team, "b", 4, **{"pod-template-hash": "b"})
+    pods(team, "a", 6, {"pod-template-hash": "a"}, ready=True)
+    pods(team, "b", 4, {"pod-template-hash": "b"})
     async with team.cluster() as cluster:
         fleet = await observed(cluster, lambda fleet: fleet.ready[0] == 6)
         assert seen(fleet) == (8, 6, 2, 0, 2)
@@ -85,8 +87,8 @@ async def test_the_version_is_what_its_controller_says(
 ) -> None:
     team.deployment(replicas=4)
     team.service()
-    pods(team, "a", 3, ready=True, **old)
-    pods(team, "b", 1, ready=True, **new)
+    pods(team, "a", 3, old, ready=True)
+    pods(team, "b", 1, new, ready=True)
     async with team.cluster() as cluster:
         fleet = await observed(cluster, lambda fleet: fleet.ready[0] == 4)
         assert versions(fleet) == ((expected[0], 0.75), (expected[1], 0.25))
@@ -115,13 +117,14 @@ async def test_a_stateful_set_that_replaces_a_pod_under_its_name(team: Team) -> 
 async def test_pods_without_such_labels_and_services_that_come_before_others(team: Team) -> None:
     team.deployment(replicas=2)
     team.service()
-    pods(team, "a", 2, ready=True)
+    pods(team, "a", 2, {}, ready=True)
     async with team.cluster() as cluster:
         fleet = await observed(cluster, lambda fleet: fleet.ready[0] == 2)
         assert fleet.versions is None
         team.deployment("d0", replicas=1)
         team.service("d0", target="d0")
-        team.pod("d", ready=True, **{"app": "d0", "pod-template-hash": "x"})
+        labels: dict[str, Any] = {"app": "d0", "pod-template-hash": "x"}
+        team.pod("d", ready=True, **labels)
         fleet = await observed(cluster, lambda fleet: len(fleet) == 2 and fleet.versions is not None)
         assert fleet.versions == ((("x", 1.0),), ())
         unchanged = (await observed(cluster)).versions
