@@ -442,6 +442,15 @@ class Drain(Base):
         int, Meta(ge=0, le=100000, description="Replicas that may be draining at the same time; 0 sets no limit.")
     ] = 0
     time: Annotated[Duration, Meta(description="How long a replica is taken to drain.")] = "20s"
+    whole_nodes: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Replicas leave only in numbers that empty a node of nodePool; the others of a node stay until it can go. "
+                "For a service that shares its nodes with no other."
+            )
+        ),
+    ] = False
 
 
 class Pause(Base):

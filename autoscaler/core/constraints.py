@@ -279,6 +279,17 @@ def _limit_rate_why(c: Context, row: int, before: int, after: int) -> str:
 # ---------------------------------------------------------------- draining
 
 
+def _empty_nodes(c: Context, counts: Ints) -> Ints:
+    each = c.table.per_node(c.fleet.pools)
+    whole = np.minimum(-(-counts // each) * each, c.fleet.current)
+    return np.where((counts < c.fleet.current) & ~c.blind, whole, counts)
+
+
+def _empty_nodes_why(c: Context, row: int, before: int, after: int) -> str:
+    each = int(c.table.per_node(c.fleet.pools)[row])
+    return f"{each} replicas fill a node, and one that stays for {before} has room for {after}: none leave before they empty it"
+
+
 def _limit_drain(c: Context, counts: Ints) -> Ints:
     room = np.maximum(c.table.drain_max - c.fleet.draining, 0)
     floor = np.where(c.table.drain_max > 0, c.fleet.current - room, 0)
@@ -453,6 +464,8 @@ ORDER: tuple[Constraint, ...] = (
     ),
     # HPA v2, in its order: windows, then rates.
     STABILIZED,
+    # Before the limits on how many may go at once, which are met on the way to a node that is to be emptied.
+    Constraint("WholeNodes", lambda c: c.table.empties_nodes, _empty_nodes, _empty_nodes_why),
     Constraint("RateLimit", lambda c: c.table.limits_rate, _limit_rate, _limit_rate_why),
     # Leaving replicas finish their work: only so many at once.
     Constraint("DrainLimit", lambda c: c.table.has_drain_limit, _limit_drain, _limit_drain_why),

@@ -153,6 +153,8 @@ class ScalingSpec:
     """Replicas that may be draining at the same time; 0 sets no limit."""
     drain_s: float = 0.0
     """How long a removed replica is taken to drain."""
+    drain_whole_nodes: bool = False
+    """Replicas leave only in numbers that empty a node of `pool`."""
     replica_multiple: int = 1
     accelerators_per_replica: int = 1
     pool: str | None = None
