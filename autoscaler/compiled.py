@@ -61,6 +61,7 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         pause=None if wanted.pause is None else _pause(wanted.pause),
         drain_max_at_once=wanted.drain.max_at_once,
         drain_s=_at("drain.time", spec.duration_s, wanted.drain.time),
+        drain_whole_nodes=wanted.drain.whole_nodes,
         replica_multiple=wanted.replica_multiple,
         accelerators_per_replica=wanted.accelerators_per_replica,
         pool=wanted.node_pool,

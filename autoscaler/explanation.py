@@ -7,7 +7,7 @@ or from a recorded one. Every step says what it made of the count before it, so 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from autoscaler.core.model import Limit, Role, Written
@@ -60,6 +60,9 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
             "starting": int(fleet.starting[row]),
             "draining": int(fleet.draining[row]),
         },
+        update=update_words(
+            () if fleet.versions is None else fleet.versions[row], 0 if fleet.surge is None else int(fleet.surge[row])
+        ),
         recommended=_number(decisions.recommended[row]),
         reason=decisions.reason(row),
         role=_role(spec.role, "" if decisions.roles is None else decisions.roles.words(row)),
@@ -103,6 +106,7 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
         ],
         capacity=_capacity(given.get("learnt", False), given["per_s"], learnt["per_s"][row], learnt["confidence"][row]),
         counts={name: tick[name][row] for name in ("current", "ready", "starting", "draining")},
+        update=update_words(tick["versions"][row] if "versions" in tick else (), tick["surge"][row] if "surge" in tick else 0),
         recommended=_number(tick["recommended"][row]),
         reason=tick["reasons"][row],
         role=_role(spec.get("role"), tick.get("roles", {}).get("words", {}).get(text, "")),
@@ -132,6 +136,7 @@ def _document(
     signals: list[dict[str, Any]],
     capacity: dict[str, Any],
     counts: dict[str, int],
+    update: str,
     recommended: float | None,
     reason: str,
     role: dict[str, str] | None,
@@ -172,10 +177,11 @@ def _document(
         "tick": tick,
         "at_s": at_s,
         "leading": leading,
-        "sentence": _sentence(planned, reason, limits, counts, capacity, role),
+        "sentence": _sentence(planned, reason, limits, counts, capacity, update, role),
         "signals": signals,
         "capacity": capacity,
         **counts,
+        "update": update,
         "recommended": recommended,
         "reason": reason,
         "role": role,
@@ -200,6 +206,7 @@ def _sentence(
     limits: list[dict[str, Any]],
     counts: Mapping[str, int],
     capacity: Mapping[str, Any],
+    update: str,
     role: Mapping[str, str] | None,
 ) -> str:
     """All of it in one breath: the count, the policy's view, each limit that bit, and how far the cluster is."""
@@ -209,6 +216,7 @@ def _sentence(
     if capacity["mode"] == "learnt":
         parts.append(capacity["words"])
     on_the_way = f", {counts['starting']} starting" if counts["starting"] else ""
+    on_the_way += f"; {update}" if update else ""
     return f"{planned} {'replica' if planned == 1 else 'replicas'}. {'. '.join(parts)}. Now {counts['ready']} ready{on_the_way}."
 
 
@@ -218,6 +226,17 @@ def _role(role: Role | Mapping[str, Any] | None, words: str) -> dict[str, str] |
         return None
     service, name = (role.service, role.name) if isinstance(role, Role) else (role["service"], role["name"])
     return {"service": service, "name": name, "words": words}
+
+
+def update_words(versions: Sequence[Sequence[Any]], surge: int) -> str:
+    """How far an update of the target is, "" where there is none."""
+    parts = []
+    if len(versions) > 1:
+        shares = sorted(versions, key=lambda pair: -pair[1])
+        parts.append(" and ".join(f"{share:.0%} of version {version or 'unknown'}" for version, share in shares))
+    if surge:
+        parts.append(f"{surge} beyond the count, which an update or a smaller count will remove")
+    return ", ".join(parts)
 
 
 def _capacity(learnt: bool, given_per_s: Any, per_s: Any, confidence: Any) -> dict[str, Any]:

@@ -301,6 +301,14 @@ RULES: Final[tuple[Rule, ...]] = (
             or wanted["minReplicas"] <= wanted["fallback"]["replicas"] <= wanted["maxReplicas"]
         ),
     ),
+    _service(
+        "whole-nodes-are-of-a-pool",
+        "spec",
+        "drain.wholeNodes",
+        "!has(self.drain) || !has(self.drain.wholeNodes) || !self.drain.wholeNodes || has(self.nodePool)",
+        "is allowed only with a nodePool, whose acceleratorsPerNode says how many replicas fill a node",
+        lambda wanted: not wanted.get("drain", {}).get("wholeNodes", False) or "nodePool" in wanted,
+    ),
     # ------------------------------------------------------------ moments
     # Also because the API server lets a list pass where a format is given (kube-openapi's type check); a rule that reads it does not.
     _service(

@@ -22,6 +22,7 @@ from autoscaler.core.roles import Roles
 from autoscaler.errors import Fault, InvalidManifest, OutsideError, UsageError
 from autoscaler.manifest_rules import broken
 from autoscaler.schema import schema_of
+from autoscaler.shared_demand import shared_demand
 from autoscaler.structure import Flaw, check, did_you_mean, dotted, shown
 from autoscaler.yaml_tree import Document, Path, documents
 
@@ -121,6 +122,9 @@ def validate(
     for item, manifest in valid:
         if isinstance(manifest, spec.InferenceAutoscaler):
             reading.warnings += [item.fault(flaw) for flaw in beyond_schema.warnings(manifest)]
+    services = [(item, one) for item, one in valid if isinstance(one, spec.InferenceAutoscaler)]
+    for place, words in shared_demand([one for _, one in services]).items():
+        reading.warnings.append(services[place][0].fault(Flaw(path=("spec", "signals"), value=None, message=words)))
     order = {str(file): number for number, file in enumerate(dict.fromkeys(item.file for item in found))}
     reading.faults.sort(key=lambda fault: (order.get(fault.file, -1), fault.line))
     return reading

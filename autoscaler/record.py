@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 
 from autoscaler.core.allocation import ChangeBudget
-from autoscaler.core.model import Fleet, Pause, PoolSpec, ScalingSpec, SignalColumn
+from autoscaler.core.model import Fleet, Pause, PoolSpec, ScalingSpec, SignalColumn, Versions
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.ports import Tick
 
@@ -80,6 +80,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "ready": fleet.ready,
         "starting": fleet.starting,
         "draining": fleet.draining,
+        **_versions(fleet),
         "lead_time_s": fleet.lead_time_s,
         "node_lead_time_s": fleet.node_lead_time_s,
         "hands_off": dict(_texts(fleet.hands_off_why)),
@@ -111,6 +112,21 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "errors": dict(_texts(tick.outcome.errors)),
         "problems": list(tick.problems),
     }
+
+
+def _versions(fleet: Fleet) -> dict[str, Any]:
+    """What is told of updates; nothing where nobody tells of any."""
+    told: dict[str, Any] = {} if fleet.surge is None else {"surge": fleet.surge}
+    if fleet.versions is not None:
+        told["versions"] = [[list(pair) for pair in of] for of in fleet.versions]
+    return told
+
+
+def decode_versions(data: Mapping[str, Any]) -> tuple[Versions, ...] | None:
+    """Of a tick record."""
+    if "versions" not in data:
+        return None
+    return tuple(tuple((str(version), float(share)) for version, share in of) for of in data["versions"])
 
 
 def _learnt(tick: Tick) -> dict[str, Any]:

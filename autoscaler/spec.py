@@ -193,6 +193,15 @@ class Signals(Base):
             extra_json_schema=_unique_by("signal"),
         ),
     ] = msgspec.field(default_factory=list)
+    share: Annotated[
+        Share | None,
+        Meta(
+            description=(
+                "Which part of the work that own PromQL and the gateway tell of comes here, where several objects serve it, such as a canary: 10%. "
+                "What presets read is of the target's own pods, and taken whole."
+            )
+        ),
+    ] = None
     prometheus: Annotated[PrometheusRef | None, Meta(description="Another Prometheus than the controller's default one.")] = None
     stale_after: Annotated[Duration, Meta(description="A sample older than this is unknown.")] = "60s"
 
@@ -434,6 +443,15 @@ class Drain(Base):
         int, Meta(ge=0, le=100000, description="Replicas that may be draining at the same time; 0 sets no limit.")
     ] = 0
     time: Annotated[Duration, Meta(description="How long a replica is taken to drain.")] = "20s"
+    whole_nodes: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Replicas leave only in numbers that empty a node of nodePool; the others of a node stay until it can go. "
+                "For a service that shares its nodes with no other."
+            )
+        ),
+    ] = False
 
 
 class Pause(Base):
@@ -600,6 +618,15 @@ class CapacityStatus(Base):
 LEARNT_SCHEMA: Final = 1
 
 
+class LearntVersion(Base):
+    """What was learnt of a version of the target that runs no longer."""
+
+    version: Annotated[str, Meta(max_length=253, description="The hash of its template, as its pods were labelled.")]
+    requests_per_second: Annotated[float, Meta(description="The estimate.")]
+    weight: Annotated[float, Meta(description="Requests that it is worth.")]
+    seen: Annotated[float, Meta(description="How many of them were seen.")]
+
+
 class LearntCapacity(Base):
     """A learnt capacity, and of what it is."""
 
@@ -610,6 +637,12 @@ class LearntCapacity(Base):
     concurrency: Annotated[int, Meta(description="capacity.concurrency of the manifest it was learnt with.")]
     slowdown_concurrency: Annotated[float, Meta(description="Its slowdownConcurrency.")]
     given: Annotated[float | None, Meta(description="Its requestsPerSecond.")] = None
+    version: Annotated[Annotated[str, Meta(max_length=253)] | None, Meta(description="The target's version that it is of.")] = (
+        None
+    )
+    versions: Annotated[
+        list[LearntVersion], Meta(max_length=8, description="What is kept of versions before, for a rollback.")
+    ] = msgspec.field(default_factory=list)
 
 
 class RoleStatus(Base):

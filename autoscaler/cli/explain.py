@@ -147,7 +147,9 @@ def _print(document: dict[str, Any]) -> None:
     if (capacity := document.get("capacity")) is not None:  # an older controller tells none
         out.print(f"\n[bold]Capacity[/]\n  {escape(capacity['words'])}")
     counts = ", ".join(f"{name} {document[name]}" for name in ("current", "ready", "starting", "draining"))
-    out.print(f"\n[bold]Replicas[/]\n  {counts}\n\n[bold]Steps[/]")
+    if update := document.get("update"):
+        counts += f"; {update}"
+    out.print(f"\n[bold]Replicas[/]\n  {escape(counts)}\n\n[bold]Steps[/]")
     steps = Table(box=None, pad_edge=False, show_header=False)
     for step in document["steps"]:
         if step["step"] == "write":

@@ -40,6 +40,7 @@ from autoscaler.core.remembered import changes_since, entries_of, recall, runs_o
 from autoscaler.core.role_sizing import RoleStep
 from autoscaler.core.rows import some
 from autoscaler.core.table import Table
+from autoscaler.core.updates import Updates
 from autoscaler.core.value import maker
 from autoscaler.core.words import limits_of, reasons_of
 
@@ -76,6 +77,7 @@ class Engine:
         self._fleet: Fleet | None = None
         self._any_starting = self._any_at_zero = self._any_none_ready = False
         self._idle = IdleClock()
+        self._updates = Updates()
         self._idle_s: Floats | None = None
         self._blind_since_s: Floats = np.empty(0)
         self._any_was_blind = True
@@ -112,6 +114,7 @@ class Engine:
         self._last_current = rearranged(self._last_current, moved, -1)
         self._blind_since_s = rearranged(self._blind_since_s, moved, np.nan)
         self._idle.rearrange(moved)
+        self._updates.rearrange(moved)
         self._idle_s = None
         self._settled_at_s = rearranged(self._settled_at_s, moved, at_s + self._settle_s)
         self._note_pasts(table, moved, at_s)
@@ -265,6 +268,7 @@ class Engine:
             self._capacity.shift(by_s)
         self._blind_since_s = self._blind_since_s + by_s
         self._idle.shift(by_s)
+        self._updates.shift(by_s)
         self._settled_at_s = self._settled_at_s + by_s
         self._all_settled_at_s += by_s
         self._last_at_s += by_s
@@ -317,6 +321,8 @@ class Engine:
             partial=partial,
             any_partial=partial is not table.nowhere and some(partial),
             settling=self._settling(at_s),
+            updating=self._updates.look(fleet, at_s),
+            updates=self._updates,
             relative=self._relative,
             any_starting=self._any_starting,
             any_at_zero=self._any_at_zero,
@@ -453,6 +459,7 @@ class Engine:
             "blind_since_s": plain(self._blind_since_s),
             "settled_at_s": plain(self._settled_at_s),
             "idle": self._idle.save(),
+            "updates": self._updates.save(),
             "last_at_s": plain_number(self._last_at_s),
         }
 
@@ -482,6 +489,8 @@ class Engine:
         self._last_at_s = number(state["last_at_s"])
         if "idle" in state:  # states written before services could go to zero have none
             self._idle.load(state["idle"])
+        if "updates" in state:  # likewise, before versions were looked at
+            self._updates.load(state["updates"])
 
 
 # ---------------------------------------------------------------- small pieces

@@ -24,6 +24,9 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 States: TypeAlias = npt.NDArray[np.int8]
 ParamValue: TypeAlias = float | int | str | bool
+Versions: TypeAlias = tuple[tuple[str, float], ...]
+"""(version, its share of the ready replicas) of one target, by version; a version is a text that follows from the template its replicas were
+made of. Empty where nobody knows; one pair with 1.0 unless it is being updated."""
 
 Mode: TypeAlias = Literal["Shadow", "Recommend", "Active"]
 Direction: TypeAlias = Literal["Both", "Up", "Down"]
@@ -168,6 +171,8 @@ class ScalingSpec:
     """Replicas that may be draining at the same time; 0 sets no limit."""
     drain_s: float = 0.0
     """How long a removed replica is taken to drain."""
+    drain_whole_nodes: bool = False
+    """Replicas leave only in numbers that empty a node of `pool`."""
     replica_multiple: int = 1
     accelerators_per_replica: int = 1
     pool: str | None = None
@@ -204,9 +209,21 @@ class PoolSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearntVersion:
+    """What was learnt of one version of a target: per_s, weight and seen as in LearntMemory."""
+
+    version: str
+    per_s: float
+    weight: float
+    seen: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearntMemory:
     """A learnt capacity: per_s, the requests that it is worth (weight), and how many of them samples brought (seen); learnt where given_per_s
-    (None: nothing) was given, with batches of `slots` and their slowdown as in Capacity."""
+    (None: nothing) was given, with batches of `slots` and their slowdown as in Capacity.
+
+    version: of the target that it is of, "" where none is known. others: what was learnt of versions before, the last to go last."""
 
     per_s: float
     weight: float
@@ -214,6 +231,8 @@ class LearntMemory:
     given_per_s: float | None
     slots: int
     slots_slowdown: float
+    version: str = ""
+    others: tuple[LearntVersion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,8 +261,11 @@ class Fleet:
     from the specs compiles it again then. A fleet never changes once it is handed over: what was worked out from it holds as long as it is
     the same object.
 
-    current (n,): the target's spec.replicas now. ready (n,): serving. starting (n,): created, not ready. draining (n,): leaving.
+    current (n,): the target's spec.replicas now. ready (n,): serving. starting (n,): on their way to `current`, not ready. draining (n,): leaving.
     lead_time_s, node_lead_time_s (n,): measured where there are samples, else the spec's start value.
+    surge (n,): replicas that are there beyond `current`, ready or starting: those that an update sets beside the ones it replaces, or a
+    smaller count has not yet removed (None: nowhere). They are on nodes, and go by themselves: no coming capacity.
+    versions (n,): of each target; None: nobody knows of any. The same tuple as long as nothing in it changes.
     hands_off (n,): True where we must not write (target missing, a foreign writer, a second manifest, …); `hands_off_why[row]` says
     which, in the form "Reason: words".
     memories: by key, what the status remembered of services (only read for services the engine has not met yet).
@@ -263,6 +285,8 @@ class Fleet:
     memories: Mapping[str, Memory] = field(default_factory=dict)
     pools: tuple[PoolSpec, ...] = ()
     paused: Pause | None = None
+    surge: Ints | None = None
+    versions: tuple[Versions, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.specs)

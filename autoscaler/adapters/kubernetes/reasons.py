@@ -13,6 +13,8 @@ class Reason(StrEnum):
     """Everything is as it should be."""
     LearningPast = "LearningPast"
     """Decided on as always, but what Prometheus knows of the past isn't learnt yet; the message says why."""
+    SharedDemand = "SharedDemand"
+    """Decided on, but another object reads the very same work, and each is sized for all of it; the message says what to write."""
     ObjectiveWarning = "ObjectiveWarning"
     """Decided on, but an objective's signal can't tell load, was not measured yet, or can't be kept; the message says which and why."""
     InvalidSpec = "InvalidSpec"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,7 @@ from autoscaler.spec import (
     CapacityStatus,
     InferenceAutoscalerStatus,
     LearntCapacity,
+    LearntVersion,
     LimitStatus,
     MemoryStatus,
     RoleStatus,
@@ -29,11 +30,11 @@ from autoscaler.spec import (
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 18
+COLUMNS: Final = 19
 
 
-def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
-    """What decides whether a row is written again: numbers only, since words cost time."""
+def columns_of(tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[int, str]) -> Ints:
+    """What decides whether a row is written again: numbers only, since words cost time. shared: see ``status_of``, by row."""
     recommended = tick.decisions.recommended
     failed = (tick.outcome.written == Written.FAILED).astype(np.int64)
     return np.column_stack(
@@ -51,7 +52,8 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
             tick.fleet.ready,
             tick.fleet.starting,
             np.where(np.isnan(recommended), -1, np.ceil(np.nan_to_num(recommended) - 1e-9)).astype(np.int64),
-            _unlearnt(tick),
+            _told(tick, tick.unlearnt),
+            _told(tick, shared),
             _learnt(tick),
             np.zeros_like(tick.plan.replicas) if tick.decisions.idle_s is None else tick.decisions.idle_s.astype(np.int64),
             *_roles(tick),
@@ -69,10 +71,10 @@ def _learnt(tick: Tick) -> Ints:
     return np.where(known, np.round(steps).astype(np.int64) * 100 + np.round(np.nan_to_num(confidence) * 10).astype(np.int64), 0)
 
 
-def _unlearnt(tick: Tick) -> Ints:
-    """Rows whose past isn't known; of the words only whether they changed."""
+def _told(tick: Tick, words_of: Mapping[int, str]) -> Ints:
+    """Rows of which something is told; of the words only whether they changed."""
     found = np.zeros(len(tick.fleet), dtype=np.int64)
-    for row, words in tick.unlearnt.items():
+    for row, words in words_of.items():
         found[row] = hash(words)
     return found
 
@@ -102,8 +104,11 @@ def invalid_status(service: Service) -> InferenceAutoscalerStatus:
     return status
 
 
-def status_of(tick: Tick, row: int, service: Service, troubled: Sequence[tuple[str, Pod]]) -> InferenceAutoscalerStatus:
-    """The whole status of one row, but for the conditions' transition times. troubled: see ``KubernetesCluster.troubled_pods``."""
+def status_of(
+    tick: Tick, row: int, service: Service, troubled: Sequence[tuple[str, Pod]], shared: str = ""
+) -> InferenceAutoscalerStatus:
+    """The whole status of one row, but for the conditions' transition times. troubled: see ``KubernetesCluster.troubled_pods``. shared: see
+    ``KubernetesCluster.shared_demand``."""
     decisions, fleet = tick.decisions, tick.fleet
     recommended = decisions.recommended[row]
     limits = list(decisions.limits(row))
@@ -128,7 +133,7 @@ def status_of(tick: Tick, row: int, service: Service, troubled: Sequence[tuple[s
         capacity=_capacity(tick, row),
         role=_role(tick, row),
         memory=_memory_status(tick.memory(row)),
-        conditions=conditions_of(tick, row, troubled, limits),
+        conditions=conditions_of(tick, row, troubled, limits, shared),
     )
 
 
@@ -192,4 +197,9 @@ def _learnt_capacity(memory: LearntMemory) -> LearntCapacity:
         given=memory.given_per_s,
         concurrency=memory.slots,
         slowdown_concurrency=memory.slots_slowdown,
+        version=memory.version or None,
+        versions=[
+            LearntVersion(version=one.version, requests_per_second=one.per_s, weight=one.weight, seen=one.seen)
+            for one in memory.others
+        ],
     )
