@@ -45,19 +45,26 @@ REFRESH_S: Final = 300.0
 LASTS_RATIO: Final = 0.5
 """That memory keeps at most this share of what demand itself needs: a large backlog shows that demand has jumped, which the forecast knows by
 then, and what worked it off is needed no longer."""
+LASTS_BESIDE: Final = 0.1
+"""Up to this share of what demand needs it comes on top of the forecast's own margin; beyond it the margin is part of it, since what a jump
+of demand made uncertain and what it left waiting are the same requests."""
 STARTS_HALFWAY: Final = 0.5
 """Where requests wait too long already, those join them that what is ready can't serve within half the lead time: replicas on their way
-become ready at any moment of it. Waiting to see the backlog grow would order what it needs one lead time too late."""
+become ready at any moment of it. Waiting to see the backlog grow would order what it needs one lead time too late. Of a service whose first
+forecast hasn't fallen due nothing is on its way, nor are nodes kept for it: the whole time counts, the node's as well."""
 FURTHEST: Final = float(np.log(2.0))
 """A forecast is believed up to twice what was needed at most lately, however restless demand was."""
 BELIEVED: Final = 0.5
 """What it puts on top for its errors is believed up to this far (in logs: 65 %) above both what was needed at most lately and what it expects:
 after a jump errors look large for a while, since the forecasts made before it all missed the same thing."""
-AT_FIRST: Final = 0.2
-"""The same of a service without a past. How often its forecasts miss is not known yet, only what those of others did; a fifth on top of
-the highest need is somewhat less than filling slots to 0.7 leaves (29 % above the mean), the usual setting of those who don't foretell."""
-KNOWN_AFTER_S: Final = 4 * 3600.0
+AT_FIRST: Final = 0.14
+"""The same of a service without a past. How often its forecasts miss is not known yet, only what those of others did; 15 % on top of the
+highest need is half of what filling slots to 0.7 leaves (29 % above the mean), the usual setting of those who don't foretell."""
+KNOWN_AFTER_S: Final = 12 * 3600.0
 """From AT_FIRST to BELIEVED, in a straight line over so long a time of forecasts that fell due."""
+DRAINS_AT_FIRST: Final = 0.4
+"""A service without a past works off a backlog in less than half the time. It begins with a count that nobody foresaw; the sooner that is mended, the
+less of its first hour is late. It grows to the whole time as AT_FIRST grows."""
 SURPRISE: Final = 1.5
 """How much further above the forecast than promised a window must be, for what is to speak instead of what was foretold."""
 BLIND_S: Final = 90.0
@@ -69,7 +76,7 @@ WAKE_AHEAD_S: Final = 300.0
 KEPT_BLIND: Final = 1.2
 """While `reactive` speaks, a replica stays until there are a fifth more than it asks for."""
 SMALLEST_PER_S: Final = 1e-9
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 class Predictive:
@@ -173,20 +180,25 @@ class Predictive:
         outlook, own = self._outlook, observation.capacity_per_s
         spread = outlook.spread
         promised_log = outlook.centre + self._quantiles.promised * spread
-        highest_log = self._highest(observation.interval_s)
+        known = self._known(observation.interval_s)
+        highest_log = self._highest(known)
         rate = np.exp(np.minimum(promised_log, highest_log))
         if self._recent.any_blind:
             rate = np.where(self._recent.blind_s > BLIND_S, np.nan, rate)
         recent = RECENT * outlook.recent
-        backlog = queue * self._drains
-        coming = self._coming(observation, queue)
+        drains = self._drains / (DRAINS_AT_FIRST + (1.0 - DRAINS_AT_FIRST) * known)
+        backlog = queue * drains
+        ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
+        coming = self._coming(observation, queue, drains, ready_later)
         least = np.where(recent > rate, recent, rate) / own + backlog + coming
         if some(self._recent.surprised):
             # What no forecast knew of: the present speaks at once.
             present = self._reactive.needed(observation) + coming
             least = np.where(self._recent.surprised & (present > least), present, least)
         lasting = np.fmin(self._recent.lasting, LASTS_RATIO * rate / own)
-        most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own + lasting
+        most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own
+        most = most + np.fmin(lasting, LASTS_BESIDE * rate / own)
+        most = np.fmax(most, np.exp(outlook.centre) / own + lasting)
         least, most = whole_replicas(least), whole_replicas(np.maximum(most, least))
         quiet = outlook.quiet
         if quiet is not None:
@@ -194,7 +206,6 @@ class Predictive:
             asleep = quiet & (backlog == 0) & ~self._wakes(observation)
             least, most = np.where(asleep, 0.0, least), np.where(asleep, 0.0, most)
         replicas = np.minimum(np.maximum(observation.current, least), most)
-        ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
         by_reactive = self._by_reactive(observation, replicas)
         if by_reactive is not None:
             spoken = whole_replicas(self._reactive.needed(observation) + coming)
@@ -203,21 +214,31 @@ class Predictive:
         headroom = np.fmax(np.ceil(ready_later) - replicas, 0.0)  # none where it can't tell
         return Need(rate, recent, backlog, coming, least, most, replicas, headroom, by_reactive)
 
-    def _coming(self, observation: Observation, queue: Floats) -> Floats:
-        """Replicas (n,) for requests that will have joined the backlog until help is ready; 0 where nobody waits too long yet."""
-        served = observation.ready * observation.capacity_per_s
+    def _coming(self, observation: Observation, queue: Floats, drains: Floats, room: Floats) -> Floats:
+        """Replicas (n,) for requests that will have joined the backlog until help is ready; 0 where nobody waits too long yet. room (n,): of
+        how many replicas the nodes are kept; more of them wait for a node first."""
+        own = observation.capacity_per_s
+        served = observation.ready * own
         late = queue > self._allowed_s * served
         if not some(late):
             return np.zeros(len(queue))
-        joining = np.fmax(self._outlook.recent - served, 0.0) * STARTS_HALFWAY * observation.lead_time_s
-        return np.where(late, joining * self._drains, 0.0)
+        recent = self._outlook.recent
+        begun = self._outlook.spreads.seen > 0
+        placed = np.where(begun, np.fmax(np.ceil(room), observation.current), observation.current)
+        share = np.where(begun, STARTS_HALFWAY, 1.0)
+        node_s = np.where(recent > placed * own, observation.node_lead_time_s, 0.0)
+        joining = np.fmax(recent - served, 0.0) * share * (observation.lead_time_s + node_s)
+        return np.where(late, joining * drains, 0.0)
 
-    def _highest(self, interval_s: float) -> Floats:
+    def _known(self, interval_s: float) -> Floats:
+        """How far a service's own misses are known, (n,), from 0 without a past to 1."""
+        return np.minimum(self._outlook.spreads.seen * (LEARNT * interval_s / KNOWN_AFTER_S), 1.0)
+
+    def _highest(self, known: Floats) -> Floats:
         """The log of the highest demand (n,) that is believed. Errors count for the more, the longer forecasts have been judged."""
-        peak, outlook = self._recent.peak, self._outlook
-        known = np.minimum(outlook.spreads.seen * (LEARNT * interval_s / KNOWN_AFTER_S), 1.0)
+        peak = self._recent.peak
         believed = AT_FIRST + (BELIEVED - AT_FIRST) * known
-        return np.asarray(np.minimum(peak + FURTHEST, np.fmax(peak, outlook.centre) + believed))
+        return np.asarray(np.minimum(peak + FURTHEST, np.fmax(peak, self._outlook.centre) + believed))
 
     def _wakes(self, observation: Observation) -> Bools:
         """Rows (n,) in which yesterday something came within the time that a replica takes to start, and a little more."""

@@ -10,7 +10,7 @@ import pytest
 from autoscaler.adapters.prometheus.gateways import GATEWAYS
 from autoscaler.adapters.prometheus.presets import PRESETS
 from autoscaler.shared_demand import GATEWAYS_TELL, WITHOUT_WORK, WORK, shared_demand
-from autoscaler.spec import InferenceAutoscaler
+from autoscaler.spec import InferenceAutoscaler, Role
 
 ARRIVALS = [{"signal": "demand", "query": 'sum(rate(gateway_requests_total{service="chat"}[1m]))'}]
 
@@ -78,3 +78,13 @@ def test_who_says_its_share_is_believed() -> None:
     assert not shared_demand(
         [an_object("filter", queries=ARRIVALS, share="100%"), an_object("chat", queries=ARRIVALS, share="100%")]
     )
+
+
+def test_the_roles_of_a_service_see_every_request_each() -> None:
+    def of_role(name: str, role: str) -> InferenceAutoscaler:
+        one = an_object(name, queries=ARRIVALS)
+        return msgspec.structs.replace(one, spec=msgspec.structs.replace(one.spec, role=Role(service="chat", name=role)))
+
+    roles = [of_role("chat-prefill", "prefill"), of_role("chat-decode", "decode")]
+    assert not shared_demand(roles)
+    assert set(shared_demand([*roles, an_object("canary", queries=ARRIVALS)])) == {0, 1, 2}, "who is no role doubles the service"

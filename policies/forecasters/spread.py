@@ -8,6 +8,7 @@ import numpy as np
 
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats, Ints
+from autoscaler.core.rows import some
 from autoscaler.core.seen import any_unknown
 from policies.forecasters.fading import fading
 from policies.forecasters.levels import HALF_LIVES_S as LEVELS_S
@@ -29,6 +30,9 @@ LARGEST: Final = 1.6
 TYPICAL: Final = 1.6
 """What the exponential of the mean log of errors is multiplied by to be their usual scale: 1.6 to 1.9 for bell-shaped ones."""
 FARTHEST: Final = 6.0
+SURPRISED: Final = 4.0
+"""An error of so many spreads is a surprise: something began that no forecast could know. All forecasts made before it began miss it, one
+after the other, and say it once; what follows them is as calm or as restless as it was."""
 _TINY: Final = 1e-6
 _OFFSET: Final = 0.003  # added to errors, so that one that is nearly exact by chance has no huge negative log
 _BASE = LEVELS_S.index(60.0)
@@ -37,11 +41,12 @@ _LONG = LEVELS_S.index(600.0)
 
 class Spread(Kept):
     """squares (n, 7): means that forget, of squared errors (ERRORS_S) and of squared moves (MOVES_S). latest (n,): the 15-second level
-    before."""
+    before. seen (n,): how many errors were learnt from. surprised (n,): whether the last one was a surprise."""
 
     squares: Floats
     latest: Floats
     seen: Floats
+    surprised: Bools
 
     def __init__(self, n: int) -> None:
         super().__init__(n)
@@ -53,7 +58,12 @@ class Spread(Kept):
         self._move_share: Floats = np.empty(0)
 
     def fresh(self, n: int) -> dict[str, Column]:
-        return {"squares": np.full((n, _SQUARES), AT_FIRST**2), "latest": np.full(n, np.nan), "seen": np.zeros(n)}
+        return {
+            "squares": np.full((n, _SQUARES), AT_FIRST**2),
+            "latest": np.full(n, np.nan),
+            "seen": np.zeros(n),
+            "surprised": np.zeros(n, dtype=np.bool_),
+        }
 
     def features(self, logs: Floats, interval_s: float) -> Floats:
         """What tells the scale now, (n, FEATURES); logs (n, levels): of ``Levels``, whose moves are learnt here."""
@@ -85,6 +95,11 @@ class Spread(Kept):
     def learn(self, features: Floats, errors: Floats, spreads: Floats, step_s: float, known: Bools | None) -> None:
         """errors (n,): how far off a forecast was, made when the features were these, and by how much it said it would be, spreads (n,). step_s:
         since the last ones. known: which rows have one, None for all."""
+        surprised = errors > SURPRISED * spreads
+        again = surprised & self.surprised
+        self.surprised = surprised
+        if some(again):
+            known = ~again if known is None else known & ~again
         # One jump of demand says little of the errors that follow it: it counts as a large error, not as large as it was.
         off = np.minimum(np.abs(errors), FARTHEST * spreads) + _OFFSET
         if known is not None:
