@@ -13,6 +13,7 @@ from typing import Any, Final
 from autoscaler.core.model import Limit, Written
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.ports import Tick
+from autoscaler.told_forecasts import told_forecasts, with_words
 
 SCHEMA: Final = 1
 
@@ -62,6 +63,7 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
         },
         recommended=_number(decisions.recommended[row]),
         reason=decisions.reason(row),
+        forecasts=told_forecasts(decisions, row),
         limits=[_limit(limit) for limit in limits],
         desired=int(decisions.desired[row]),
         planned=int(plan.replicas[row]),
@@ -104,6 +106,7 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
         counts={name: tick[name][row] for name in ("current", "ready", "starting", "draining")},
         recommended=_number(tick["recommended"][row]),
         reason=tick["reasons"][row],
+        forecasts=tick["forecasts"][row] if "forecasts" in tick else [],
         limits=[dict(limit) for limit in tick["limits"][row]],
         desired=tick["desired"][row],
         planned=tick["planned"][row],
@@ -132,6 +135,7 @@ def _document(
     counts: dict[str, int],
     recommended: float | None,
     reason: str,
+    forecasts: list[dict[str, Any]],
     limits: list[dict[str, Any]],
     desired: int,
     planned: int,
@@ -172,6 +176,7 @@ def _document(
         "sentence": _sentence(planned, reason, limits, counts, capacity),
         "signals": signals,
         "capacity": capacity,
+        "forecasts": [with_words(told, at_s) for told in forecasts],
         **counts,
         "recommended": recommended,
         "reason": reason,

@@ -25,7 +25,7 @@ from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
 from policies.forecasters.outlook import JUDGED, LEARNT, LONGEST_STEP_S, Outlook
 from policies.predictive_allowance import Allowance
-from policies.predictive_grace import Grace
+from policies.predictive_grace import CLAIM, Grace
 from policies.predictive_quantiles import QUANTILES, Quantiles
 from policies.predictive_recent import Recent
 from policies.predictive_words import Need, by_reactive_words, forecast_words
@@ -242,6 +242,10 @@ class Predictive:
             values=values[:, :, None],
             unit="requests/s",
             window_s=WINDOW_S,
+            trusted=~self._grace.out,
+            missed_ratio=np.where(outlook.spreads.seen > 0, self._grace.missed, np.nan),
+            claimed_ratio=CLAIM,
+            parts=lambda row: outlook.parts(row, float(values[row, 0])),
         )
 
     def _words(self, observation: Observation, row: int, need: Need) -> str:
@@ -254,8 +258,11 @@ class Predictive:
             row,
             own=float(observation.capacity_per_s[row]),
             lead_s=float(observation.lead_time_s[row]),
-            middle=float(np.exp(self._outlook.centre[row])),
+            middle=float(np.exp(self._outlook.centre[row] + self._quantiles.shown[row, 0] * self._outlook.spread[row])),
             share=float(share),
+            promised=float(observation.promised_ratio[row]),
+            care=float(self._allowance.care[row]),
+            allowed_s=float(self._allowed_s[row]),
             drain_s=float(self.params["drain_s"][row]),
             surprised=bool(self._recent.surprised[row]),
             silenced=self._outlook.silenced(),

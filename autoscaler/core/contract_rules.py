@@ -12,6 +12,7 @@ import numpy as np
 from autoscaler.core.contract_world import What, World
 from autoscaler.core.model import Floats, Forecast, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import KeepsTimes, Params, Policy, PolicyType, Saved, TakesOver, complete_params, stack_params
+from autoscaler.core.trust import forecast_fault
 
 ROWS = (0, 1, 2)
 NEW_ROW = 3
@@ -88,11 +89,18 @@ def _shape_faults(answer: Recommendation, n: int) -> Iterator[str]:
 
 
 def _forecast_faults(forecast: Forecast, n: int) -> Iterator[str]:
-    wanted = (n, len(forecast.quantiles), forecast.times_s.shape[-1])
-    if forecast.values.shape != wanted:
-        yield f"forecast.values has shape {forecast.values.shape}; (services, quantiles, times) is {wanted}"
+    if fault := forecast_fault(forecast, n):
+        yield f"forecast.{fault}"
+        return
     if (np.diff(forecast.quantiles) <= 0).any() or not ((forecast.quantiles > 0) & (forecast.quantiles < 1)).all():
         yield f"forecast.quantiles {forecast.quantiles.tolist()} do not rise within 0 to 1"
+    if forecast.missed_ratio is not None and ((forecast.missed_ratio < 0) | (forecast.missed_ratio > 1)).any():
+        yield f"forecast.missed_ratio {forecast.missed_ratio.tolist()} is not within 0 to 1"
+    for row in range(n):
+        parts = forecast.parts(row)
+        for name, factor in {} if parts is None else parts.factors.items():
+            if not (np.isfinite(factor) and factor >= 0):
+                yield f"forecast.parts({row}) gives '{name}' the factor {factor}"
 
 
 def _count_faults(answer: Recommendation, where: str) -> Iterator[str]:

@@ -293,8 +293,9 @@ class Engine:
             wish = group.recommend()
             wishes.append((group, wish))
             group.merge(wish, merged)
-            if wish.forecast is not None:
-                forecasts.append((group.name, group.rows, wish.forecast))
+            forecast = group.foretold(wish)
+            if forecast is not None:
+                forecasts.append((group.name, group.rows, forecast))
 
         recommended = table.no_wish if merged.recommended is None else merged.recommended
         partial = self._partial(merged.partial)

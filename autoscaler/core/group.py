@@ -10,12 +10,24 @@ from typing import Any
 import numpy as np
 
 from autoscaler.core.history import History, HistoryRows
-from autoscaler.core.model import Bools, Fleet, Floats, Ints, Observation, Readings, Recommendation, Signal, SignalColumn
+from autoscaler.core.model import (
+    Bools,
+    Fleet,
+    Floats,
+    Forecast,
+    Ints,
+    Observation,
+    Readings,
+    Recommendation,
+    Signal,
+    SignalColumn,
+)
 from autoscaler.core.policy import KeepsTimes, Policy, PolicyType, TakesOver, complete_params, stack_params
 from autoscaler.core.rows import some
 from autoscaler.core.seen import all_known
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import Table
+from autoscaler.core.trust import forecast_fault
 from autoscaler.core.value import maker
 
 _observation = maker(Observation)
@@ -242,6 +254,19 @@ class Group:
             if column.shape != (m,):
                 return f"policy '{self.name}' gave {name} of shape {column.shape} for {m} services"
         return ""
+
+    def foretold(self, wish: Recommendation) -> Forecast | None:
+        """The wish's forecast. One that is not of our services is left out and named as a failure; the counts stay what they are."""
+        if wish.forecast is None:
+            return None
+        try:
+            fault = forecast_fault(wish.forecast, len(self.rows))
+        except Exception as error:  # a stranger's plug-in: whatever it is, it is no forecast
+            fault = f"{type(error).__name__}: {error}"
+        if fault:
+            self._failure = f"policy '{self.name}' gave a forecast that can't be used: {fault}"
+            return None
+        return wish.forecast
 
     @property
     def failure(self) -> str:

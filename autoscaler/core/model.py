@@ -323,9 +323,28 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What one service's forecast is made of: what demand is now, and by name the factors (1.04: 4 % up) that make what is expected of it,
+    in the order in which people should read them."""
+
+    now: float
+    factors: Mapping[str, float]
+
+
+def no_parts(_row: int) -> Parts | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """A forecast of demand made at `made_at_s`: quantiles (q,), times_s (h,) or, where services look ahead differently, (n, h), values
-    (n, q, h). Each value is what the window of `window_s` that begins at its time needs: effective demand (``core.envelope``)."""
+    (n, q, h). Each value is what the window of `window_s` that begins at its time needs: effective demand (``core.envelope``).
+
+    A policy that scores its forecast while it runs says so: trusted (n,), False where the forecast has lost its vote and something else
+    speaks in its place (None: it isn't scored); missed_ratio (n,), how often demand lately exceeded what it says is exceeded with the
+    probability claimed_ratio, NaN where nobody knows yet.
+    parts(row): what the median of its first time is made of; None where there is nothing to say. Asked as ``Recommendation.why`` is.
+    """
 
     made_at_s: float
     times_s: Floats
@@ -333,6 +352,10 @@ class Forecast:
     values: Floats
     unit: str
     window_s: float = 60.0
+    trusted: Bools | None = None
+    missed_ratio: Floats | None = None
+    claimed_ratio: float = 0.05
+    parts: Callable[[int], Parts | None] = no_parts
 
     def times_of(self, row: int) -> Floats:
         """The times (h,) of one service's forecasts."""

@@ -94,7 +94,7 @@ def test_unknown_demand_is_never_zero_demand() -> None:
 def test_what_runs_speaks_where_demand_is_unknown() -> None:
     services, _ = played(noisy(20.0, 200))
     lately = services.see(demand=NAN, queue=0.0, running=300.0)
-    assert lately.why(0).startswith("in 120 s demand will need"), "one missing sample changes nothing"
+    assert "demand will need" in lately.why(0), "one missing sample changes nothing"
     for _ in range(6):
         answer = services.see(demand=NAN, queue=0.0, running=300.0)
     assert answer.replicas[0] >= 10

@@ -13,6 +13,7 @@ from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.services import Service
 from autoscaler.core.model import Ints, LearntMemory, Limit, Memory, Written
 from autoscaler.core.signals import SignalState
+from autoscaler.core.trust import trust_of
 from autoscaler.ports import Tick
 from autoscaler.spec import (
     LEARNT_SCHEMA,
@@ -28,7 +29,7 @@ from autoscaler.spec import (
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 16
+COLUMNS: Final = 17
 
 
 def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
@@ -53,8 +54,17 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
             _unlearnt(tick),
             _learnt(tick),
             np.zeros_like(tick.plan.replicas) if tick.decisions.idle_s is None else tick.decisions.idle_s.astype(np.int64),
+            _trusted(tick),
         ]
     )
+
+
+def _trusted(tick: Tick) -> Ints:
+    """1 trusted, 0 not, −1 where no policy scores its forecast."""
+    trust = trust_of(tick.decisions)
+    if trust is None:
+        return np.full(len(tick.fleet), -1, dtype=np.int64)
+    return np.nan_to_num(trust.trusted, nan=-1.0).astype(np.int64)
 
 
 def _learnt(tick: Tick) -> Ints:

@@ -45,6 +45,7 @@ export function showWhy(service) {
   showPromise(service);
   showSignals(service, why);
   setText(byId("capacity"), why.capacity ? sentence(why.capacity.words) : "");
+  showForecast(why.forecasts ?? []);
 }
 
 function leadOf(why) {
@@ -101,6 +102,13 @@ function showLadder(why) {
 function sentence(words) {
   const text = words.charAt(0).toUpperCase() + words.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
+/** What is expected, from what, and whether it is trusted; a forecast without a vote is set apart. */
+function showForecast(forecasts) {
+  const place = byId("forecast-words");
+  setText(place, forecasts.flatMap((told) => told.words).map(sentence).join(" "));
+  place.classList.toggle("muted", !forecasts.some((told) => told.trusted === false));
 }
 
 function showPromise(service) {
