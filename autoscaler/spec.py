@@ -573,6 +573,13 @@ class LearntCapacity(Base):
     given: Annotated[float | None, Meta(description="Its requestsPerSecond.")] = None
 
 
+class PolicyMemory(Base):
+    """What a policy has learnt of this object over days."""
+
+    policy: Annotated[str, Meta(description="Its name.")]
+    data: Annotated[str, Meta(max_length=16384, description="In its own, versioned form.")]
+
+
 class MemoryStatus(Base):
     """What no query can bring back after a restart."""
 
@@ -589,6 +596,9 @@ class MemoryStatus(Base):
         TimedCount | None, Meta(description="The target's count as last seen; what changed later is found by it.")
     ] = None
     capacity: Annotated[LearntCapacity | None, Meta(description="What was learnt of its replicas.")] = None
+    learnt: Annotated[list[PolicyMemory], Meta(max_length=16, description="What policies have learnt over long.")] = (
+        msgspec.field(default_factory=list)
+    )
 
 
 class InferenceAutoscalerStatus(Base):

@@ -91,6 +91,8 @@ class Engine:
         self.lookback_s = self._settle_s = 0.0
         self.past_of: dict[str, PastOf] = {}
         """By key, of the services whose policies want to be shown the past: what that past is of."""
+        self._recalled: set[str] = set()
+        """Keys of which a policy took something back: no past that is learnt afterwards replaces it."""
         self.resettled = False
         """Whether the last compilation met known services with another past, which no record tells (it leaves out the sources)."""
 
@@ -117,6 +119,7 @@ class Engine:
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         self._any_was_blind = True
         self._table = table
+        self._recalled &= {key for key, before in zip(table.keys, moved.tolist(), strict=True) if before >= 0}
         self._meet(np.flatnonzero(moved < 0).tolist(), fleet, at_s, old.row_of.keys() if old is not None else ())
         return True
 
@@ -216,6 +219,11 @@ class Engine:
         if self._capacity is not None:
             learnt = {row: memory.capacity for row, memory in memories if memory.capacity is not None}
             self._capacity.recall(self.table, learnt)
+        for row, memory in memories:
+            for group in self._groups:
+                if text := memory.learnt.get(group.name, ""):
+                    group.recall(row, text)
+                    self._recalled.add(self.table.keys[row])
         if self._wishes is not None:
             wishes = [(row, memory.recommendations) for row, memory in memories]
             recall(self._wishes, wishes, at_s, self.interval_s, max)
@@ -246,10 +254,16 @@ class Engine:
         known = rearranged(taught.known(), rows, False)
         known[[self.table.row_of[key] for key in gaps if key in self.table.row_of]] = False
         faults = []
+        recalled = [self.table.row_of[key] for key in keys if key in self._recalled and key in self.table.row_of]
         for group in self._groups:
-            if group.name in taught.groups and (fault := group.adopt(taught.groups[group.name], keys)):
+            if group.name not in taught.groups:
+                continue
+            # What was learnt over days, and goes on being learnt since, is worth more than what an hour of the past has taught.
+            remembered = [(row, group.remember(row)) for row in recalled]
+            if fault := group.adopt(taught.groups[group.name], keys):
                 faults.append(fault)
                 known[group.rows] = False
+            faults += [fault for row, text in remembered if (fault := group.recall(row, text))]
         self._settled_at_s = np.where(known, np.minimum(self._settled_at_s, at_s), self._settled_at_s)
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         return tuple(faults)
@@ -430,6 +444,7 @@ class Engine:
             else None,
             capacity=None if self._capacity is None else self._capacity.memory(row),
             idle_s=self._idle_s[row].item() if self._idle_s is not None and self._idle_s[row] > 0 else None,
+            learnt={group.name: text for group in self._groups if (text := group.remember(row))},
         )
 
     def save(self) -> dict[str, Any]:

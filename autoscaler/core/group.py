@@ -22,7 +22,16 @@ from autoscaler.core.model import (
     Signal,
     SignalColumn,
 )
-from autoscaler.core.policy import KeepsTimes, Policy, PolicyType, TakesOver, complete_params, stack_params
+from autoscaler.core.policy import (
+    LONGEST_TEXT,
+    KeepsTimes,
+    Policy,
+    PolicyType,
+    Remembers,
+    TakesOver,
+    complete_params,
+    stack_params,
+)
 from autoscaler.core.rows import some
 from autoscaler.core.seen import all_known
 from autoscaler.core.signals import UNKNOWN
@@ -144,6 +153,26 @@ class Group:
                 self.policy.shift(by_s)
             except Exception as error:  # a stranger's plug-in: all others' times are moved by now
                 return f"policy '{self.name}' failed to move its times when the clock was set: {type(error).__name__}: {error}"
+        return ""
+
+    def remember(self, row: int) -> str:
+        """What the policy wants to be remembered of the fleet's `row` (of its first use there); "" where that is nothing."""
+        if not isinstance(self.policy, Remembers) or not self.positions(row):
+            return ""
+        try:
+            text = self.policy.remember(self.positions(row)[0])
+        except Exception as error:  # a stranger's plug-in: then nothing is remembered
+            self._failure = f"policy '{self.name}' failed to remember: {type(error).__name__}: {error}"
+            return ""
+        return text if len(text) <= LONGEST_TEXT else ""
+
+    def recall(self, row: int, text: str) -> str:
+        """Gives the policy back what it remembered of the fleet's `row`. What went wrong, in words."""
+        if text and isinstance(self.policy, Remembers) and self.positions(row):
+            try:
+                self.policy.recall(self.positions(row)[0], text)
+            except Exception as error:  # as above
+                return f"policy '{self.name}' failed to recall: {type(error).__name__}: {error}"
         return ""
 
     def positions(self, row: int) -> Sequence[int]:

@@ -203,7 +203,7 @@ class Memory:
 
     recommendations, scale_events: (at_s, replicas or signed change), oldest first, only as far back as the service's windows reach.
     current: (at_s, replicas) as the last tick saw it: what was changed after it is found by comparing; None where no rate limit asks.
-    capacity: None where it is given, or nothing was learnt yet.
+    capacity: None where it is given, or nothing was learnt yet. learnt: by policy, what it has learnt over long (``core.policy.Remembers``).
     idle_s: how long it was known to be without work, None where it wasn't or its lower bound is above 0.
     """
 
@@ -214,6 +214,7 @@ class Memory:
     current: tuple[float, int] | None = None
     capacity: LearntMemory | None = None
     idle_s: float | None = None
+    learnt: Mapping[str, str] = field(default_factory=dict)
 
 
 @tick_value

@@ -165,6 +165,7 @@ class Service:
             scale_events=tuple((entry.at, entry.replicas) for entry in kept.scale_events),
             current=None if kept.current is None else (kept.current.at, kept.current.replicas),
             capacity=None if kept.capacity is None else _learnt(kept.capacity),
+            learnt={one.policy: one.data for one in kept.learnt},
         )
 
 
