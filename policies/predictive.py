@@ -303,6 +303,7 @@ class Predictive:
     def recall(self, row: int, text: str) -> None:
         if not put_back(self._remembered(), row, self._outlook.names, text):
             return
+        self._outlook.tell_anew(row)
         self._quantiles.forget(row)
         self._forget()
 

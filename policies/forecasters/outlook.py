@@ -210,10 +210,22 @@ class Outlook:
         np.copyto(features, 0.0, where=features != features)  # who can't tell says as the level does
         told = self.spreads.features(self.levels.logs, interval_s)
         into[:, count + 1 : -3] = told
-        change = np.minimum(self.mix.predict(features), np.maximum.reduce(experts, 1) + BEYOND)
-        self.centre = into[:, -2] = level + np.maximum(change, np.minimum.reduce(experts, 1) - BEYOND)
+        self.centre = into[:, -2] = level + self._mixed(features)
         self.spread = into[:, -1] = self.spreads.scale(told)
         into[:, -3] = level
+
+    def _mixed(self, features: Floats, row: int | None = None) -> Floats:
+        """What the experts together say, as a difference to the level."""
+        experts = features[:, :-1]
+        change = np.minimum(self.mix.predict(features, row), np.maximum.reduce(experts, 1) + BEYOND)
+        return np.asarray(np.maximum(change, np.minimum.reduce(experts, 1) - BEYOND))
+
+    def tell_anew(self, row: int) -> None:
+        """What the experts' words are worth is another thing now: forecasts that are still to be judged become those that it makes of them."""
+        made, count = self._made.of(row), len(self.names)
+        made[:, -2] = made[:, -3] + self._mixed(made[:, : count + 1], row)
+        made[:, -1] = self.spreads.scale(made[:, count + 1 : -3], row)
+        self.centre[row], self.spread[row] = self._made.ago(0)[row, -2:]
 
     def usual(self, at_s: float, until_s: Floats) -> Floats:
         """The highest rate (n,) of five minutes that yesterday had between at_s and until_s (n,); NaN where that is not known."""

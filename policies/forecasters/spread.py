@@ -76,10 +76,11 @@ class Spread(Kept):
         into[:, _SQUARES + 2] = 1.0
         return into
 
-    def scale(self, features: Floats) -> Floats:
-        """The usual error in logs, (n,). Never further from what it was over half a day than by a factor of five."""
+    def scale(self, features: Floats, row: int | None = None) -> Floats:
+        """The usual error in logs, (n,); with a row, (m,): of that service at m moments. Never further from what it was over half a day than by
+        a factor of five."""
         usual = np.exp(features[:, _ERRORS - 1])
-        found = TYPICAL * np.exp(self.regression.predict(features))
+        found = TYPICAL * np.exp(self.regression.predict(features, row))
         return np.asarray(np.minimum(np.maximum(found, np.maximum(SMALLEST, 0.2 * usual)), np.minimum(5.0 * usual, LARGEST)))
 
     def learn(self, features: Floats, errors: Floats, spreads: Floats, step_s: float, known: Bools | None) -> None:
