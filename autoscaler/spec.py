@@ -577,6 +577,7 @@ class PolicyMemory(Base):
     """What a policy has learnt of this object over days."""
 
     policy: Annotated[str, Meta(description="Its name.")]
+    at: Annotated[float, Meta(description="Unix seconds by which it was learnt.")]
     data: Annotated[str, Meta(max_length=16384, description="In its own, versioned form.")]
 
 

@@ -29,6 +29,7 @@ from autoscaler.core.model import (
     Forecast,
     Ints,
     Memory,
+    PolicyMemory,
     Readings,
     Recommendation,
     ScalingSpec,
@@ -91,8 +92,8 @@ class Engine:
         self.lookback_s = self._settle_s = 0.0
         self.past_of: dict[str, PastOf] = {}
         """By key, of the services whose policies want to be shown the past: what that past is of."""
-        self._recalled: set[str] = set()
-        """Keys of which a policy took something back: no past that is learnt afterwards replaces it."""
+        self._recalled_of_s: dict[str, dict[str, float]] = {}
+        """By key, of services met in this tick, and by policy: until when it had learnt what it took back."""
         self.resettled = False
         """Whether the last compilation met known services with another past, which no record tells (it leaves out the sources)."""
 
@@ -119,7 +120,6 @@ class Engine:
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         self._any_was_blind = True
         self._table = table
-        self._recalled &= {key for key, before in zip(table.keys, moved.tolist(), strict=True) if before >= 0}
         self._meet(np.flatnonzero(moved < 0).tolist(), fleet, at_s, old.row_of.keys() if old is not None else ())
         return True
 
@@ -220,10 +220,11 @@ class Engine:
             learnt = {row: memory.capacity for row, memory in memories if memory.capacity is not None}
             self._capacity.recall(self.table, learnt)
         for row, memory in memories:
+            known = {group.name: memory.learnt[group.name] for group in self._groups if group.name in memory.learnt}
+            self._recalled_of_s[self.table.keys[row]] = {name: one.at_s for name, one in known.items()}
             for group in self._groups:
-                if text := memory.learnt.get(group.name, ""):
-                    group.recall(row, text)
-                    self._recalled.add(self.table.keys[row])
+                if group.name in known:
+                    group.recall(row, known[group.name].text)
         if self._wishes is not None:
             wishes = [(row, memory.recommendations) for row, memory in memories]
             recall(self._wishes, wishes, at_s, self.interval_s, max)
@@ -241,7 +242,15 @@ class Engine:
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
         rows = [table.row_of[key] for key in keys]
         usable = {group.name: group.type for group in self._groups}  # for what can't be made here nobody takes over a past
-        return Nursery(fleet, table, usable, columns=columns, seed=self._seed, rows=rows)
+        nursery = Nursery(fleet, table, usable, columns=columns, seed=self._seed, rows=rows)
+        for row in rows:
+            for group in self._groups:
+                # What was learnt over days goes on from where it was: the past that is shown teaches what came since.
+                met = self._recalled_of_s.get(table.keys[row])
+                at_s = self._last_at_s if met is None else met.get(group.name)
+                if at_s is not None and (text := group.remember(row)):
+                    nursery.recall_later(group.name, row, PolicyMemory(at_s=at_s, text=text))
+        return nursery
 
     def adopt(self, taught: Nursery, keys: Collection[str], at_s: float, gaps: Collection[str] = ()) -> tuple[str, ...]:
         """The services `keys` take over what was learnt of them apart; those whose near past was known need not wait any longer for their
@@ -254,16 +263,11 @@ class Engine:
         known = rearranged(taught.known(), rows, False)
         known[[self.table.row_of[key] for key in gaps if key in self.table.row_of]] = False
         faults = []
-        recalled = [self.table.row_of[key] for key in keys if key in self._recalled and key in self.table.row_of]
+        taught.recall(float("inf"))
         for group in self._groups:
-            if group.name not in taught.groups:
-                continue
-            # What was learnt over days, and goes on being learnt since, is worth more than what an hour of the past has taught.
-            remembered = [(row, group.remember(row)) for row in recalled]
-            if fault := group.adopt(taught.groups[group.name], keys):
+            if group.name in taught.groups and (fault := group.adopt(taught.groups[group.name], keys)):
                 faults.append(fault)
                 known[group.rows] = False
-            faults += [fault for row, text in remembered if (fault := group.recall(row, text))]
         self._settled_at_s = np.where(known, np.minimum(self._settled_at_s, at_s), self._settled_at_s)
         self._all_settled_at_s = float(self._settled_at_s.max(initial=-np.inf))
         return tuple(faults)
@@ -343,6 +347,7 @@ class Engine:
         counts, steps = self._constrained(context)
         self._last_desired = counts
         self._last_at_s = at_s
+        self._recalled_of_s.clear()
         self._idle_s = self._idle.remembered_s(table.idle_after_s) if table.any_sleeps else None
         return _decisions(
             at_s=at_s,
@@ -444,7 +449,11 @@ class Engine:
             else None,
             capacity=None if self._capacity is None else self._capacity.memory(row),
             idle_s=self._idle_s[row].item() if self._idle_s is not None and self._idle_s[row] > 0 else None,
-            learnt={group.name: text for group in self._groups if (text := group.remember(row))},
+            learnt={
+                group.name: PolicyMemory(at_s=self._last_at_s, text=text)
+                for group in self._groups
+                if (text := group.remember(row))
+            },
         )
 
     def save(self) -> dict[str, Any]:

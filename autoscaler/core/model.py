@@ -197,13 +197,21 @@ class LearntMemory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyMemory:
+    """What a policy had learnt over long by at_s, as the text that it made of it (``core.policy.Remembers``)."""
+
+    at_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What a service's past decisions leave behind and no query can bring back, and what was learnt of its replicas; kept in the object's
     status.
 
     recommendations, scale_events: (at_s, replicas or signed change), oldest first, only as far back as the service's windows reach.
     current: (at_s, replicas) as the last tick saw it: what was changed after it is found by comparing; None where no rate limit asks.
-    capacity: None where it is given, or nothing was learnt yet. learnt: by policy, what it has learnt over long (``core.policy.Remembers``).
+    capacity: None where it is given, or nothing was learnt yet. learnt: by policy, what it had learnt over long.
     idle_s: how long it was known to be without work, None where it wasn't or its lower bound is above 0.
     """
 
@@ -214,7 +222,7 @@ class Memory:
     current: tuple[float, int] | None = None
     capacity: LearntMemory | None = None
     idle_s: float | None = None
-    learnt: Mapping[str, str] = field(default_factory=dict)
+    learnt: Mapping[str, PolicyMemory] = field(default_factory=dict)
 
 
 @tick_value

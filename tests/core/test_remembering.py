@@ -10,7 +10,7 @@ import numpy as np
 
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
-from autoscaler.core.model import Memory, Observation, PolicyRef, Recommendation
+from autoscaler.core.model import Memory, Observation, PolicyMemory, PolicyRef, Recommendation
 from autoscaler.core.policy import LONGEST_TEXT, Parameter, Params, PolicyType, Saved, Stateless
 from tests.ticks import MadeCluster, MadeMetrics, a_spec
 
@@ -59,6 +59,14 @@ class Failing(Counting):
         raise RuntimeError("amnesia")
 
 
+NOW_S = 1_750_000_000.0
+
+
+def memory_of(text: str) -> Memory:
+    """Of a minute and more ago."""
+    return Memory(learnt={"counting": PolicyMemory(at_s=NOW_S - 75.0, text=text)})
+
+
 def a_controller(
     kind: type[Counting], names: Sequence[str], memories: Mapping[str, Memory], past: bool = False
 ) -> tuple[Controller, MadeCluster, ManualClock]:
@@ -75,22 +83,22 @@ def a_controller(
     metrics.past = metrics.signals if past else None
     cluster = MadeCluster([a_spec(name, policies=(PolicyRef(name="counting"),)) for name in names], current=1)
     cluster.changes = {"memories": memories}
-    clock = ManualClock(1_750_000_000.0)
+    clock = ManualClock(NOW_S)
     controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies={"counting": policy}, waits_for_past=True)
     return controller, cluster, clock
 
 
 async def test_a_memory_comes_back_at_the_first_sight_and_outlasts_the_past() -> None:
-    memories = {"team/a": Memory(learnt={"counting": "70"})}
-    for past, fresh in ((False, 1), (True, 21)):
-        controller, _, _ = a_controller(Counting, ["a", "b"], memories, past=past)
+    memories = {"team/a": memory_of("70")}
+    for past, known, fresh in ((False, 71, 1), (True, 75, 21)):
+        controller, _, clock = a_controller(Counting, ["a", "b"], memories, past=past)
         tick = await controller.tick()
-        assert tick.decisions.recommended.tolist() == [71.0, float(fresh)]
-        assert tick.memory(0).learnt == {"counting": "71"}
+        assert tick.decisions.recommended.tolist() == [float(known), float(fresh)], "four moments of the past came after it"
+        assert tick.memory(0).learnt == {"counting": PolicyMemory(at_s=clock.now_s(), text=str(known))}
 
 
 async def test_under_the_same_name_another_target_takes_nothing_back() -> None:
-    controller, cluster, clock = a_controller(Counting, ["a"], {"team/a": Memory(learnt={"counting": "70"})})
+    controller, cluster, clock = a_controller(Counting, ["a"], {"team/a": memory_of("70")})
     await controller.tick()
     cluster.specs = (replace(cluster.specs[0], target="Deployment/other"),)
     cluster.revision += 1
@@ -104,7 +112,7 @@ async def test_a_text_that_is_too_long_is_not_kept() -> None:
 
 
 async def test_a_policy_that_fails_at_it_decides_all_the_same() -> None:
-    controller, _, _ = a_controller(Failing, ["a"], {"team/a": Memory(learnt={"counting": "70"})}, past=True)
+    controller, _, _ = a_controller(Failing, ["a"], {"team/a": memory_of("70")}, past=True)
     tick = await controller.tick()
     assert tick.decisions.recommended.tolist() == [21.0]
     assert tick.memory(0).learnt == {}

@@ -168,7 +168,7 @@ def _memory_status(memory: Memory) -> MemoryStatus:
         scale_events=[TimedCount(at=at_s, replicas=change) for at_s, change in memory.scale_events[-512:]],
         current=None if memory.current is None else TimedCount(at=memory.current[0], replicas=memory.current[1]),
         capacity=None if memory.capacity is None else _learnt_capacity(memory.capacity),
-        learnt=[PolicyMemory(policy=name, data=text) for name, text in memory.learnt.items()][:16],
+        learnt=[PolicyMemory(policy=name, at=learnt.at_s, data=learnt.text) for name, learnt in memory.learnt.items()][:16],
     )
 
 
