@@ -67,10 +67,8 @@ def memory_of(text: str) -> Memory:
     return Memory(learnt={"counting": PolicyMemory(at_s=NOW_S - 75.0, text=text)})
 
 
-def a_controller(
-    kind: type[Counting], names: Sequence[str], memories: Mapping[str, Memory], past: bool = False
-) -> tuple[Controller, MadeCluster, ManualClock]:
-    policy = PolicyType(
+def a_policy(kind: type[Counting]) -> PolicyType:
+    return PolicyType(
         name="counting",
         summary="counts",
         parameters=(Parameter(name="base", kind="float", default=0.0, description="added"),),
@@ -79,12 +77,19 @@ def a_controller(
         lookback_s=300.0,
         counts_starting=True,
     )
+
+
+def a_controller(
+    kind: type[Counting], names: Sequence[str], memories: Mapping[str, Memory], past: bool = False
+) -> tuple[Controller, MadeCluster, ManualClock]:
     metrics = MadeMetrics({"demand": lambda _at_s, _row: 1.0})
     metrics.past = metrics.signals if past else None
     cluster = MadeCluster([a_spec(name, policies=(PolicyRef(name="counting"),)) for name in names], current=1)
     cluster.changes = {"memories": memories}
     clock = ManualClock(NOW_S)
-    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies={"counting": policy}, waits_for_past=True)
+    controller = Controller(
+        clock=clock, metrics=metrics, cluster=cluster, policies={"counting": a_policy(kind)}, waits_for_past=True
+    )
     return controller, cluster, clock
 
 
