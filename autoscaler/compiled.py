@@ -20,6 +20,8 @@ from autoscaler.core.model import (
     PolicyRef,
     PoolSpec,
     RatePolicy,
+    Ratio,
+    Role,
     ScalingRules,
     ScalingSpec,
     Schedule,
@@ -59,6 +61,7 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         pause=None if wanted.pause is None else _pause(wanted.pause),
         drain_max_at_once=wanted.drain.max_at_once,
         drain_s=_at("drain.time", spec.duration_s, wanted.drain.time),
+        drain_whole_nodes=wanted.drain.whole_nodes,
         replica_multiple=wanted.replica_multiple,
         accelerators_per_replica=wanted.accelerators_per_replica,
         pool=wanted.node_pool,
@@ -67,6 +70,7 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         idle_after_s=_at("idle.after", spec.duration_s, wanted.idle.after),
         generation=manifest.metadata.generation,
         objectives=tuple(further),
+        role=None if wanted.role is None else _role(wanted.role),
         sources=wanted.signals,
     )
 
@@ -145,6 +149,11 @@ def _schedule(path: str, window: spec.CalendarWindow) -> Schedule:
         min_replicas=window.min_replicas,
         max_replicas=window.max_replicas,
     )
+
+
+def _role(role: spec.Role) -> Role:
+    ratios = tuple(Ratio(to=ratio.to, min=ratio.min, max=ratio.max) for ratio in role.ratios)
+    return Role(service=role.service, name=role.name, ratios=ratios)
 
 
 def _pause(pause: spec.Pause) -> Pause:

@@ -7,10 +7,10 @@ or from a recorded one. Every step says what it made of the count before it, so 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from autoscaler.core.model import Limit, Written
+from autoscaler.core.model import Limit, Role, Written
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.ports import Tick
 from autoscaler.told_forecasts import told_forecasts, with_words
@@ -61,9 +61,13 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
             "starting": int(fleet.starting[row]),
             "draining": int(fleet.draining[row]),
         },
+        update=update_words(
+            () if fleet.versions is None else fleet.versions[row], 0 if fleet.surge is None else int(fleet.surge[row])
+        ),
         recommended=_number(decisions.recommended[row]),
         reason=decisions.reason(row),
         forecasts=told_forecasts(decisions, row),
+        role=_role(spec.role, "" if decisions.roles is None else decisions.roles.words(row)),
         limits=[_limit(limit) for limit in limits],
         desired=int(decisions.desired[row]),
         planned=int(plan.replicas[row]),
@@ -104,9 +108,11 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
         ],
         capacity=_capacity(given.get("learnt", False), given["per_s"], learnt["per_s"][row], learnt["confidence"][row]),
         counts={name: tick[name][row] for name in ("current", "ready", "starting", "draining")},
+        update=update_words(tick["versions"][row] if "versions" in tick else (), tick["surge"][row] if "surge" in tick else 0),
         recommended=_number(tick["recommended"][row]),
         reason=tick["reasons"][row],
         forecasts=tick["forecasts"][row] if "forecasts" in tick else [],
+        role=_role(spec.get("role"), tick.get("roles", {}).get("words", {}).get(text, "")),
         limits=[dict(limit) for limit in tick["limits"][row]],
         desired=tick["desired"][row],
         planned=tick["planned"][row],
@@ -133,9 +139,11 @@ def _document(
     signals: list[dict[str, Any]],
     capacity: dict[str, Any],
     counts: dict[str, int],
+    update: str,
     recommended: float | None,
     reason: str,
     forecasts: list[dict[str, Any]],
+    role: dict[str, str] | None,
     limits: list[dict[str, Any]],
     desired: int,
     planned: int,
@@ -173,13 +181,15 @@ def _document(
         "tick": tick,
         "at_s": at_s,
         "leading": leading,
-        "sentence": _sentence(planned, reason, limits, counts, capacity),
+        "sentence": _sentence(planned, reason, limits, counts, capacity, update, role),
         "signals": signals,
         "capacity": capacity,
         "forecasts": [with_words(told, at_s) for told in forecasts],
         **counts,
+        "update": update,
         "recommended": recommended,
         "reason": reason,
+        "role": role,
         "limits": limits,
         "desired": desired,
         "planned": planned,
@@ -196,14 +206,42 @@ def _document(
 
 
 def _sentence(
-    planned: int, reason: str, limits: list[dict[str, Any]], counts: Mapping[str, int], capacity: Mapping[str, Any]
+    planned: int,
+    reason: str,
+    limits: list[dict[str, Any]],
+    counts: Mapping[str, int],
+    capacity: Mapping[str, Any],
+    update: str,
+    role: Mapping[str, str] | None,
 ) -> str:
     """All of it in one breath: the count, the policy's view, each limit that bit, and how far the cluster is."""
     parts = [reason or "no policy said anything", *(f"{limit['name']}: {limit['why']}" for limit in limits)]
+    if role is not None and role["words"]:
+        parts.append(f"Role {role['name']}: {role['words']}")
     if capacity["mode"] == "learnt":
         parts.append(capacity["words"])
     on_the_way = f", {counts['starting']} starting" if counts["starting"] else ""
+    on_the_way += f"; {update}" if update else ""
     return f"{planned} {'replica' if planned == 1 else 'replicas'}. {'. '.join(parts)}. Now {counts['ready']} ready{on_the_way}."
+
+
+def _role(role: Role | Mapping[str, Any] | None, words: str) -> dict[str, str] | None:
+    """Which part of which service it is, and what was said of that service."""
+    if role is None:
+        return None
+    service, name = (role.service, role.name) if isinstance(role, Role) else (role["service"], role["name"])
+    return {"service": service, "name": name, "words": words}
+
+
+def update_words(versions: Sequence[Sequence[Any]], surge: int) -> str:
+    """How far an update of the target is, "" where there is none."""
+    parts = []
+    if len(versions) > 1:
+        shares = sorted(versions, key=lambda pair: -pair[1])
+        parts.append(" and ".join(f"{share:.0%} of version {version or 'unknown'}" for version, share in shares))
+    if surge:
+        parts.append(f"{surge} beyond the count, which an update or a smaller count will remove")
+    return ", ".join(parts)
 
 
 def _capacity(learnt: bool, given_per_s: Any, per_s: Any, confidence: Any) -> dict[str, Any]:

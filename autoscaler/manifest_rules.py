@@ -301,6 +301,14 @@ RULES: Final[tuple[Rule, ...]] = (
             or wanted["minReplicas"] <= wanted["fallback"]["replicas"] <= wanted["maxReplicas"]
         ),
     ),
+    _service(
+        "whole-nodes-are-of-a-pool",
+        "spec",
+        "drain.wholeNodes",
+        "!has(self.drain) || !has(self.drain.wholeNodes) || !self.drain.wholeNodes || has(self.nodePool)",
+        "is allowed only with a nodePool, whose acceleratorsPerNode says how many replicas fill a node",
+        lambda wanted: not wanted.get("drain", {}).get("wholeNodes", False) or "nodePool" in wanted,
+    ),
     # ------------------------------------------------------------ moments
     # Also because the API server lets a list pass where a format is given (kube-openapi's type check); a rule that reads it does not.
     _service(
@@ -365,6 +373,31 @@ RULES: Final[tuple[Rule, ...]] = (
             and ("minReplicas" in window or window.get("maxReplicas", wanted["minReplicas"]) >= wanted["minReplicas"])
             for window in wanted.get("schedules", ())
         ),
+    ),
+    # ------------------------------------------------------------ roles
+    _service(
+        "ratio-has-a-bound",
+        "spec.role.ratios[]",
+        "",
+        "has(self.min) || has(self.max)",
+        "a ratio needs min, max or both",
+        lambda ratio: "min" in ratio or "max" in ratio,
+    ),
+    _service(
+        "ratio-bounds-in-order",
+        "spec.role.ratios[]",
+        "min",
+        "!has(self.min) || !has(self.max) || self.min <= self.max",
+        "the ratio's min must not be greater than its max",
+        lambda ratio: "min" not in ratio or "max" not in ratio or ratio["min"] <= ratio["max"],
+    ),
+    _service(
+        "ratio-to-another-role",
+        "spec.role",
+        "ratios",
+        "!has(self.ratios) || self.ratios.all(r, r.to != self.name)",
+        "a ratio is to another role of the service, not to the role itself",
+        lambda role: all(ratio["to"] != role["name"] for ratio in role.get("ratios", ())),
     ),
     # ------------------------------------------------------------ pools
     Rule(

@@ -16,10 +16,13 @@ import msgspec
 from autoscaler import beyond_schema, spec
 from autoscaler import overrides as settings
 from autoscaler.beyond_schema import CheckQuery
+from autoscaler.compiled import scaling_spec
 from autoscaler.core.policy import PolicyType
+from autoscaler.core.roles import Roles
 from autoscaler.errors import Fault, InvalidManifest, OutsideError, UsageError
 from autoscaler.manifest_rules import broken
 from autoscaler.schema import schema_of
+from autoscaler.shared_demand import shared_demand
 from autoscaler.structure import Flaw, check, did_you_mean, dotted, shown
 from autoscaler.yaml_tree import Document, Path, documents
 
@@ -114,10 +117,14 @@ def validate(
             valid.append((item, manifest))
     reading.faults += _twice(found)
     reading.faults += _one_target_each(valid)
+    _judge_roles(valid, reading)
     reading.manifests = [manifest for _, manifest in valid]
     for item, manifest in valid:
         if isinstance(manifest, spec.InferenceAutoscaler):
             reading.warnings += [item.fault(flaw) for flaw in beyond_schema.warnings(manifest)]
+    services = [(item, one) for item, one in valid if isinstance(one, spec.InferenceAutoscaler)]
+    for place, words in shared_demand([one for _, one in services]).items():
+        reading.warnings.append(services[place][0].fault(Flaw(path=("spec", "signals"), value=None, message=words)))
     order = {str(file): number for number, file in enumerate(dict.fromkeys(item.file for item in found))}
     reading.faults.sort(key=lambda fault: (order.get(fault.file, -1), fault.line))
     return reading
@@ -287,3 +294,18 @@ def _one_target_each(valid: Sequence[tuple[_Found, spec.Manifest]]) -> Iterator[
             if before is not item and before.label != item.label:
                 message = f"{before.label} scales this target already"
                 yield item.fault(Flaw(path=("spec", "scaleTargetRef", "name"), value=target.name, message=message))
+
+
+def _judge_roles(valid: Sequence[tuple[_Found, spec.Manifest]], reading: Reading) -> None:
+    """What is wrong with services of several roles as these files have them. A role whose others are all in other files is only warned of."""
+    found = [
+        (item, manifest) for item, manifest in valid if isinstance(manifest, spec.InferenceAutoscaler) and manifest.spec.role
+    ]
+    roles = Roles([scaling_spec(manifest) for _, manifest in found])
+    for row, (item, _) in enumerate(found):
+        for fault in roles.faults.get(row, ()):
+            value = roles.name(row) if fault.field == "name" else None
+            flaw = Flaw(path=("spec", "role", fault.field), value=value, message=fault.words)
+            (reading.warnings if fault.passing else reading.faults).append(item.fault(flaw))
+        if words := roles.doubts(row):
+            reading.warnings.append(item.fault(Flaw(path=("spec", "role"), value=None, message=words)))

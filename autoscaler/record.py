@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 
 from autoscaler.core.allocation import ChangeBudget
-from autoscaler.core.model import Fleet, Pause, PoolSpec, ScalingSpec, SignalColumn
+from autoscaler.core.model import Fleet, Pause, PoolSpec, ScalingSpec, SignalColumn, Versions
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.ports import Tick
 from autoscaler.told_forecasts import told_forecasts
@@ -81,6 +81,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "ready": fleet.ready,
         "starting": fleet.starting,
         "draining": fleet.draining,
+        **_versions(fleet),
         "lead_time_s": fleet.lead_time_s,
         "node_lead_time_s": fleet.node_lead_time_s,
         "hands_off": dict(_texts(fleet.hands_off_why)),
@@ -92,6 +93,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         },
         "recommended": decisions.recommended,
         **_learnt(tick),
+        **_roles(tick),
         "desired": decisions.desired,
         "headroom": decisions.headroom,
         "blind": decisions.blind,
@@ -122,12 +124,36 @@ def _forecasts(tick: Tick) -> dict[str, Any]:
     return {"forecasts": [told_forecasts(decisions, row) for row in range(len(tick.fleet))]}
 
 
+def _versions(fleet: Fleet) -> dict[str, Any]:
+    """What is told of updates; nothing where nobody tells of any."""
+    told: dict[str, Any] = {} if fleet.surge is None else {"surge": fleet.surge}
+    if fleet.versions is not None:
+        told["versions"] = [[list(pair) for pair in of] for of in fleet.versions]
+    return told
+
+
+def decode_versions(data: Mapping[str, Any]) -> tuple[Versions, ...] | None:
+    """Of a tick record."""
+    if "versions" not in data:
+        return None
+    return tuple(tuple((str(version), float(share)) for version, share in of) for of in data["versions"])
+
+
 def _learnt(tick: Tick) -> dict[str, Any]:
     """What replicas were taken to do, where the specs don't say it."""
     decisions = tick.decisions
     if decisions.capacity_confidence is None:
         return {}
     return {"capacity": {"per_s": decisions.capacity_per_s, "confidence": decisions.capacity_confidence}}
+
+
+def _roles(tick: Tick) -> dict[str, Any]:
+    """What was said of services of several roles: each row's bottleneck (a row, −1: none), and words where there are any."""
+    roles = tick.decisions.roles
+    if roles is None:
+        return {}
+    said = {str(row): words for row in range(len(tick.fleet)) if (words := roles.words(row))}
+    return {"roles": {"bottleneck": roles.bottleneck, "words": said}}
 
 
 def _whys(tick: Tick, name: str, column: SignalColumn) -> dict[str, str]:

@@ -25,6 +25,7 @@ SHARE_PATTERN: Final = r"^([0-9]{1,2}(\.[0-9]+)?%|100(\.0+)?%|0(\.[0-9]+)?|1(\.0
 TARGET_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%)$"
 BESIDE_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%?)$"
 DNS_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+ROLE_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 URL_PATTERN: Final = r"^https?://[^\s?#@]+$"
 CLOCK_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 MOMENT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
@@ -192,6 +193,15 @@ class Signals(Base):
             extra_json_schema=_unique_by("signal"),
         ),
     ] = msgspec.field(default_factory=list)
+    share: Annotated[
+        Share | None,
+        Meta(
+            description=(
+                "Which part of the work that own PromQL and the gateway tell of comes here, where several objects serve it, such as a canary: 10%. "
+                "What presets read is of the target's own pods, and taken whole."
+            )
+        ),
+    ] = None
     prometheus: Annotated[PrometheusRef | None, Meta(description="Another Prometheus than the controller's default one.")] = None
     stale_after: Annotated[Duration, Meta(description="A sample older than this is unknown.")] = "60s"
 
@@ -433,6 +443,15 @@ class Drain(Base):
         int, Meta(ge=0, le=100000, description="Replicas that may be draining at the same time; 0 sets no limit.")
     ] = 0
     time: Annotated[Duration, Meta(description="How long a replica is taken to drain.")] = "20s"
+    whole_nodes: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Replicas leave only in numbers that empty a node of nodePool; the others of a node stay until it can go. "
+                "For a service that shares its nodes with no other."
+            )
+        ),
+    ] = False
 
 
 class Pause(Base):
@@ -443,6 +462,40 @@ class Pause(Base):
         None
     )
     reason: Annotated[str, Meta(max_length=256, description="Why, for others.")] = ""
+
+
+RoleName = Annotated[str, Meta(pattern=ROLE_PATTERN, max_length=63)]
+
+
+class RoleRatio(Base):
+    """What this role's replicas may be in relation to those of another role of its service."""
+
+    to: Annotated[RoleName, Meta(description="The other role.")]
+    min: Annotated[
+        Annotated[float, Meta(ge=0, le=1000)] | None,
+        Meta(description="At least so many replicas of this role for each replica of the other, rounded up."),
+    ] = None
+    max: Annotated[
+        Annotated[float, Meta(gt=0, le=1000)] | None,
+        Meta(description="At most so many replicas of this role for each replica of the other, rounded up."),
+    ] = None
+
+
+class Role(Base):
+    """Which part of a service this object scales, such as its prefill: roles of one service are sized together."""
+
+    service: Annotated[
+        RoleName, Meta(description="The service: objects of this namespace that name the same one are its roles, each role once.")
+    ]
+    name: Annotated[RoleName, Meta(description="This role, such as prefill or decode.")]
+    ratios: Annotated[
+        list[RoleRatio],
+        Meta(
+            max_length=16,
+            description="Bounds of its replicas ÷ another role's, each other role once; kept by raising, never by taking away.",
+            extra_json_schema=_unique_by("to"),
+        ),
+    ] = msgspec.field(default_factory=list)
 
 
 class InferenceAutoscalerSpec(Base):
@@ -490,6 +543,10 @@ class InferenceAutoscalerSpec(Base):
     ] = msgspec.field(default_factory=list)
     drain: Annotated[Drain, Meta(description="How replicas leave.")] = msgspec.field(default_factory=Drain)
     pause: Annotated[Pause | None, Meta(description="No changes for now.")] = None
+    role: Annotated[
+        Role | None,
+        Meta(description="Its part in a service of several roles, such as prefill and decode, that are sized together."),
+    ] = None
     replica_multiple: Annotated[
         int, Meta(ge=1, le=1024, description="Replicas come in multiples of this (multi-node groups).")
     ] = 1
@@ -561,6 +618,15 @@ class CapacityStatus(Base):
 LEARNT_SCHEMA: Final = 1
 
 
+class LearntVersion(Base):
+    """What was learnt of a version of the target that runs no longer."""
+
+    version: Annotated[str, Meta(max_length=253, description="The hash of its template, as its pods were labelled.")]
+    requests_per_second: Annotated[float, Meta(description="The estimate.")]
+    weight: Annotated[float, Meta(description="Requests that it is worth.")]
+    seen: Annotated[float, Meta(description="How many of them were seen.")]
+
+
 class LearntCapacity(Base):
     """A learnt capacity, and of what it is."""
 
@@ -571,6 +637,25 @@ class LearntCapacity(Base):
     concurrency: Annotated[int, Meta(description="capacity.concurrency of the manifest it was learnt with.")]
     slowdown_concurrency: Annotated[float, Meta(description="Its slowdownConcurrency.")]
     given: Annotated[float | None, Meta(description="Its requestsPerSecond.")] = None
+    version: Annotated[Annotated[str, Meta(max_length=253)] | None, Meta(description="The target's version that it is of.")] = (
+        None
+    )
+    versions: Annotated[
+        list[LearntVersion], Meta(max_length=8, description="What is kept of versions before, for a rollback.")
+    ] = msgspec.field(default_factory=list)
+
+
+class RoleStatus(Base):
+    """A service of several roles, as this one sees it."""
+
+    bottleneck: Annotated[
+        str | None,
+        Meta(description="The role that is most in need of more: its policies' wish ÷ its ready replicas is the largest."),
+    ] = None
+    message: Annotated[
+        Annotated[str, Meta(max_length=1024)] | None,
+        Meta(description="The bottleneck in numbers, ratios that are not kept and why, and roles that don't follow."),
+    ] = None
 
 
 class PolicyMemory(Base):
@@ -624,6 +709,7 @@ class InferenceAutoscalerStatus(Base):
     capacity: Annotated[CapacityStatus | None, Meta(description="What a replica was seen to do, with capacity.mode Learnt.")] = (
         None
     )
+    role: Annotated[RoleStatus | None, Meta(description="The service whose role this is.")] = None
     memory: Annotated[MemoryStatus | None, Meta(description="For restarts; not an interface.")] = None
     conditions: Annotated[
         list[Condition],

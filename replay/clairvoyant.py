@@ -15,6 +15,7 @@ from autoscaler.spec import duration_s
 from replay.optimum.kernels import LONG_TICKS
 from replay.optimum.solve import Optimum, optimum
 from replay.run import demand_of
+from replay.scaling import scaled_by_per_s
 from replay.scenario import Scenario
 from replay.traces.series import CountSeries
 from replay.world import node_pools, services
@@ -48,16 +49,17 @@ def optima(
 def alike_rows(manifests: Sequence[spec.Manifest], scenario: Scenario) -> list[list[int]]:
     """The services' places, those together whose optimum is the same."""
 
-    def question(one: ScalingSpec) -> str:
+    def question(one: ScalingSpec, scaled_by: float) -> str:
         faults = [fault for fault in scenario.faults if fault.service == one.key]
         counts = (one.min_replicas, one.max_replicas, one.replica_multiple, one.accelerators_per_replica, one.pool)
         # As text, since what is not known is NaN, which equals nothing.
-        return repr((one.capacity, one.objective, counts, faults))
+        return repr((one.capacity, scaled_by, one.objective, counts, faults))
 
     asked: list[str] = []
     groups: list[list[int]] = []
-    for row, one in enumerate(services(manifests)):
-        of = question(one)
+    specs = services(manifests)
+    for row, (one, scaled_by) in enumerate(zip(specs, scaled_by_per_s(specs), strict=True)):
+        of = question(one, scaled_by)
         if of in asked:
             groups[asked.index(of)].append(row)
         else:

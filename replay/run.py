@@ -23,6 +23,7 @@ from replay.ledger import Ledger, write_schedule
 from replay.plugins import installed, policy_text
 from replay.recording import RecordFile
 from replay.rhythm import in_their_rhythm
+from replay.scaling import scaled_by_per_s
 from replay.scenario import Scenario, whole_s
 from replay.score import fleet_score
 from replay.traces.demand import Scaled, clumped_words, scaled
@@ -66,7 +67,7 @@ def run_replay(
     progress: Progress | None = None,
     watch: Callable[[World], Reporter] | None = None,
 ) -> Result:
-    """Replays a trace; every service of the manifests gets all of it, scaled to its own replicas.
+    """Replays a trace; every service of the manifests gets all of it, scaled to its own replicas (the roles of a service by one scale).
 
     trace: counts, or single requests, which only the plant `requests` sees as such. policy: instead of the manifests' own. policies: what
     may be named; the installed ones where left out. records: a file to write TickRecords to. watch: makes a further reporter, told of every
@@ -92,7 +93,7 @@ def run_replay(
             progress=progress,
             reporters=() if watch is None else (watch(world),),
         )
-    factors = [played[one.capacity.per_s].factor for one in specs]
+    factors = [played[per_s].factor for per_s in scaled_by_per_s(specs)]
     return replace(
         result,
         score=_with_factors(result.score, factors),
@@ -123,8 +124,8 @@ def _doubts(trace: str, played: dict[float, Scaled]) -> list[str]:
 
 
 def _scaled(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeries) -> dict[float, Scaled]:
-    """By capacity."""
-    capacities = sorted({one.capacity.per_s for one in specs}, key=lambda value: (value != value, value))
+    """By the capacity that it is scaled by."""
+    capacities = sorted(set(scaled_by_per_s(specs)), key=lambda value: (value != value, value))
     return {capacity: scaled(trace, scenario, capacity) for capacity in capacities}
 
 
@@ -132,7 +133,7 @@ def _stacked(specs: Sequence[ScalingSpec], made: dict[float, Scaled]) -> Floats:
     if len(made) == 1:
         (only,) = made.values()
         return np.broadcast_to(only.arrivals, (len(specs), len(only.arrivals)))
-    return np.stack([made[one.capacity.per_s].arrivals for one in specs])
+    return np.stack([made[per_s].arrivals for per_s in scaled_by_per_s(specs)])
 
 
 def play(

@@ -16,7 +16,7 @@ from msgspec import Meta
 from autoscaler.errors import Fault, InvalidSetting, OutsideError, UsageError
 from autoscaler.overrides import override
 from autoscaler.schema import schema_of
-from autoscaler.spec import Base, Duration, Moment, duration_s, moment_s
+from autoscaler.spec import Base, Duration, Moment, Share, duration_s, moment_s
 from autoscaler.structure import Flaw, check, dotted, shown
 from autoscaler.yaml_tree import Document, documents
 
@@ -159,6 +159,29 @@ class FaultWindow(Base):
     service: Annotated[str, Meta(max_length=512, description="namespace/name; all services where left out.")] = ""
 
 
+class Rollout(Base):
+    """A rolling update: every replica is replaced by one of another version."""
+
+    at: Annotated[Duration, Meta(description="When it begins, from the trace's start.")]
+    max_surge: Annotated[
+        Share, Meta(description="Replicas beyond the count while it runs, of the count, rounded up; as a Deployment's maxSurge.")
+    ] = "25%"
+    max_unavailable: Annotated[
+        Share, Meta(description="Replicas of the count that may be missing, rounded down; as a Deployment's maxUnavailable.")
+    ] = "25%"
+    version: Annotated[
+        str,
+        Meta(
+            max_length=63,
+            description="Of the new replicas; v1 is what runs at the start. v2, v3, … where left out; an earlier one: a rollback.",
+        ),
+    ] = ""
+    factor: Annotated[
+        float, Meta(gt=0, le=1000, description="What a replica of this version does ÷ what one of v1 does (plant fluid).")
+    ] = 1.0
+    service: Annotated[str, Meta(max_length=512, description="namespace/name; all services where left out.")] = ""
+
+
 class TokenLengths(Base):
     """How many tokens requests have, where the trace doesn't say."""
 
@@ -237,6 +260,9 @@ class Scenario(Base):
         default_factory=Requests
     )
     faults: Annotated[list[FaultWindow], Meta(max_length=1000, description="What goes wrong when.")] = msgspec.field(
+        default_factory=list
+    )
+    updates: Annotated[list[Rollout], Meta(max_length=1000, description="Rolling updates of the services.")] = msgspec.field(
         default_factory=list
     )
 
@@ -339,6 +365,9 @@ def _beyond_schema(scenario: Scenario, tree: Mapping[str, Any]) -> list[tuple[tu
         end_s = duration_s(change.at) + duration_s(change.over)
     if scenario.replicas.mixed and scenario.plant == "requests":
         flaws.append((("replicas", "mixed"), scenario.replicas.mixed, "is allowed with plant: fluid only"))
+    for number, rollout in enumerate(scenario.updates):
+        if rollout.factor != 1.0 and scenario.plant == "requests":
+            flaws.append((("updates", number, "factor"), rollout.factor, "is allowed with plant: fluid only"))
     if not flaws and whole_s(scenario.metrics.window) % whole_s(scenario.metrics.period):
         flaws.append(
             (("metrics", "window"), scenario.metrics.window, f"a multiple of period ({scenario.metrics.period}) is allowed")

@@ -19,7 +19,17 @@ from autoscaler.core.model import Fleet, Memory, Outcome, Plan, PoolSpec, Readin
 from autoscaler.core.policy import PolicyType
 from autoscaler.errors import AutoscalerError, OutsideError, UsageError
 from autoscaler.ports import Backfill, Tick
-from autoscaler.record import SCHEMA, decode_budget, decode_column, decode_pause, decode_pool, decode_spec, encode, tick_record
+from autoscaler.record import (
+    SCHEMA,
+    decode_budget,
+    decode_column,
+    decode_pause,
+    decode_pool,
+    decode_spec,
+    decode_versions,
+    encode,
+    tick_record,
+)
 from replay.plugins import installed
 from replay.traces.files import refuse_pipe
 
@@ -238,6 +248,8 @@ class _Ends:
             memories=self.memories,
             pools=self.pools,
             paused=decode_pause(record["paused"]),
+            surge=np.array(record["surge"], dtype=np.int64) if "surge" in record else None,
+            versions=decode_versions(record),
         )
 
     async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:
@@ -274,6 +286,12 @@ def _compare(
             if was != now:
                 field = f"capacity.{name}"
                 yield Difference(file=file, line=line, at_s=at_s, key=specs[row].key, field=field, recorded=was, again=now)
+    roles, now_roles = recorded.get("roles"), again.get("roles")
+    if roles is not None and now_roles is not None:  # records that are older than roles have none
+        for row, spec in enumerate(specs):
+            was, now = ([one["bottleneck"][row], one["words"].get(str(row), "")] for one in (roles, now_roles))
+            if was != now:
+                yield Difference(file=file, line=line, at_s=at_s, key=spec.key, field="roles", recorded=was, again=now)
     if recorded["nodes"] != again["nodes"]:
         yield Difference(
             file=file, line=line, at_s=at_s, key="pools", field="nodes", recorded=recorded["nodes"], again=again["nodes"]

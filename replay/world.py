@@ -25,6 +25,7 @@ from replay.plant.requests.build import requests_plant
 from replay.plant.signals import OUTPUT_TOKENS, PREFILL_TOKENS
 from replay.plant.throughput import throughput_of
 from replay.plant.times import Times
+from replay.plant.updates import Updates, scenario_updates
 from replay.scenario import Nodes, Replicas, Scenario, start_unix_s, whole_s
 from replay.traces.requests import RequestLog
 
@@ -107,6 +108,11 @@ def build_world(
         if window.service and window.service not in row_of:
             raise UsageError(f"scenario.faults: service '{window.service}' is not there; there are {', '.join(row_of)}")
         plant.add_fault(scenario_fault(window, row_of))
+    for rollout in scenario.updates:
+        if rollout.service and rollout.service not in row_of:
+            raise UsageError(f"scenario.updates: service '{rollout.service}' is not there; there are {', '.join(row_of)}")
+    if scenario.updates:
+        plant.life.updates = Updates(plant.life, scenario_updates(scenario.updates, row_of))
     start_s = start_unix_s(scenario)
     by_plan = scenario.nodes.owner == "Plan"
     if by_plan and not pools:

@@ -11,7 +11,7 @@ import pytest
 
 from autoscaler import spec
 from autoscaler.compiled import pool_spec, scaling_spec
-from autoscaler.core.model import Pause, RatePolicy
+from autoscaler.core.model import Pause, RatePolicy, Ratio, Role
 from autoscaler.manifests import load_manifests
 from autoscaler.record import decode_spec
 
@@ -35,6 +35,7 @@ spec:
   - {name: a, days: [Sat, Mon], start: "08:00", end: "18:30", timezone: Europe/Berlin, minReplicas: 4}
   - {name: b, notBefore: 2026-01-31T07:00:00+01:00, maxReplicas: 5}
   pause: {direction: Down, until: 2026-01-31T06:00:00Z, reason: launch}
+  role: {service: chat, name: prefill, ratios: [{to: decode, min: 0.5}, {to: encode, max: 2}]}
 """
 
 
@@ -58,6 +59,9 @@ def test_all_of_it() -> None:
     assert (office.days, office.start_minute, office.end_minute) == (frozenset({0, 5}), 480, 1110)
     assert later.days == frozenset(range(7))
     assert made.pause == Pause(direction="Down", until_s=later.from_s, reason="launch")
+    assert made.role == Role(
+        service="chat", name="prefill", ratios=(Ratio(to="decode", min=0.5, max=None), Ratio(to="encode", min=None, max=2.0))
+    )
     assert made.sources is manifest.spec.signals
 
 

@@ -58,6 +58,10 @@ WINDOW = st.fixed_dictionaries(
     {"name": st.sampled_from(["a", "b", "c"])},
     optional={"minReplicas": SMALL, "maxReplicas": st.integers(1, 6), "notBefore": MOMENTS, "notAfter": MOMENTS},
 )
+RATIO = st.fixed_dictionaries(
+    {"to": st.sampled_from(["prefill", "decode", "encode"])},
+    optional={"min": st.sampled_from([0, 0.25, 1, 2.5]), "max": st.sampled_from([0.5, 1, 4])},
+)
 SPECS = st.fixed_dictionaries(
     {
         "scaleTargetRef": st.fixed_dictionaries(
@@ -96,6 +100,10 @@ SPECS = st.fixed_dictionaries(
         "signals": some(staleAfter=st.sampled_from(["60s", "0s", "0.5s"]), prometheus=PROMETHEUS),
         "fallback": some(action=st.sampled_from(["Hold", "AtLeast", "Exactly"]), replicas=SMALL),
         "schedules": st.lists(WINDOW, max_size=3, unique_by=lambda window: str(window["name"])),
+        "role": st.fixed_dictionaries(
+            {"service": st.just("chat"), "name": st.sampled_from(["prefill", "decode"])},
+            optional={"ratios": st.lists(RATIO, max_size=3, unique_by=lambda ratio: str(ratio["to"]))},
+        ),
     },
 )
 
@@ -202,6 +210,7 @@ PATHS: list[tuple[Any, ...]] = [
     ("behavior", "scaleDown", "stabilizationWindowSeconds"), ("capacity", "requestsPerSecond"), ("capacity", "concurrency"),
     ("leadTime", "replica"), ("leadTime", "measured"), ("fallback", "replicas"), ("fallback", "after"), ("pause", "until"),
     ("schedules",), ("schedules", 0, "notBefore"), ("schedules", 0, "notAfter"), ("schedules", 0, "days"), ("drain", "time"),
+    ("role",), ("role", "service"), ("role", "name"), ("role", "ratios"),
 ]  # fmt: skip
 
 

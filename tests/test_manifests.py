@@ -165,3 +165,42 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"a: \xff\n")
     with pytest.raises(InvalidManifest, match="not UTF-8"):
         load_manifests([tmp_path / "latin.yaml"])
+
+
+ROLE = "  role: {{service: chat, name: {name}, ratios: [{ratios}]}}\n"
+
+
+def role(name: str, ratios: str = "", most: int = 10, more: str = "") -> str:
+    return service(f"chat-{name}", most, ROLE.format(name=name.partition("-")[0], ratios=ratios) + more)
+
+
+def test_roles_that_fit_are_valid_and_not_warned_of() -> None:
+    reading = validate(["\n---\n".join([role("prefill", "{to: decode, min: 0.25, max: 1}"), role("decode")])])
+    assert (reading.faults, reading.warnings, len(reading.manifests)) == ([], [], 2)
+
+
+def test_a_role_twice_is_told_of_both_and_with_what() -> None:
+    reading = validate(["\n---\n".join([role("prefill", "{to: decode, min: 1}"), role("decode-1"), role("decode-2")])])
+    first, second = map(str, reading.faults)
+    assert "has role 'decode' twice, also as models/chat-decode-2" in first
+    assert "has role 'decode' twice, also as models/chat-decode-1" in second
+    assert "no 'decode' yet that is one object's role" in str(reading.warnings[0])
+
+
+def test_ratios_that_contradict_each_other_are_told_of_all_roles() -> None:
+    faults = words("\n---\n".join([role("prefill", "{to: decode, min: 2}"), role("decode", "{to: prefill, min: 1}")]))
+    assert len(faults) == 2
+    assert all("the ratios of service 'chat' contradict each other (prefill and decode" in fault for fault in faults)
+
+
+def test_a_role_whose_others_are_elsewhere_and_ratios_that_can_t_be_kept_are_only_warned_of() -> None:
+    alone = validate([role("prefill", "{to: decode, min: 2}")])
+    assert not alone.faults
+    assert "no 'decode' yet" in str(alone.warnings[0])
+    tight = validate(
+        ["\n---\n".join([role("prefill", "{to: decode, max: 1}", 16, "  replicaMultiple: 8\n"), role("decode", most=4)])]
+    )
+    assert not tight.faults
+    assert "its ratios can't be kept: of 8 prefill, 4 decode, the fewest that come near, 8 decode are asked for" in str(
+        tight.warnings[0]
+    )

@@ -150,7 +150,9 @@ def _print(document: dict[str, Any]) -> None:
         words = "\n  ".join(f"{words[:1].upper()}{words[1:]}." for words in told["words"])
         out.print(f"\n[bold]Forecast of {escape(told['policy'])}[/]\n  {escape(words)}", soft_wrap=True)
     counts = ", ".join(f"{name} {document[name]}" for name in ("current", "ready", "starting", "draining"))
-    out.print(f"\n[bold]Replicas[/]\n  {counts}\n\n[bold]Steps[/]")
+    if update := document.get("update"):
+        counts += f"; {update}"
+    out.print(f"\n[bold]Replicas[/]\n  {escape(counts)}\n\n[bold]Steps[/]")
     steps = Table(box=None, pad_edge=False, show_header=False)
     for step in document["steps"]:
         if step["step"] == "write":

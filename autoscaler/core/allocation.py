@@ -80,7 +80,10 @@ def _share_out(wanted: Ints, table: Table, allowance: int) -> Ints:
 
 def _nodes(table: Table, fleet: Fleet, replicas: Ints, headroom: Ints) -> dict[str, int]:
     """Nodes by pool: the accelerators that replicas (also those on their way out) and headroom take, within the pool's bounds."""
-    accelerators = (replicas + fleet.draining + headroom) * table.accelerators
+    there = replicas + fleet.draining + headroom
+    if fleet.surge is not None:
+        there = there + fleet.surge  # an update that sets new replicas beside the old ones would wait for a node for ever
+    accelerators = there * table.accelerators
     by_pool: dict[str, int] = {}
     for row, spec in enumerate(table.specs):
         if spec.pool is not None:

@@ -63,17 +63,8 @@ DEAD_EXPECTED: Final = 20.0
 OUTLIER: Final = 4.0
 """A single sample counts as at most so many times the mean, and at least that part of it, chance aside."""
 
-_COLUMNS: Final = (
-    "mean",
-    "weight",
-    "seen",
-    "fast_done",
-    "fast_exposure",
-    "fast_used",
-    "fast_weight",
-    "light_done",
-    "light_exposure",
-)
+_LATELY: Final = ("fast_done", "fast_exposure", "fast_used", "fast_weight", "light_done", "light_exposure")
+_COLUMNS: Final = ("mean", "weight", "seen", *_LATELY)
 
 
 class Estimates:
@@ -174,6 +165,18 @@ class Estimates:
             return
         self.mean[row] = np.clip(mean, self.low[row], self.high[row])
         self.weight[row], self.seen[row] = weight, seen
+
+    def doubt(self, row: int) -> None:
+        """Another version runs from now on: it is taken to do the same, no surer than a given value is."""
+        weight = min(float(self.weight[row]), PRIOR)
+        self.seen[row] *= weight / float(self.weight[row]) if self.weight[row] > 0.0 else 0.0
+        self.weight[row] = weight
+        self.forget_lately(row)
+
+    def forget_lately(self, row: int) -> None:
+        """What the last minutes and hours showed was of other replicas."""
+        for name in _LATELY:
+            getattr(self, name)[row] = 0.0
 
     def adopt(self, before: Estimates, rows: Any) -> None:
         """Row i goes on from `before`'s row rows[i]; a row of −1 begins with what is given."""

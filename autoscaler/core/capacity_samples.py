@@ -6,7 +6,8 @@ requests wait on most replicas it gave all it has, whatever its batch: a cache m
 share × t`` replica-seconds of full throughput stand against `done`, and done ÷ exposure is the capacity.
 
 Nothing is told by a reading that is unknown, stale, or the same as before, by one after a gap, nor while the number of ready replicas
-changes: those that start and those that drain do part of the work.
+changes: those that start and those that drain do part of the work. Nor while they are of several versions: that would be the mean of two
+numbers, and of neither.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ _COLUMNS: Final = ("at_s", "running", "queue", "ready", "changed_at_s")
 @tick_value
 class Look:
     """What is read of services, (n,) each: throughput_per_s, demand_per_s, running, queue with NaN where unknown; age_s of the first, or where
-    that is unknown of the demand, and the span_s over which it is a mean; ready and draining replicas; slots and slowdown as in ``core.capacity``."""
+    that is unknown of the demand, and the span_s over which it is a mean; ready and draining replicas; slots and slowdown as in ``core.capacity``;
+    mixed: whether ready ones are of several versions."""
 
     throughput_per_s: Floats
     demand_per_s: Floats
@@ -48,6 +50,7 @@ class Look:
     draining: Floats
     slots: Floats
     slowdown: Floats
+    mixed: Bools
 
 
 @tick_value
@@ -123,7 +126,7 @@ class Sampler:
         return found
 
     def _watch_replicas(self, at_s: float, look: Look) -> None:
-        changed = ~(np.abs(look.ready - self.ready) <= STEADY * self.ready) | (look.draining > STEADY * look.ready)
+        changed = ~(np.abs(look.ready - self.ready) <= STEADY * self.ready) | (look.draining > STEADY * look.ready) | look.mixed
         self.ready = np.where(changed, look.ready, self.ready)
         self.changed_at_s = np.where(changed, at_s, self.changed_at_s)
 

@@ -22,6 +22,7 @@ from autoscaler.core.rows import chosen, some
 from autoscaler.core.seen import all_known, any_unknown
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import RulesGroup, Table
+from autoscaler.core.updates import SETTLES_S, Updates
 
 GROWTH_WHILE_STARTING = 2
 """While replicas are starting, a count may grow to this multiple of what demand and backlog justify, or else of what is ready."""
@@ -43,8 +44,9 @@ class Context:
 
     recommended: the policies' wish, NaN where none could tell. last_desired: the last decision, −1 where there is none.
     blind_since_s: since when no policy can tell, NaN where one can. partial: some needed signal is unknown. settling: seen too briefly
-    to shrink. relative: the wish doesn't count replicas on their way (None: no such row). readings: this tick's signals. idleness: who has
-    work and who hasn't (None: nobody may go to zero).
+    to shrink. updating: replicas were replaced by those of another version lately (None: no such row), of which `updates` knows the words.
+    relative: the wish doesn't count replicas on their way (None: no such row). readings: this tick's signals. idleness: who has work and
+    who hasn't (None: nobody may go to zero).
     wishes: past wishes (for the stabilization windows). changes: past changes of `current`, each at the time of the tick that
     made it (for the rate limits).
     """
@@ -61,6 +63,8 @@ class Context:
     partial: Bools
     any_partial: bool
     settling: Bools | None
+    updating: Bools | None
+    updates: Updates
     relative: Bools | None
     any_starting: bool
     any_at_zero: bool
@@ -120,6 +124,19 @@ def _keep_while_settling(c: Context, counts: Ints) -> Ints:
     return np.where(c.settling, np.maximum(counts, c.fleet.current), counts)
 
 
+def _keep_while_updating(c: Context, counts: Ints) -> Ints:
+    assert c.updating is not None
+    # A blind row's count is the hold's and the fallback's business.
+    return np.where(c.updating & ~c.blind, np.maximum(counts, c.fleet.current), counts)
+
+
+def _keep_while_updating_why(c: Context, row: int, before: int, after: int) -> str:
+    return (
+        f"the target is being updated ({c.updates.words(row)}) and signals mix what leaves with what comes: "
+        f"no scale-down to {before} within {SETTLES_S:.0f} s after a replacement, {after} stay"
+    )
+
+
 # ---------------------------------------------------------------- coming capacity
 
 
@@ -150,11 +167,13 @@ def _starting_cap(c: Context) -> Floats:
 
 
 def _count_starting(c: Context, counts: Ints) -> Ints:
-    assert c.relative is not None
     growing = counts > c.fleet.current
     if not some(growing):
         return counts
-    applies = growing & c.relative & (c.fleet.starting > 0)
+    # Of an update's making is what waits because replicas are missing that were there before it, whatever the policy reckons with.
+    held = c.table.nowhere if c.relative is None else c.relative
+    held = held if c.updating is None else held | c.updating
+    applies = growing & held & (c.fleet.starting > 0)
     if not some(applies):
         return counts
     capped: Ints = chosen(applies, np.minimum(counts, _starting_cap(c)).astype(np.int64), counts)
@@ -258,6 +277,17 @@ def _limit_rate_why(c: Context, row: int, before: int, after: int) -> str:
 
 
 # ---------------------------------------------------------------- draining
+
+
+def _empty_nodes(c: Context, counts: Ints) -> Ints:
+    each = c.table.per_node(c.fleet.pools)
+    whole = np.minimum(-(-counts // each) * each, c.fleet.current)
+    return np.where((counts < c.fleet.current) & ~c.blind, whole, counts)
+
+
+def _empty_nodes_why(c: Context, row: int, before: int, after: int) -> str:
+    each = int(c.table.per_node(c.fleet.pools)[row])
+    return f"{each} replicas fill a node, and one that stays for {before} has room for {after}: none leave before they empty it"
 
 
 def _limit_drain(c: Context, counts: Ints) -> Ints:
@@ -402,6 +432,27 @@ def _pause_why(c: Context, row: int, before: int, after: int) -> str:
     return f"{' and '.join(words)}: {after}, not {before}"
 
 
+# ---------------------------------------------------------------- room to grow, for what is added after all of them
+
+
+def may_not_grow(c: Context) -> Bools:
+    """Where a person's word forbids it, (n,): a pause, or a target that was set to 0 although minReplicas is higher."""
+    none: Bools = np.zeros(len(c.table), dtype=np.bool_)
+    if c.fleet.paused is not None and c.fleet.paused.direction != "Down" and _in_force(c.fleet.paused, c.at_s):
+        return ~none
+    stopped = none if not c.any_at_zero else (c.fleet.current == 0) & ~c.table.may_be_zero
+    rows = [row for row, pause in c.table.pauses.items() if pause.direction != "Down" and _in_force(pause, c.at_s)]
+    if rows:
+        stopped = stopped.copy()
+        stopped[rows] = True
+    return stopped
+
+
+def rate_room(c: Context) -> Floats:
+    """The count that behavior's rates let each service grow to now, (n,)."""
+    return _rate_bound(c, c.table.up, up=True)
+
+
 STABILIZED = Constraint("Stabilized", lambda c: c.table.stabilizes and c.wishes is not None, _stabilize, _stabilize_why)
 
 ORDER: tuple[Constraint, ...] = (
@@ -423,10 +474,19 @@ ORDER: tuple[Constraint, ...] = (
             f"seen too briefly to scale down to {before}: {after} stay until the history is long enough"
         ),
     ),
+    # Replicas of another version take the place of those that are there: what is seen meanwhile is no reason to take any away.
+    Constraint("Updating", lambda c: c.updating is not None, _keep_while_updating, _keep_while_updating_why),
     # Before the windows, so that a wish that only grows because help is late does not enter them as it is.
-    Constraint("StartingReplicas", lambda c: c.any_starting and c.relative is not None, _count_starting, _count_starting_why),
+    Constraint(
+        "StartingReplicas",
+        lambda c: c.any_starting and (c.relative is not None or c.updating is not None),
+        _count_starting,
+        _count_starting_why,
+    ),
     # HPA v2, in its order: windows, then rates.
     STABILIZED,
+    # Before the limits on how many may go at once, which are met on the way to a node that is to be emptied.
+    Constraint("WholeNodes", lambda c: c.table.empties_nodes, _empty_nodes, _empty_nodes_why),
     Constraint("RateLimit", lambda c: c.table.limits_rate, _limit_rate, _limit_rate_why),
     # Leaving replicas finish their work: only so many at once.
     Constraint("DrainLimit", lambda c: c.table.has_drain_limit, _limit_drain, _limit_drain_why),

@@ -2,8 +2,8 @@
 
 One policy object serves all services that name it (a *group*); a service that names several policies is a row of several groups and
 gets the highest wish. What happens in a tick, in order: rows and columns are compiled anew if the fleet changed; the readings enter
-the histories and teach what a replica can do; every group learns and recommends; the constraints of ``constraints.ORDER`` follow; the
-outcome enters the histories.
+the histories and teach what a replica can do; every group learns and recommends; the constraints of ``constraints.ORDER`` follow, then
+the roles of a service are sized together; the outcome enters the histories.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ from autoscaler.core.nursery import Nursery, wants_past
 from autoscaler.core.objective_limits import ObjectiveLimits
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.remembered import changes_since, entries_of, recall, runs_of
+from autoscaler.core.role_sizing import RoleStep
 from autoscaler.core.rows import some
 from autoscaler.core.table import Table
+from autoscaler.core.updates import Updates
 from autoscaler.core.value import maker
 from autoscaler.core.words import limits_of, reasons_of
 
@@ -76,6 +78,7 @@ class Engine:
         self._fleet: Fleet | None = None
         self._any_starting = self._any_at_zero = self._any_none_ready = False
         self._idle = IdleClock()
+        self._updates = Updates()
         self._idle_s: Floats | None = None
         self._blind_since_s: Floats = np.empty(0)
         self._any_was_blind = True
@@ -114,6 +117,7 @@ class Engine:
         self._last_current = rearranged(self._last_current, moved, -1)
         self._blind_since_s = rearranged(self._blind_since_s, moved, np.nan)
         self._idle.rearrange(moved)
+        self._updates.rearrange(moved)
         self._idle_s = None
         self._settled_at_s = rearranged(self._settled_at_s, moved, at_s + self._settle_s)
         self._note_pasts(table, moved, at_s)
@@ -282,6 +286,7 @@ class Engine:
             self._capacity.shift(by_s)
         self._blind_since_s = self._blind_since_s + by_s
         self._idle.shift(by_s)
+        self._updates.shift(by_s)
         self._settled_at_s = self._settled_at_s + by_s
         self._all_settled_at_s += by_s
         self._last_at_s += by_s
@@ -335,6 +340,8 @@ class Engine:
             partial=partial,
             any_partial=partial is not table.nowhere and some(partial),
             settling=self._settling(at_s),
+            updating=self._updates.look(fleet, at_s),
+            updates=self._updates,
             relative=self._relative,
             any_starting=self._any_starting,
             any_at_zero=self._any_at_zero,
@@ -345,6 +352,10 @@ class Engine:
             changes=self._changes,
         )
         counts, steps = self._constrained(context)
+        roles = None if table.roles is None else RoleStep(context, table.roles, counts)
+        if roles is not None and roles.counts is not counts:
+            steps.append((roles.constraint, counts, roles.counts))
+            counts = roles.counts
         self._last_desired = counts
         self._last_at_s = at_s
         self._recalled_of_s.clear()
@@ -364,6 +375,7 @@ class Engine:
             warnings=lambda row: tuple(self.objectives.warnings(row)),
             forecasts=tuple(forecasts),
             idle_s=self._idle_s,
+            roles=None if roles is None else roles.said(),
         )
 
     @property
@@ -472,6 +484,7 @@ class Engine:
             "blind_since_s": plain(self._blind_since_s),
             "settled_at_s": plain(self._settled_at_s),
             "idle": self._idle.save(),
+            "updates": self._updates.save(),
             "last_at_s": plain_number(self._last_at_s),
         }
 
@@ -501,6 +514,8 @@ class Engine:
         self._last_at_s = number(state["last_at_s"])
         if "idle" in state:  # states written before services could go to zero have none
             self._idle.load(state["idle"])
+        if "updates" in state:  # likewise, before versions were looked at
+            self._updates.load(state["updates"])
 
 
 # ---------------------------------------------------------------- small pieces

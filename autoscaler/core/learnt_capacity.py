@@ -1,7 +1,8 @@
 """The services of a fleet whose capacity is learnt: from readings to the ``capacity_per_s`` that policies see.
 
 What policies see moves in steps of ``STEP``, so that noise changes no counts. What was learnt belongs to one target with one given value
-and one size of the batch: where its owner changes these, it begins again with what is given. The past that Prometheus knows teaches
+and one size of the batch: where its owner changes these, it begins again with what is given. Of each version of the target it is a number of
+its own (``learnt_versions``). The past that Prometheus knows teaches
 nothing here: it doesn't tell how many replicas were ready then. The status remembers instead.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 from autoscaler.core.capacity_estimate import Estimates
 from autoscaler.core.capacity_samples import Look, Sampler
 from autoscaler.core.columns import floats, plain, plain_number, rearranged
+from autoscaler.core.learnt_versions import LearntVersions
 from autoscaler.core.model import Capacity, Fleet, Floats, Ints, LearntMemory, Readings
 from autoscaler.core.rows import some
 from autoscaler.core.signals import IDLE, UNKNOWN
@@ -45,6 +47,7 @@ class LearntCapacity:
         low = floats([capacity.min_per_s for capacity in capacities])
         high = floats([capacity.max_per_s for capacity in capacities])
         self._sampler = Sampler(len(learnt))
+        self._versions = LearntVersions(len(learnt))
         self._estimates = Estimates(given, np.where(np.isnan(low), 0.0, low), np.where(np.isnan(high), np.inf, high))
         self._slots, self._slowdown = table.full_slots[self.rows], table.slots_slowdown[self.rows]
         self._told = self._estimates.mean.copy()
@@ -61,6 +64,7 @@ class LearntCapacity:
         sampler.rearrange(came_from)
         self._sampler = sampler
         self._estimates.adopt(before._estimates, came_from)
+        self._versions.adopt(before._versions, places)
         told = np.where(came_from >= 0, rearranged(before._told, came_from), self._told)
         self._told = np.clip(told, self._estimates.low, self._estimates.high)
 
@@ -69,6 +73,7 @@ class LearntCapacity:
     def learn(self, table: Table, fleet: Fleet, readings: Readings, interval_s: float) -> None:
         """Learns from a tick's readings, and lets the table tell what is known now."""
         rows = self.rows
+        self._versions.look(fleet.versions, rows, self._estimates)
         nothing = np.full(len(rows), np.nan)
         columns = dict.fromkeys(SIGNALS, nothing)
         age_s = span_s = nothing
@@ -94,13 +99,14 @@ class LearntCapacity:
             draining=fleet.draining[rows].astype(np.float64),
             slots=self._slots,
             slowdown=self._slowdown,
+            mixed=self._versions.mixed,
         )
         with np.errstate(invalid="ignore"):
             self._estimates.learn(self._sampler.take(readings.at_s, interval_s, look))
         self._tell(table)
 
     def _tell(self, table: Table) -> None:
-        mean = self._estimates.mean
+        mean = self._versions.means(self._estimates)
         moved = ~(np.abs(mean - self._told) <= STEP * self._told) & ~np.isnan(mean)
         if some(moved):
             self._told = np.where(moved, mean, self._told)
@@ -128,10 +134,12 @@ class LearntCapacity:
     def memory(self, row: int) -> LearntMemory | None:
         """What the status should remember of the fleet's `row`; None where nothing was learnt."""
         place = self._place.get(row)
-        if place is None or not self._estimates.seen[place] > 0.0:
+        if place is None:
+            return None
+        estimates, others = self._estimates, self._versions.others[place]
+        if np.isnan(estimates.mean[place]) or not (estimates.seen[place] > 0.0 or others):
             return None
         given, slots, slowdown = self._of[place]
-        estimates = self._estimates
         return LearntMemory(
             per_s=float(estimates.mean[place]),
             weight=float(estimates.weight[place]),
@@ -139,6 +147,8 @@ class LearntCapacity:
             given_per_s=given,
             slots=slots,
             slots_slowdown=slowdown,
+            version=self._versions.version[place],
+            others=tuple(others.values()),
         )
 
     def recall(self, table: Table, memories: Mapping[int, LearntMemory]) -> None:
@@ -147,6 +157,7 @@ class LearntCapacity:
             place = self._place.get(row)
             if place is not None and self._of[place] == (memory.given_per_s, memory.slots, memory.slots_slowdown):
                 self._estimates.restore(place, memory.per_s, memory.weight, memory.seen)
+                self._versions.recall(place, memory.version, memory.others)
         self._tell(table)
 
     def save(self) -> dict[str, Any]:
@@ -157,6 +168,7 @@ class LearntCapacity:
             "told": plain(self._told),
             "samples": self._sampler.save(),
             "estimates": self._estimates.save(),
+            "versions": self._versions.save(),
         }
 
     def load(self, table: Table, state: Mapping[str, Any]) -> None:
@@ -166,6 +178,8 @@ class LearntCapacity:
         self._told = floats(state["told"])
         self._sampler.load(state["samples"])
         self._estimates.load(state["estimates"])
+        if "versions" in state:  # states written before versions were told apart have none
+            self._versions.load(state["versions"])
         self._write(table)
 
 

@@ -24,6 +24,9 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 States: TypeAlias = npt.NDArray[np.int8]
 ParamValue: TypeAlias = float | int | str | bool
+Versions: TypeAlias = tuple[tuple[str, float], ...]
+"""(version, its share of the ready replicas) of one target, by version; a version is a text that follows from the template its replicas were
+made of. Empty where nobody knows; one pair with 1.0 unless it is being updated."""
 
 Mode: TypeAlias = Literal["Shadow", "Recommend", "Active"]
 Direction: TypeAlias = Literal["Both", "Up", "Down"]
@@ -124,6 +127,24 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """What this role's replicas ÷ those of role `to` may be; None: no such bound."""
+
+    to: str
+    min: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """Which part of a service this is, such as its prefill. Objects of one namespace with the same `service` are sized together."""
+
+    service: str
+    name: str
+    ratios: tuple[Ratio, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSpec:
     """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.spec``."""
 
@@ -150,6 +171,8 @@ class ScalingSpec:
     """Replicas that may be draining at the same time; 0 sets no limit."""
     drain_s: float = 0.0
     """How long a removed replica is taken to drain."""
+    drain_whole_nodes: bool = False
+    """Replicas leave only in numbers that empty a node of `pool`."""
     replica_multiple: int = 1
     accelerators_per_replica: int = 1
     pool: str | None = None
@@ -161,6 +184,8 @@ class ScalingSpec:
     generation: int = 0
     objectives: tuple[Objective, ...] = ()
     """Further objectives beside `objective`; the most demanding one counts (``core.objectives``)."""
+    role: Role | None = None
+    """Its part in a service of several, which are sized together (``core.roles``)."""
     sources: object = None
     """Where its signals come from (the manifest's `signals`); the core hands it on to the metric source unread."""
 
@@ -184,9 +209,21 @@ class PoolSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearntVersion:
+    """What was learnt of one version of a target: per_s, weight and seen as in LearntMemory."""
+
+    version: str
+    per_s: float
+    weight: float
+    seen: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearntMemory:
     """A learnt capacity: per_s, the requests that it is worth (weight), and how many of them samples brought (seen); learnt where given_per_s
-    (None: nothing) was given, with batches of `slots` and their slowdown as in Capacity."""
+    (None: nothing) was given, with batches of `slots` and their slowdown as in Capacity.
+
+    version: of the target that it is of, "" where none is known. others: what was learnt of versions before, the last to go last."""
 
     per_s: float
     weight: float
@@ -194,6 +231,8 @@ class LearntMemory:
     given_per_s: float | None
     slots: int
     slots_slowdown: float
+    version: str = ""
+    others: tuple[LearntVersion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,8 +270,11 @@ class Fleet:
     from the specs compiles it again then. A fleet never changes once it is handed over: what was worked out from it holds as long as it is
     the same object.
 
-    current (n,): the target's spec.replicas now. ready (n,): serving. starting (n,): created, not ready. draining (n,): leaving.
+    current (n,): the target's spec.replicas now. ready (n,): serving. starting (n,): on their way to `current`, not ready. draining (n,): leaving.
     lead_time_s, node_lead_time_s (n,): measured where there are samples, else the spec's start value.
+    surge (n,): replicas that are there beyond `current`, ready or starting: those that an update sets beside the ones it replaces, or a
+    smaller count has not yet removed (None: nowhere). They are on nodes, and go by themselves: no coming capacity.
+    versions (n,): of each target; None: nobody knows of any. The same tuple as long as nothing in it changes.
     hands_off (n,): True where we must not write (target missing, a foreign writer, a second manifest, …); `hands_off_why[row]` says
     which, in the form "Reason: words".
     memories: by key, what the status remembered of services (only read for services the engine has not met yet).
@@ -252,6 +294,8 @@ class Fleet:
     memories: Mapping[str, Memory] = field(default_factory=dict)
     pools: tuple[PoolSpec, ...] = ()
     paused: Pause | None = None
+    surge: Ints | None = None
+    versions: tuple[Versions, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -404,6 +448,18 @@ class Limit:
 
 
 @tick_value
+class SizedRoles:
+    """What sizing the roles of services together said. bottleneck (n,): the row of the role that is most in need of more, −1 where there is
+    none (no role, nobody else in the service, nothing wished). unkept (n,): how many bounds of the row's service are not kept. faults: by row,
+    what is wrong with its role. words(row): all of that as the row sees it, "" without a role; valid until the next tick."""
+
+    bottleneck: Ints
+    unkept: Ints
+    faults: Mapping[int, str]
+    words: Callable[[int], str]
+
+
+@tick_value
 class Decisions:
     """All decisions of a tick; arrays (n,). recommended: NaN where no policy could tell. blind (n,): no usable signal.
     partial (n,): some signal that the policies need is unknown. capacity_per_s (n,): what one replica was taken to do, NaN where unknown;
@@ -428,6 +484,8 @@ class Decisions:
     """(policy, rows (m,) of the fleet, forecast with m rows) of every policy that made one."""
     idle_s: Floats | None = None
     """How long each service is known to be without work, as its status is to remember it (n,); None: none may go to zero."""
+    roles: SizedRoles | None = None
+    """None: nobody has a role."""
 
 
 @tick_value

@@ -9,7 +9,8 @@ from typing import TypeVar
 import numpy as np
 
 from autoscaler.core.calendar import in_force
-from autoscaler.core.model import Bools, Fleet, Floats, Ints, Pause, ScalingRules, ScalingSpec
+from autoscaler.core.model import Bools, Fleet, Floats, Ints, Pause, PoolSpec, ScalingRules, ScalingSpec
+from autoscaler.core.roles import roles_of
 
 T = TypeVar("T")
 
@@ -91,6 +92,10 @@ class Table:
         self.nowhere: Bools = np.zeros(len(specs), dtype=np.bool_)
         self.has_multiple = bool((self.multiple > 1).any())
         self.has_drain_limit = bool((self.drain_max > 0).any())
+        self._by_node = [(row, spec) for row, spec in enumerate(specs) if spec.drain_whole_nodes and spec.pool is not None]
+        self.empties_nodes = bool(self._by_node)
+        self._pools: tuple[PoolSpec, ...] = ()
+        self._per_node: Ints = np.ones(len(specs), dtype=np.int64)
         self.may_be_zero: Bools = np.array([_least(spec) == 0 for spec in specs], dtype=np.bool_)
         """Where the lower bound is 0, always or in a window of the calendar."""
         self.sleeps: Bools = self.may_be_zero & ~np.isnan(self.idle_after_s)
@@ -98,6 +103,7 @@ class Table:
         self.wakes: Bools = self.sleeps & np.array([spec.scale_up.select != "Disabled" for spec in specs], dtype=np.bool_)
         self.any_sleeps = bool(self.sleeps.any())
         self.has_zero_guard = not bool(self.may_be_zero.all())
+        self.roles = roles_of(specs)
         self.longest_window_s = max((g.rules.stabilization_s for g in (*self.up, *self.down)), default=0.0)
         self.longest_period_s = max((p.period_s for g in (*self.up, *self.down) for p in g.rules.policies), default=0.0)
         self.stabilizes = self.longest_window_s > 0
@@ -124,6 +130,17 @@ class Table:
         if fleet is not self._fleet:
             self._fleet, self._writable = fleet, self.active & ~fleet.hands_off
         return self._writable
+
+    def per_node(self, pools: tuple[PoolSpec, ...]) -> Ints:
+        """Replicas that leave a node together, (n,): as many as fit on one where the service empties whole nodes, else 1."""
+        if pools != self._pools:
+            self._pools = pools
+            each = {pool.name: pool.accelerators_per_node for pool in pools}
+            self._per_node = np.ones(len(self.specs), dtype=np.int64)
+            for row, spec in self._by_node:
+                if spec.accelerators_per_replica:
+                    self._per_node[row] = max(each.get(spec.pool or "", 0) // spec.accelerators_per_replica, 1)
+        return self._per_node
 
     def move_bounds(self, at_s: float) -> None:
         """Applies the schedules in force at `at_s`; of several the last one in the manifest wins, bound by bound."""

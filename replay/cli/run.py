@@ -43,7 +43,7 @@ def command(
 ) -> None:
     """One policy on one trace: what it costs, and whom it keeps waiting.
 
-    Every service of the manifest gets the whole trace, scaled to its own replicas.
+    Every service of the manifest gets the whole trace, scaled to its own replicas; roles of one service are scaled together.
     """
     import orjson
 

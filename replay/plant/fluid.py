@@ -102,6 +102,9 @@ class FluidPlant(Plant):
         """Where replicas don't do what the manifest says: what they do now. In place, since signals look at the same array."""
         if (throughput := self.settings.throughput) is not None:
             self.state.capacity_per_s[:] = throughput.capacity_per_s(self._given_per_s, self.life.ready, at_s)
+        if (updates := self.life.updates) is not None:
+            of = self._given_per_s if throughput is None else self.state.capacity_per_s
+            self.state.capacity_per_s[:] = of * updates.factors()
 
     def _flow(self, from_s: int, to_s: int) -> None:
         self._set_capacity(from_s)

@@ -19,6 +19,7 @@ from replay.plant.node_orders import NodeOrders
 from replay.plant.nodes import Cohort, Pool
 from replay.plant.servers import Servers
 from replay.plant.times import Times
+from replay.plant.updates import Updates
 
 
 class Lifecycle:
@@ -48,6 +49,7 @@ class Lifecycle:
         self.draining: Ints = np.zeros(n, dtype=np.int64)
         self._changes = 0
         self.servers: Servers | None = None
+        self.updates: Updates | None = None
         self._priorities = [spec.priority for spec in specs]
         self._slots_each = [spec.accelerators_per_replica for spec in specs]
         self._cohorts: list[list[Cohort]] = [[] for _ in specs]
@@ -89,10 +91,12 @@ class Lifecycle:
             return
         self._touch(row, at_s)
         if replicas > before:
-            self._create(row, replicas - before, at_s)
-        else:
-            self._remove(row, before - replicas, at_s)
+            self.create(row, replicas - before, at_s)
+        elif left := self.cancel(row, before - replicas, at_s):
+            self.drain(row, left, at_s)
         self.current[row] = replicas
+        if self.updates is not None:
+            self.updates.go_on(row, at_s)
 
     def set_headroom(self, row: int, replicas: int, at_s: int) -> None:
         """Replicas' worth of slots to hold beyond the replicas."""
@@ -134,7 +138,9 @@ class Lifecycle:
         self._touched_s[row] = at_s
         self._changes += 1
 
-    def _create(self, row: int, replicas: int, at_s: int) -> None:
+    def create(self, row: int, replicas: int, at_s: int) -> None:
+        """So many more, from nothing to ready."""
+        self._touch(row, at_s)
         number = self.pool_of[row]
         cohort = Cohort(row, replicas, at_s)
         self.starting[row] += replicas
@@ -144,8 +150,9 @@ class Lifecycle:
         pool.queue(cohort, self._priorities)
         self.orders.follow(number, at_s)
 
-    def _remove(self, row: int, replicas: int, at_s: int) -> None:
-        """The newest that are not ready are cancelled first, then ready ones leave at once and drain."""
+    def cancel(self, row: int, replicas: int, at_s: int) -> int:
+        """Up to so many that are not ready are given up, the newest first; how many there were too few."""
+        self._touch(row, at_s)
         pool = self.pools[self.pool_of[row]]
         each = self._slots_each[row]
         cohorts = self._cohorts[row]
@@ -161,15 +168,22 @@ class Lifecycle:
                 pool.held -= cut * each
             if newest.count == 0:
                 cohorts.pop()
-        if replicas:
-            self.ready[row] -= replicas
-            self.draining[row] += replicas
-            if self.servers is not None:
-                self.servers.leave(row, replicas, at_s)
-            else:
-                group = [replicas]
-                self._leaving[row].append(group)
-                self.events.plan(at_s + self.times.drain_s, self._drained, (row, group))
+        self.orders.follow(self.pool_of[row], at_s)
+        return replicas
+
+    def drain(self, row: int, replicas: int, at_s: int) -> None:
+        """So many ready ones leave at once and drain."""
+        self._touch(row, at_s)
+        self.ready[row] -= replicas
+        self.draining[row] += replicas
+        if self.updates is not None:
+            self.updates.left(row, replicas)
+        if self.servers is not None:
+            self.servers.leave(row, replicas, at_s)
+        else:
+            group = [replicas]
+            self._leaving[row].append(group)
+            self.events.plan(at_s + self.times.drain_s, self._drained, (row, group))
         self.orders.follow(self.pool_of[row], at_s)
 
     def _drained(self, at_s: int, about: tuple[int, list[int]]) -> None:
@@ -197,6 +211,8 @@ class Lifecycle:
                 continue
             self._touch(row, at_s)
             self.ready[row] -= ready
+            if self.updates is not None:
+                self.updates.left(row, ready)
             self.draining[row] -= leaving
             taken = (ready + starting + leaving) * slots
             pool.held -= taken
@@ -210,7 +226,7 @@ class Lifecycle:
                     group[0] -= cut
                     leaving -= cut
             if ready + starting:
-                self._create(row, ready + starting, at_s)
+                self.create(row, ready + starting, at_s)
         self.orders.follow(number, at_s)
 
     def _cut(self, cohorts: list[Cohort], row: int, replicas: int) -> None:
@@ -294,3 +310,5 @@ class Lifecycle:
             if self.servers is not None:
                 self.servers.join(row, started, at_s)
             self._measured.add(row, at_s - cohort.begun_s, (row,))
+            if self.updates is not None:
+                self.updates.came(row, started, at_s)

@@ -136,17 +136,24 @@ class PlantCluster:
         life = self._plant.life
         if self._fleet is None or self._seen != life.changes:
             self._seen = life.changes
+            updates, starting = life.updates, life.starting.copy()
+            surge = None if updates is None else updates.surge()
+            if surge is not None:
+                # As in a cluster: what an update sets beside the rest is not on its way to the count.
+                starting = np.maximum(life.current - life.ready.astype(np.int64), 0)
             self._fleet = _fleet(
                 revision=1,
                 specs=self._specs,
                 current=life.current.copy(),
                 ready=life.ready.astype(np.int64),
-                starting=life.starting.copy(),
+                starting=starting,
                 draining=life.draining.copy(),
                 lead_time_s=life.lead_time_s,
                 node_lead_time_s=life.node_lead_time_s,
                 hands_off=self._nobody_elses,
                 pools=self._pools,
+                surge=surge if surge is not None and surge.any() else None,
+                versions=None if updates is None else updates.versions(),
             )
         return self._fleet
 

@@ -14,7 +14,7 @@ from autoscaler.controller import Controller, nothing_written
 from autoscaler.core.model import Fleet, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn
 from autoscaler.errors import UsageError
 from autoscaler.ports import Backfill
-from autoscaler.record import decode_column, decode_pause
+from autoscaler.record import decode_column, decode_pause, decode_versions
 from replay.plugins import installed
 from replay.regret.recorded import RecordedTick, recorded_ticks
 
@@ -120,6 +120,7 @@ class _Ends:
         def counts(name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
             return np.array(record[name], dtype=np.int64)[self._columns]
 
+        versions = decode_versions(record)
         return Fleet(
             revision=self._revision,
             specs=self._there,
@@ -132,6 +133,8 @@ class _Ends:
             hands_off=np.zeros(len(self._there), dtype=np.bool_),
             pools=self._pools,
             paused=decode_pause(record["paused"]),
+            surge=counts("surge") if "surge" in record else None,
+            versions=None if versions is None else tuple(versions[column] for column in self._columns),
         )
 
     async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from replay.parallel import usual_jobs
 from replay.plugins import installed, loadable
+from replay.scaling import scaled_by_per_s
 from replay.tune.asked import Loaded
 from replay.tune.batch import Setting, Traffic
 from replay.tune.parts import Parts, parts_of
@@ -56,12 +57,12 @@ def prepared(loaded: Loaded) -> list[Prepared]:
     types = installed(ref.name for one in meant for ref in one.policies)
     known_names(meant, types, (*asked.ranges, *asked.kept))
     found = []
-    for own, one in zip(loaded.specs, meant, strict=True):
+    for own, one, per_s in zip(loaded.specs, meant, scaled_by_per_s(loaded.specs), strict=True):
         setting = Setting(
-            spec=own,
+            spec=replace(own, role=None),  # tuned for itself, on what its service's traffic means for it
             pools=node_pools(loaded.manifests),
             traffic=tuple(
-                Traffic(label, trace, scenario, own.capacity.per_s)
+                Traffic(label, trace, scenario, per_s)
                 for label, trace, scenario in zip(loaded.labels, loaded.traces, loaded.scenarios, strict=True)
             ),
         )

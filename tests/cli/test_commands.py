@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -114,6 +115,23 @@ async def test_validate_warns_of_signals_that_cannot_tell_load() -> None:
     assert document["valid"]
     assert [warning["path"] for warning in document["warnings"]] == ["spec.objectives[0].signal"]
     assert json.loads((await autoscaler("validate", "--json", GOOD)).out)["warnings"] == []
+
+
+async def test_validate_warns_of_two_objects_that_read_the_same_demand(tmp_path: Path) -> None:
+    files = []
+    for name in ("chat", "chat-canary"):
+        files.append(tmp_path / f"{name}.yaml")
+        files[-1].write_text(
+            f"{{apiVersion: inference-autoscaler.io/v1alpha1, kind: InferenceAutoscaler, metadata: {{name: {name}}}, spec: {{mode: Active, "
+            f"maxReplicas: 9, scaleTargetRef: {{kind: Deployment, name: {name}}}, "
+            "signals: {queries: [{signal: demand, query: sum(arrivals)}]}}}\n"
+        )
+    ran = await autoscaler("validate", *map(str, files))
+    assert (ran.code, ran.err) == (0, "0 faults, 2 valid manifests\n")
+    assert ran.out.count("warning: ") == 2
+    assert "default/chat-canary reads, and each is sized for all of it" in ran.out
+    shares = await autoscaler("validate", *map(str, files), "--set", "signals.share=50%")
+    assert (shares.code, shares.out) == (0, "")
 
 
 async def test_validate_reads_stdin() -> None:

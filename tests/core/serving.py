@@ -40,6 +40,7 @@ class Serving:
         self.at_s, self.n = 0.0, n
         self.queue: Floats = np.zeros(n)
         self.draining = 0.0
+        self.mixed = False
         self.sampler = Sampler(n)
         self.estimates = Estimates(np.full(n, given_per_s), np.full(n, bounds[0]), np.full(n, bounds[1]))
 
@@ -79,6 +80,7 @@ class Serving:
             "draining": np.full(self.n, self.draining),
             "slots": np.full(self.n, SLOTS),
             "slowdown": np.full(self.n, SLOWDOWN),
+            "mixed": np.full(self.n, self.mixed),
         }
         with np.errstate(invalid="ignore"):
             self.estimates.learn(self.sampler.take(self.at_s, STEP_S, Look(**{**fields, **seen})))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from autoscaler.core.capacity_estimate import ENOUGH, Estimates
 from autoscaler.core.capacity_samples import Look, Sampler, Samples
-from autoscaler.core.model import Floats
 from tests.core.serving import SLOTS, SLOWDOWN, STEP_S, Serving
 
 NAN = float("nan")
@@ -188,7 +187,7 @@ def test_bounds_hold() -> None:
 def look(**changes: float) -> Look:
     fields = {
         "throughput_per_s": 5.0, "demand_per_s": 5.0, "running": 80.0, "queue": 0.0, "age_s": 15.0, "span_s": 15.0, "ready": 4.0,
-        "draining": 0.0, "slots": SLOTS, "slowdown": SLOWDOWN,
+        "draining": 0.0, "slots": SLOTS, "slowdown": SLOWDOWN, "mixed": False,
     }  # fmt: skip
     return Look(**{name: np.array([value]) for name, value in {**fields, **changes}.items()})
 
@@ -286,11 +285,11 @@ def learnt_by(rows: list[list[dict[str, float]]], given: float, low: float, high
     sampler, estimates = Sampler(n), Estimates(np.full(n, given), np.full(n, low), np.full(n, high))
     with np.errstate(all="ignore"):
         for k in range(moments):
-            columns: dict[str, Floats] = {
+            columns: dict[str, Any] = {
                 name: np.array([row[k].get(name, default) for row in rows])
                 for name, default in (
                     ("throughput_per_s", 0.0), ("demand_per_s", 0.0), ("running", 0.0), ("queue", 0.0), ("age_s", 15.0), ("span_s", NAN),
-                    ("ready", 4.0), ("draining", 0.0), ("slots", SLOTS), ("slowdown", SLOWDOWN),
+                    ("ready", 4.0), ("draining", 0.0), ("slots", SLOTS), ("slowdown", SLOWDOWN), ("mixed", False),
                 )
             }  # fmt: skip
             estimates.learn(sampler.take(15.0 * k, 15.0, Look(**columns)))

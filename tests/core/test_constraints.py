@@ -19,6 +19,7 @@ from autoscaler.core.model import (
     Fleet,
     Floats,
     Pause,
+    PoolSpec,
     RatePolicy,
     Readings,
     ScalingRules,
@@ -28,6 +29,7 @@ from autoscaler.core.model import (
 )
 from autoscaler.core.signals import SignalState
 from autoscaler.core.table import Table
+from autoscaler.core.updates import Updates
 from tests.ticks import HPA_DOWN, HPA_UP, a_spec
 
 BY_NAME = {constraint.name: constraint for constraint in ORDER}
@@ -96,6 +98,8 @@ def a_context(specs: Sequence[ScalingSpec], fleet: Fleet, at_s: float = NOW_S, *
         partial=partial,
         any_partial=bool(partial.any()),
         settling=None,
+        updating=None,
+        updates=Updates(),
         relative=None,
         any_starting=bool(fleet.starting.any()),
         any_at_zero=not fleet.current.all(),
@@ -348,6 +352,55 @@ def test_only_so_many_drain_at_once() -> None:
     assert one("DrainLimit", 2, 10, spec, draining=[5]) == 10
     assert one("DrainLimit", 12, 10, spec, draining=[5]) == 12
     assert one("DrainLimit", 2, 10, a_spec()) == 2
+
+
+H100 = PoolSpec(name="h100", min_nodes=0, max_nodes=99, accelerators_per_node=8)
+
+
+def emptied(wanted: int, current: int, spec: ScalingSpec, *pools: PoolSpec, **changes: Any) -> int:
+    fleet = a_fleet([spec], current=[current], pools=pools)
+    return limited("WholeNodes", a_context([spec], fleet, **changes), [wanted])[0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "current", "expected"),
+    [
+        (17, 20, 20),
+        (16, 20, 16),
+        (13, 20, 16),
+        (8, 20, 8),
+        (1, 20, 8),
+        (1, 8, 8),
+        (0, 8, 0),
+        (3, 6, 6),
+        (22, 20, 22),
+        (20, 20, 20),
+    ],
+)
+def test_replicas_leave_in_numbers_that_empty_a_node(wanted: int, current: int, expected: int) -> None:
+    assert emptied(wanted, current, a_spec(pool="h100", drain_whole_nodes=True), H100) == expected
+
+
+def test_what_fills_a_node_follows_from_pool_and_replica() -> None:
+    two_each = a_spec(pool="h100", drain_whole_nodes=True, accelerators_per_replica=2)
+    assert emptied(13, 20, two_each, H100) == 16
+    assert emptied(13, 20, two_each, replace(H100, accelerators_per_node=4)) == 14
+    # A replica of a node or more empties nodes whenever it goes; of a pool that isn't there nobody knows.
+    assert emptied(13, 20, a_spec(pool="h100", drain_whole_nodes=True, accelerators_per_replica=16), H100) == 13
+    assert emptied(13, 20, a_spec(pool="h100", drain_whole_nodes=True, accelerators_per_replica=0), H100) == 13
+    assert emptied(13, 20, a_spec(pool="gone", drain_whole_nodes=True), H100) == 13
+    assert emptied(13, 20, a_spec(pool="h100"), H100) == 13
+    assert emptied(13, 20, a_spec(pool="h100", drain_whole_nodes=True), H100, blind=[True]) == 13
+
+
+def test_a_node_is_emptied_step_by_step_where_only_so_many_may_drain_at_once() -> None:
+    spec = a_spec(pool="h100", drain_whole_nodes=True, drain_max_at_once=3)
+    counts, current = [], 20
+    for wanted in (13, 13, 10, 12, 8, 5, 5, 5):
+        fleet = a_fleet([spec], current=[current], pools=(H100,))
+        current = limited("DrainLimit", a_context([spec], fleet), limited("WholeNodes", a_context([spec], fleet), [wanted]))[0]
+        counts.append(current)
+    assert counts == [17, 16, 16, 16, 13, 10, 8, 8]
 
 
 def test_bounds() -> None:

@@ -175,3 +175,115 @@ def test_a_set_clock_does_not_stop_the_learning() -> None:
     loop.at_s -= 86400.0
     assert loop.at_s < START_S
     assert taught(loop, 1.5, 60) == pytest.approx(1.5, rel=0.06)
+
+
+# ---------------------------------------------------------------- versions
+
+
+def of(**shares: float) -> tuple[tuple[tuple[str, float], ...], ...]:
+    """Versions of a fleet of one."""
+    return (tuple(sorted(shares.items())),)
+
+
+def confidence(loop: Loop) -> float:
+    capacity = loop.engine._capacity
+    assert capacity is not None
+    return float(capacity.confidence(1)[0])
+
+
+def updated(loop: Loop, versions: Any, capacity: float, minutes: int) -> float:
+    loop.changes["versions"] = versions
+    return taught(loop, capacity, minutes)
+
+
+def test_a_new_version_begins_with_what_the_old_one_did_and_learns_on_its_own() -> None:
+    loop = Loop([learning()], current=8, versions=of(v1=1.0))
+    old = taught(loop, 1.0)
+    sure = confidence(loop)
+    loop.changes["versions"] = of(v2=1.0)
+    assert loop.tick().capacity_per_s.tolist() == [old]
+    assert confidence(loop) < 0.35 < 0.9 < sure
+    assert taught(loop, 1.5, 30) == pytest.approx(1.5, rel=0.06)
+
+
+def test_a_rollback_brings_back_what_was_learnt() -> None:
+    loop = Loop([learning()], current=8, versions=of(v1=1.0))
+    old, sure = taught(loop, 1.0), confidence(loop)
+    updated(loop, of(v2=1.0), 2.0, 40)
+    loop.changes["versions"] = of(v1=1.0)
+    assert loop.tick().capacity_per_s[0] == pytest.approx(old, rel=0.02)
+    assert confidence(loop) == pytest.approx(sure, rel=0.01)
+    # And forward again.
+    loop.changes["versions"] = of(v2=1.0)
+    assert loop.tick().capacity_per_s[0] == pytest.approx(2.0, rel=0.05)
+
+
+def test_two_versions_at_once_teach_neither_and_are_told_as_their_mean() -> None:
+    loop = Loop([learning()], current=8, versions=of(v1=1.0))
+    old = taught(loop, 1.0)
+    new = updated(loop, of(v2=1.0), 2.0, 40)
+    loop.changes["versions"] = of(v1=0.25, v2=0.75)
+    assert loop.tick().capacity_per_s[0] == pytest.approx(0.25 * old + 0.75 * new, rel=0.02)
+    # What the mix shows is no longer what either does: of a version that nobody knows nothing is learnt before it runs alone.
+    taught(loop, 0.6, 60)
+    loop.changes["versions"] = of(v2=1.0)
+    assert loop.tick().capacity_per_s[0] == pytest.approx(new, rel=0.02)
+    assert loop.engine.memory(0).capacity is not None
+
+
+def test_a_single_canary_among_many_leaves_the_learning_on() -> None:
+    loop = Loop([learning()], current=40, versions=of(v1=1.0))
+    updated(loop, of(v1=0.975, v2=0.025), 1.0, 60)
+    assert loop.engine.table.capacity_per_s[0] == pytest.approx(1.0, rel=0.05)
+
+
+def test_an_unknown_part_of_a_mix_is_taken_to_do_what_the_known_one_does() -> None:
+    loop = Loop([learning()], current=8, versions=of(v1=1.0))
+    old = taught(loop, 1.0)
+    loop.changes["versions"] = of(v1=0.5, v2=0.5)
+    assert loop.tick().capacity_per_s.tolist() == [old]
+
+
+def test_pods_that_tell_no_version_are_all_of_one() -> None:
+    loop = Loop([learning()], current=8)
+    old = taught(loop, 1.0)
+    for versions in (((),), of(v1=1.0), ((),), of(v1=1.0)):
+        loop.changes["versions"] = versions
+        assert loop.tick().capacity_per_s.tolist() == [old]
+    assert confidence(loop) > 0.9
+
+
+def test_the_status_remembers_some_versions() -> None:
+    loop = Loop([learning()], current=8, versions=of(v0=1.0))
+    for number in range(7):
+        updated(loop, of(**{f"v{number}": 1.0}), 1.0 + 0.2 * number, 20)
+    memory = msgspec.convert(json.loads(msgspec.json.encode(loop.engine.memory(0))), Memory)
+    assert memory.capacity is not None
+    assert memory.capacity.version == "v6"
+    assert [one.version for one in memory.capacity.others] == ["v2", "v3", "v4", "v5"]
+    again = Loop([learning()], current=8, memories={"team/llama": memory}, versions=of(v6=1.0))
+    assert again.tick().capacity_per_s[0] == pytest.approx(2.2, rel=0.08)
+    # Somebody rolled back while no controller ran.
+    other = Loop([learning()], current=8, memories={"team/llama": memory}, versions=of(v3=1.0))
+    assert other.tick().capacity_per_s[0] == pytest.approx(1.6, rel=0.08)
+
+
+def test_versions_move_with_their_rows_and_what_was_saved_goes_on_exactly() -> None:
+    one = learning("one")
+    loop = Loop([one], current=8, versions=of(v1=1.0))
+    old = taught(loop, 1.0)
+    updated(loop, of(v2=1.0), 2.0, 40)
+    loop.changes["versions"] = (*of(x=1.0), *of(v2=1.0))
+    loop.take([learning("another"), one], [8, 8])
+    loop.tick()
+    other = Loop([learning("another"), one], current=8, versions=loop.changes["versions"])
+    other.revision, other.at_s = loop.revision, loop.at_s
+    other.engine.prepare(other.fleet(), other.at_s)
+    other.engine.load(json.loads(json.dumps(loop.engine.save(), allow_nan=False)))
+    for each in (loop, other):
+        each.changes["versions"] = (*of(x=1.0), *of(v1=1.0))
+        assert each.tick().capacity_per_s[1] == pytest.approx(old, rel=0.02)
+    # Another given value is another number, for every version.
+    loop.take([learning("another"), learning("one", per_s=2.0)], [8, 8])
+    loop.changes["versions"] = (*of(x=1.0), *of(v2=1.0))
+    assert loop.tick().capacity_per_s[1] == 2.0

@@ -21,6 +21,7 @@ from autoscaler.clock import ClockSteps
 from autoscaler.core.model import Direction, Fleet, Ints, Memory, Outcome, Pause, Plan, Written
 from autoscaler.errors import OutsideError
 from autoscaler.ports import Clock
+from autoscaler.shared_demand import shared_demand
 
 STALE_S = 240.0
 """Longer than the longest quiet watch. What has not been heard of for so long must not lead to removing replicas."""
@@ -66,6 +67,7 @@ class KubernetesCluster:
         self._memories: dict[str, Memory] = {}
         self._met: set[Key] = set()
         self._observed: tuple[Fleet, list[ScaleState | None]] | None = None
+        self._shared: tuple[int, Mapping[int, str]] = (-1, {})
         self._ready_rows: tuple[int, dict[Key, int], dict[int, list[int]]] = (-1, {}, {})
 
     async def __aenter__(self) -> KubernetesCluster:
@@ -129,7 +131,7 @@ class KubernetesCluster:
             else:
                 del self.picture.wrote[service.target]
         members = self.pods.members(service.target) if service.target is not None else None
-        self._columns.set_row(service, state, members.counts if members is not None else None, why)
+        self._columns.set_row(service, state, members, why)
 
     def _remember_new(self) -> None:
         """What the status remembers of services that nobody has been told of yet."""
@@ -159,6 +161,14 @@ class KubernetesCluster:
         return sorted(
             (f for f in found if f[1].state is PodState.STARTING and (f[1].unschedulable or f[1].waiting)), key=lambda f: f[0]
         )
+
+    def shared_demand(self) -> Mapping[int, str]:
+        """Rows whose work other objects read as well, and what their owner is to do."""
+        services = self.services
+        if self._shared[0] != services.revision:
+            objects = [service.manifest for service in services.rows if service.manifest is not None]
+            self._shared = services.revision, shared_demand(objects)
+        return self._shared[1]
 
     # ------------------------------------------------------------ the port: act
 

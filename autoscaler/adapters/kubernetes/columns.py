@@ -8,9 +8,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from autoscaler.adapters.kubernetes.pod_index import FAILING, UNSCHEDULABLE, Members
+from autoscaler.adapters.kubernetes.pods import PodState
 from autoscaler.adapters.kubernetes.scale import ScaleState
 from autoscaler.adapters.kubernetes.services import Service
-from autoscaler.core.model import Bools, Fleet, Floats, Ints, Memory, Pause, PoolSpec, ScalingSpec
+from autoscaler.core.model import Bools, Fleet, Floats, Ints, Memory, Pause, PoolSpec, ScalingSpec, Versions
 
 N = TypeVar("N", np.int64, np.float64, np.bool_)
 
@@ -25,6 +27,9 @@ class Columns:
         self._ready: Ints = np.zeros(0, dtype=np.int64)
         self._starting: Ints = np.zeros(0, dtype=np.int64)
         self._draining: Ints = np.zeros(0, dtype=np.int64)
+        self._surge: Ints = np.zeros(0, dtype=np.int64)
+        self._versions: list[Versions] = []
+        self._all_versions: tuple[Versions, ...] | None = None
         self.unschedulable: Ints = np.zeros(0, dtype=np.int64)
         self.failing: Ints = np.zeros(0, dtype=np.int64)
         self._lead_time_s: Floats = np.zeros(0)
@@ -44,26 +49,38 @@ class Columns:
 
         self._current, self._ready = moved(self._current), moved(self._ready)
         self._starting, self._draining = moved(self._starting), moved(self._draining)
+        self._surge = moved(self._surge)
         self.unschedulable, self.failing = moved(self.unschedulable), moved(self.failing)
         self._lead_time_s, self._node_lead_time_s = moved(self._lead_time_s), moved(self._node_lead_time_s)
         self._hands_off = moved(self._hands_off)
-        old_why, old_state = self._why, self.decided_on
+        old_why, old_state, old_versions = self._why, self.decided_on, self._versions
         places = list(enumerate(before.tolist()))
         self._why = {row: old_why[place] for row, place in places if place in old_why}
         self.decided_on = [old_state[place] if place >= 0 else None for _, place in places]
+        self._versions = [old_versions[place] if place >= 0 else () for _, place in places]
+        self._all_versions = None
 
-    def set_row(self, service: Service, state: ScaleState | None, counts: Sequence[int] | None, why: str) -> None:
-        """state: the target's scale, None where it isn't known. counts: its pods (``pod_index.Members.counts``), None where they aren't known.
-        why: see Fleet.hands_off_why; "" where we may write."""
+    def set_row(self, service: Service, state: ScaleState | None, members: Members | None, why: str) -> None:
+        """state: the target's scale, members: its pods; None where they aren't known. why: see Fleet.hands_off_why; "" where we may write."""
         assert service.spec is not None
         row = service.row
         current = state.replicas if state is not None else 0
-        ready, starting, draining, _, unschedulable, failing = counts if counts is not None else (0, 0, 0, 0, 0, 0)
+        ready = starting = draining = unschedulable = failing = 0
+        versions: Versions = ()
+        if members is not None:
+            counts, versions = members.counts, members.versions()
+            ready, starting, draining = (counts[kind] for kind in (PodState.READY, PodState.STARTING, PodState.DRAINING))
+            unschedulable, failing = counts[UNSCHEDULABLE], counts[FAILING]
         self._current[row] = current
         self._ready[row] = ready
-        # What was asked for and has no pod yet (just patched, or a quota in the way) is coming capacity as well.
-        self._starting[row] = max(starting, current - ready)
+        # What was asked for and has no pod yet (just patched, or a quota in the way) is coming capacity as well. What is there beyond the
+        # count is not: an update's surge takes the place of others, and what is too many goes.
+        self._starting[row] = max(current - ready, 0)
+        self._surge[row] = max(ready + starting - current, 0)
         self._draining[row] = draining
+        if versions != self._versions[row]:
+            self._versions[row] = versions
+            self._all_versions = None
         self.unschedulable[row] = unschedulable
         self.failing[row] = failing
         self._lead_time_s[row] = service.lead_time_s()
@@ -85,6 +102,8 @@ class Columns:
         paused: Pause | None,
     ) -> Fleet:
         """A frozen copy."""
+        if self._all_versions is None and any(self._versions):
+            self._all_versions = tuple(self._versions)
         if revision != self._revision:
             self._revision = revision
             self._specs = tuple(service.spec for service in services if service.spec is not None)
@@ -102,4 +121,6 @@ class Columns:
             memories=memories,
             pools=pools,
             paused=paused,
+            surge=self._surge.copy() if self._surge.any() else None,
+            versions=self._all_versions,
         )

@@ -28,13 +28,15 @@ def invalid_conditions(fault: str, generation: int) -> list[Condition]:
     ]
 
 
-def conditions_of(tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]], limits: Sequence[Limit]) -> list[Condition]:
+def conditions_of(
+    tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]], limits: Sequence[Limit], shared: str = ""
+) -> list[Condition]:
     """Ready, AbleToScale, ScalingActive and ScalingLimited of one row, and ForecastTrusted where a policy scores its forecast. troubled:
-    replicas that find no node or do not start."""
+    replicas that find no node or do not start. shared: who else reads its demand, in words."""
     generation = tick.fleet.specs[row].generation
     trusted = _trusted(tick, row)
     return [
-        _condition("Ready", *_ready(tick, row, troubled), generation),
+        _condition("Ready", *_ready(tick, row, troubled, shared), generation),
         _condition("AbleToScale", *_able(tick, row), generation),
         _condition("ScalingActive", *_scaling_active(tick, row), generation),
         _condition("ScalingLimited", *_limited(limits), generation),
@@ -73,20 +75,25 @@ def _count(pods: Sequence[tuple[str, Pod]]) -> str:
     return "1 replica waits" if len(pods) == 1 else f"{len(pods)} replicas wait"
 
 
-def _ready(tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]]) -> tuple[Status, str, str]:
+def _ready(tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]], shared: str) -> tuple[Status, str, str]:
     if tick.fleet.hands_off[row]:
         return ("False", *_split(tick.fleet.hands_off_why.get(row, "")))
     if any(pod.unschedulable for _, pod in troubled):
         return "False", Reason.Unschedulable, pending_words(troubled)
     if troubled:
         return "False", Reason.ReplicasFailing, pending_words(troubled)
+    roles = tick.decisions.roles
+    if roles is not None and row in roles.faults:
+        return "False", Reason.RoleFault, roles.faults[row]
+    if shared:
+        return "True", Reason.SharedDemand, shared
     if row in tick.unlearnt:
         return "True", Reason.LearningPast, f"decided on by what is seen now; {tick.unlearnt[row]}"
     asleep = _unseen_at_zero(tick.fleet.specs[row])
     if warnings := tick.decisions.warnings(row):
         return "True", Reason.ObjectiveWarning, "; ".join((*warnings, *filter(None, [tick.decisions.objective(row)]))) + asleep
-    objective = tick.decisions.objective(row)
-    return "True", Reason.Reconciled, f"decided on, and nothing is in the way{f'; {objective}' if objective else ''}{asleep}"
+    more = [words for words in (tick.decisions.objective(row), "" if roles is None else roles.words(row)) if words]
+    return "True", Reason.Reconciled, "; ".join(("decided on, and nothing is in the way", *more)) + asleep
 
 
 def _unseen_at_zero(spec: ScalingSpec) -> str:

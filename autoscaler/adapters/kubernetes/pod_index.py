@@ -14,6 +14,7 @@ from typing import TypeAlias
 from autoscaler.adapters.kubernetes.informer import Key
 from autoscaler.adapters.kubernetes.pods import Pod, PodState
 from autoscaler.adapters.kubernetes.selectors import LabelSelector
+from autoscaler.core.model import Versions
 
 TargetKey: TypeAlias = tuple[str, str, str]
 """(resource's full name, namespace, name)."""
@@ -26,19 +27,33 @@ FAILING = UNSCHEDULABLE + 1
 
 @dataclass(slots=True)
 class Members:
-    """A target's pods. counts: by PodState, then those that find no node (UNSCHEDULABLE) and those that do not start (FAILING)."""
+    """A target's pods. counts: by PodState, then those that find no node (UNSCHEDULABLE) and those that do not start (FAILING).
+    ready_of: ready ones by version."""
 
     namespace: str
     selector: LabelSelector
     pair: _Pair | None
     pods: set[Key] = field(default_factory=set)
     counts: list[int] = field(default_factory=lambda: [0] * (len(PodState) + 2))
+    ready_of: dict[str, int] = field(default_factory=dict)
 
     def count(self, pod: Pod, by: int) -> None:
         self.counts[pod.state] += by
+        if pod.state is PodState.READY:
+            version = pod.version
+            self.ready_of[version] = self.ready_of.get(version, 0) + by
+            if not self.ready_of[version]:
+                del self.ready_of[version]
         if pod.state is PodState.STARTING:
             self.counts[UNSCHEDULABLE] += by * bool(pod.unschedulable)
             self.counts[FAILING] += by * bool(pod.waiting)
+
+    def versions(self) -> Versions:
+        """Shares of the ready pods by version; of pods that tell no version nothing is known."""
+        if len(self.ready_of) < 2:
+            return tuple((version, 1.0) for version in self.ready_of if version)
+        ready = sum(self.ready_of.values())
+        return tuple((version, count / ready) for version, count in sorted(self.ready_of.items()))
 
 
 class PodIndex:

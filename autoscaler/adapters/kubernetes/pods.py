@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
@@ -14,6 +15,13 @@ from autoscaler.adapters.kubernetes.moments import seconds_or_none
 
 PODS = Resource(group="", version="v1", plural="pods", kind="Pod")
 _LONGEST_WORDS = 300
+_VERSION_LABELS: Final = (
+    "rollouts-pod-template-hash",  # Argo Rollouts
+    "leaderworkerset.sigs.k8s.io/template-revision-hash",  # before the StatefulSet's below, which its leaders carry too
+    "pod-template-hash",  # Deployment
+    "controller-revision-hash",  # StatefulSet
+)
+"""Labels that controllers put on pods to tell which template they are made of. The same template gets the same text again at a rollback."""
 
 
 class PodState(IntEnum):
@@ -40,6 +48,14 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     unschedulable: str
     waiting: str
     restarted: bool
+
+    @property
+    def version(self) -> str:
+        """Which template it is made of, "" where its controller doesn't say."""
+        for label in _VERSION_LABELS:
+            if found := self.labels.get(label):
+                return found
+        return ""
 
 
 def pod_of(item: Object) -> Pod:

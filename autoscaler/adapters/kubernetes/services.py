@@ -19,7 +19,7 @@ from autoscaler.adapters.kubernetes.moments import seconds_or_none
 from autoscaler.adapters.kubernetes.pod_index import TargetKey
 from autoscaler.adapters.kubernetes.target_watch import KindName
 from autoscaler.compiled import scaling_spec
-from autoscaler.core.model import Ints, LearntMemory, Memory, PolicyMemory, ScalingSpec
+from autoscaler.core.model import Ints, LearntMemory, LearntVersion, Memory, PolicyMemory, ScalingSpec
 from autoscaler.spec import (
     API_VERSION,
     GROUP,
@@ -179,6 +179,11 @@ def _learnt(kept: LearntCapacity) -> LearntMemory | None:
         given_per_s=kept.given,
         slots=kept.concurrency,
         slots_slowdown=kept.slowdown_concurrency,
+        version=kept.version or "",
+        others=tuple(
+            LearntVersion(version=one.version, per_s=one.requests_per_second, weight=one.weight, seen=one.seen)
+            for one in kept.versions
+        ),
     )
 
 

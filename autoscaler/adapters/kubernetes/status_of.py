@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -20,9 +20,11 @@ from autoscaler.spec import (
     CapacityStatus,
     InferenceAutoscalerStatus,
     LearntCapacity,
+    LearntVersion,
     LimitStatus,
     MemoryStatus,
     PolicyMemory,
+    RoleStatus,
     SignalStatus,
     TimedCount,
 )
@@ -30,11 +32,11 @@ from autoscaler.spec import (
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 17
+COLUMNS: Final = 20
 
 
-def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
-    """What decides whether a row is written again: numbers only, since words cost time."""
+def columns_of(tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[int, str]) -> Ints:
+    """What decides whether a row is written again: numbers only, since words cost time. shared: see ``status_of``, by row."""
     recommended = tick.decisions.recommended
     failed = (tick.outcome.written == Written.FAILED).astype(np.int64)
     return np.column_stack(
@@ -52,9 +54,11 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints) -> Ints:
             tick.fleet.ready,
             tick.fleet.starting,
             np.where(np.isnan(recommended), -1, np.ceil(np.nan_to_num(recommended) - 1e-9)).astype(np.int64),
-            _unlearnt(tick),
+            _told(tick, tick.unlearnt),
+            _told(tick, shared),
             _learnt(tick),
             np.zeros_like(tick.plan.replicas) if tick.decisions.idle_s is None else tick.decisions.idle_s.astype(np.int64),
+            *_roles(tick),
             _trusted(tick),
         ]
     )
@@ -78,12 +82,23 @@ def _learnt(tick: Tick) -> Ints:
     return np.where(known, np.round(steps).astype(np.int64) * 100 + np.round(np.nan_to_num(confidence) * 10).astype(np.int64), 0)
 
 
-def _unlearnt(tick: Tick) -> Ints:
-    """Rows whose past isn't known; of the words only whether they changed."""
+def _told(tick: Tick, words_of: Mapping[int, str]) -> Ints:
+    """Rows of which something is told; of the words only whether they changed."""
     found = np.zeros(len(tick.fleet), dtype=np.int64)
-    for row, words in tick.unlearnt.items():
+    for row, words in words_of.items():
         found[row] = hash(words)
     return found
+
+
+def _roles(tick: Tick) -> tuple[Ints, Ints]:
+    """Who is the bottleneck; what is not kept or wrong with a role, of the words only whether they changed."""
+    roles = tick.decisions.roles
+    if roles is None:
+        return np.zeros_like(tick.plan.replicas), np.zeros_like(tick.plan.replicas)
+    wrong = roles.unkept.copy()
+    for row, words in roles.faults.items():
+        wrong[row] = hash(words)
+    return roles.bottleneck, wrong
 
 
 def _paused(tick: Tick) -> Ints:
@@ -100,8 +115,11 @@ def invalid_status(service: Service) -> InferenceAutoscalerStatus:
     return status
 
 
-def status_of(tick: Tick, row: int, service: Service, troubled: Sequence[tuple[str, Pod]]) -> InferenceAutoscalerStatus:
-    """The whole status of one row, but for the conditions' transition times. troubled: see ``KubernetesCluster.troubled_pods``."""
+def status_of(
+    tick: Tick, row: int, service: Service, troubled: Sequence[tuple[str, Pod]], shared: str = ""
+) -> InferenceAutoscalerStatus:
+    """The whole status of one row, but for the conditions' transition times. troubled: see ``KubernetesCluster.troubled_pods``. shared: see
+    ``KubernetesCluster.shared_demand``."""
     decisions, fleet = tick.decisions, tick.fleet
     recommended = decisions.recommended[row]
     limits = list(decisions.limits(row))
@@ -124,8 +142,9 @@ def status_of(tick: Tick, row: int, service: Service, troubled: Sequence[tuple[s
         signals=list(_signals(tick, row))[:32],
         lead_time=service.lead.status(),
         capacity=_capacity(tick, row),
+        role=_role(tick, row),
         memory=_memory_status(tick.memory(row)),
-        conditions=conditions_of(tick, row, troubled, limits),
+        conditions=conditions_of(tick, row, troubled, limits, shared),
     )
 
 
@@ -159,6 +178,15 @@ def _capacity(tick: Tick, row: int) -> CapacityStatus | None:
     )
 
 
+def _role(tick: Tick, row: int) -> RoleStatus | None:
+    roles = tick.decisions.roles
+    if roles is None or tick.fleet.specs[row].role is None:
+        return None
+    neediest = int(roles.bottleneck[row])
+    role = tick.fleet.specs[neediest].role if neediest >= 0 else None
+    return RoleStatus(bottleneck=None if role is None else role.name, message=roles.words(row)[:1024] or None)
+
+
 def _memory_status(memory: Memory) -> MemoryStatus:
     return MemoryStatus(
         desired=memory.desired,
@@ -181,4 +209,9 @@ def _learnt_capacity(memory: LearntMemory) -> LearntCapacity:
         given=memory.given_per_s,
         concurrency=memory.slots,
         slowdown_concurrency=memory.slots_slowdown,
+        version=memory.version or None,
+        versions=[
+            LearntVersion(version=one.version, requests_per_second=one.per_s, weight=one.weight, seen=one.seen)
+            for one in memory.others
+        ],
     )

@@ -121,7 +121,8 @@ class StatusReporter:
             for key in known.keys() - {service.key for service in invalid}:
                 del known[key]
         invalid = [service for service in invalid if self._sent_invalid.get(service.key) != service.object.version]
-        columns = columns_of(tick, *self._cluster.trouble())
+        shared = self._cluster.shared_demand()
+        columns = columns_of(tick, *self._cluster.trouble(), shared)
         different = columns != self._sent
         now_s = self._clock.now_s()
         changed = different.any(axis=1)
@@ -137,7 +138,7 @@ class StatusReporter:
                 row = int(rows[place - len(invalid)])
                 service = self._services[row]
                 self._sent[row], self._tried_at_s[row] = columns[row], now_s
-                yield service, status_of(tick, row, service, self._cluster.troubled_pods(service)), row
+                yield service, status_of(tick, row, service, self._cluster.troubled_pods(service), shared.get(row, "")), row
 
     # ------------------------------------------------------------ writing
 

@@ -30,7 +30,7 @@ from autoscaler.adapters.prometheus.wiring import DERIVED, GatewayUse, OwnUse, P
 from autoscaler.adapters.prometheus.words import Reasons
 from autoscaler.core.capacity import utilization_at
 from autoscaler.core.model import Bools, Fleet, Floats, Readings, SignalColumn
-from autoscaler.core.signals import RATES, SignalState
+from autoscaler.core.signals import RATES, SIGNALS, SignalState
 from autoscaler.ports import Backfill, Clock, ReadyPods, SecretReader
 
 log = logging.getLogger(__name__)
@@ -266,6 +266,8 @@ class _Assembly:
                     none_ready = self._fleet.ready == 0
                     rows &= none_ready | use.always[signal] if signal in use.always else none_ready
                 self._values[signal][rows] = merged.values[rows]
+                if isinstance(use, GatewayUse):
+                    self._take_parts(signal, rows)
                 self._age_s[signal][rows] = merged.age_s[rows]
                 self._idle[signal][rows] = merged.empty[rows]
                 self._reasons.from_preset(signal, rows, reader, merged, gateway=isinstance(use, GatewayUse))
@@ -276,6 +278,12 @@ class _Assembly:
         self._note_nobody([signal for signal in self._asked if signal in DERIVED])
         self._find_idle()
         return Readings(at_s=self._at_s, signals={s: self._column(s) for s in self._asked}, why=self._reasons.why)
+
+    def _take_parts(self, signal: str, rows: Bools) -> None:
+        """Whose service does only a part of what a gateway tells of."""
+        for row, share in self._wiring.share.items():
+            if rows[row] and SIGNALS[signal].merge == "sum":
+                self._values[signal][row] *= share
 
     def _take_own(self, use: OwnUse, found: OwnValue) -> None:
         for signal, row in use.takers:
@@ -288,7 +296,8 @@ class _Assembly:
             if why:
                 self._reasons.say(signal, row, why)
             else:
-                self._values[signal][row] = found.value
+                part = self._wiring.share.get(row, 1.0) if SIGNALS[signal].merge == "sum" else 1.0
+                self._values[signal][row] = found.value * part
                 self._age_s[signal][row] = found.age_s
 
     def _derive(self) -> None:

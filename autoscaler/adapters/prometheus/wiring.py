@@ -21,7 +21,7 @@ from autoscaler.adapters.prometheus.promql import ConfinedQuery, QueryRefused, c
 from autoscaler.adapters.prometheus.settings import PrometheusSettings, ServerSettings
 from autoscaler.core.model import Bools, Fleet, ScalingSpec
 from autoscaler.errors import AutoscalerError
-from autoscaler.spec import Gateway, PrometheusRef, SecretKey, Signals
+from autoscaler.spec import Gateway, PrometheusRef, SecretKey, Signals, share_ratio
 
 ServerKey: TypeAlias = tuple[str, ...]
 """Objects with the same key share a connection: () for the default server, (name,) for a named one; own credentials or an own URL are
@@ -68,6 +68,8 @@ class Wiring:
     gateways: list[GatewayUse] = field(default_factory=list)
     own: list[OwnUse] = field(default_factory=list)
     refused: dict[tuple[str, int], str] = field(default_factory=dict)
+    share: dict[int, float] = field(default_factory=dict)
+    """Rows that serve a part only of the work that own PromQL and gateways tell of."""
     derived: dict[str, Bools] = field(default_factory=dict)
     """derived[signal] (n,): True where the signal is worked out from others."""
 
@@ -119,6 +121,8 @@ def wire(fleet: Fleet, settings: PrometheusSettings) -> Wiring:
             continue
         key, server_settings = server
         wiring.servers[key] = server_settings
+        if (share := share_of(spec)) != 1.0:
+            wiring.share[row] = share
         taken = {query.signal for query in signals.queries}
         for query in signals.queries:
             found = _own_use(key, server_settings, spec.namespace, query.query, own)
@@ -160,6 +164,12 @@ def _read_gateway(
         if signal not in offered:
             offered.add(signal)
             use.always.setdefault(signal, np.zeros(rows, dtype=np.bool_))[row] = True
+
+
+def share_of(spec: ScalingSpec) -> float:
+    """Which part of the work that own PromQL and a gateway tell of is this service's."""
+    share = spec.sources.share if isinstance(spec.sources, Signals) else None
+    return 1.0 if share is None else share_ratio(share)
 
 
 def check_signals(signals: Signals, namespace: str, settings: PrometheusSettings | None = None) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from autoscaler.core.model import Written
+from autoscaler.core.model import Decisions, Floats, Written
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.core.trust import trust_of
 from autoscaler.ports import Tick
@@ -35,6 +35,14 @@ class Family:
     help: str
     kind: Literal["counter", "gauge"]
     samples: Mapping[Labels, float]
+
+
+def _bottlenecks(decisions: Decisions) -> Floats | None:
+    """(n,): NaN without a role, or where nobody is in need."""
+    if decisions.roles is None:
+        return None
+    neediest = decisions.roles.bottleneck
+    return np.where(neediest >= 0, neediest == np.arange(len(neediest)), np.nan)
 
 
 class Metrics:
@@ -132,6 +140,11 @@ class Metrics:
                 "forecast_claimed_ratio",
                 "How often the forecast says it is exceeded.",
                 None if trust is None else trust.claimed_ratio,
+            ),
+            (
+                "bottleneck",
+                "1 for the role of a service that is most in need of more, 0 for its others.",
+                _bottlenecks(decisions),
             ),
         ):
             if values is None:

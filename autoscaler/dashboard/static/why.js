@@ -19,13 +19,14 @@ const LIMITS = {
   ReplicaMultiple: "the replica multiple",
   ScalingDisabled: "a target that was set to zero",
   Paused: "a pause",
+  Roles: "another role of its service",
   ChangeBudget: "the cluster's budget of changes",
 };
 const TITLES = {
   Fallback: "Fallback", PartialData: "Partial data", Settling: "Settling", StartingReplicas: "Replicas starting", Stabilized: "Stabilization window",
   RateLimit: "Rate limit", DrainLimit: "Drain limit", ScaleToZero: "To zero",
   ScaleFromZero: "From zero", Bounds: "Bounds", ReplicaMultiple: "Replica multiple", ScalingDisabled: "Scaling disabled",
-  Paused: "Paused", ChangeBudget: "Change budget", Write: "Planned",
+  Paused: "Paused", Roles: "Roles", ChangeBudget: "Change budget", Write: "Planned",
 };
 const SPEAK_AT_MOST_EVERY_MS = 5000;
 
@@ -46,6 +47,7 @@ export function showWhy(service) {
   showSignals(service, why);
   setText(byId("capacity"), why.capacity ? sentence(why.capacity.words) : "");
   showForecast(why.forecasts ?? []);
+  setText(byId("role"), why.role ? sentence(`role ${why.role.name} of service ${why.role.service}${why.role.words ? `: ${why.role.words}` : ""}`) : "");
 }
 
 function leadOf(why) {

@@ -296,7 +296,7 @@ async def test_memories_of_the_status_are_told_once(team: Team) -> None:
 
 
 async def test_time_to_ready_is_measured_on_starts_that_were_watched(team: Team) -> None:
-    team.deployment(replicas=4)
+    team.deployment(replicas=5)
     team.service(leadTime={"replica": "2m"})
     team.pod("old", ready=True)
     async with team.cluster() as cluster:

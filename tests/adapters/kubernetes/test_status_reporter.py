@@ -14,6 +14,7 @@ from autoscaler.adapters.kubernetes.cluster import KubernetesCluster
 from autoscaler.adapters.kubernetes.events import AGAIN_AFTER_S, Events
 from autoscaler.adapters.kubernetes.services import ManifestObject, Service
 from autoscaler.adapters.kubernetes.status_reporter import StatusReporter, StatusSettings
+from autoscaler.adapters.prometheus.wiring import share_of
 from autoscaler.clock import ManualClock, SystemClock
 from autoscaler.controller import Controller
 from autoscaler.core.policy import PolicyType
@@ -93,6 +94,59 @@ async def test_the_binding_objective_and_its_warnings_are_told(team: Team) -> No
         assert loop.condition("Ready") == ("True", "Reconciled")
         assert allows in next(one["message"] for one in status["conditions"] if one["type"] == "Ready")
         assert loop.condition("Ready", "other") == ("True", "ObjectiveWarning")
+
+
+async def test_the_roles_of_a_service_are_told_and_a_wrong_one_gets_a_condition(team: Team) -> None:
+    for name in ("prefill", "decode", "lost"):
+        team.deployment(name, replicas=1)
+    ratios = [{"to": "decode", "min": 2}]
+    team.service("prefill", target="prefill", role={"service": "chat", "name": "prefill", "ratios": ratios}, **INSTANT)
+    team.service("decode", target="decode", role={"service": "chat", "name": "decode"}, **INSTANT)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        status = loop.status("prefill")
+        assert (status["recommendedReplicas"], status["desiredReplicas"]) == (2, 4)
+        assert [limit["name"] for limit in status["limits"]] == ["Roles"]
+        assert loop.condition("ScalingLimited", "prefill") == ("True", "Roles")
+        assert status["role"]["bottleneck"] == loop.status("decode")["role"]["bottleneck"] == "decode"
+        assert status["role"]["message"].startswith("the bottleneck of service 'chat' is decode: 2 wished")
+        ready = next(one for one in status["conditions"] if one["type"] == "Ready")
+        assert "the bottleneck of service 'chat' is decode" in ready["message"]
+        # A second decode: both are told, though neither has changed a count.
+        team.service("decode-2", target="lost", role={"service": "chat", "name": "decode"}, **INSTANT)
+        async with asyncio.timeout(5):
+            while len(cluster.services.all) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        await loop.tick()
+        for name in ("decode", "decode-2", "prefill"):
+            assert loop.condition("Ready", name) == ("False", "RoleFault")
+        assert loop.condition("AbleToScale", "decode")[0] == "True"
+        assert loop.status("prefill")["desiredReplicas"] == 2, "no effect but that it is sized alone"
+
+
+async def test_two_that_read_the_same_demand_are_told_until_their_shares_are_said(team: Team) -> None:
+    signals = {"presets": [], "queries": [{"signal": "concurrency", "query": "sum(in_flight)"}]}
+    team.deployment(replicas=1)
+    team.service(**INSTANT, signals=signals)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        await loop.tick()
+        assert loop.condition("Ready") == ("True", "Reconciled")
+        team.deployment("canary", replicas=1)
+        team.service("canary", target="canary", **INSTANT, signals=signals)
+        await observed(cluster, lambda fleet: len(fleet) == 2 and not fleet.hands_off.any())
+        await loop.tick()
+        assert loop.condition("Ready") == ("True", "SharedDemand")
+        assert loop.condition("Ready", "canary") == ("True", "SharedDemand")
+        message = next(one["message"] for one in loop.status()["conditions"] if one["type"] == "Ready")
+        assert message.startswith("concurrency (own PromQL) is the very same that team/canary reads")
+        for name, share in (("llama", "90%"), ("canary", "10%")):
+            team.fake.patch("inferenceautoscalers", name, {"spec": {"signals": {**signals, "share": share}}})
+        await observed(cluster, lambda fleet: [share_of(spec) for spec in fleet.specs] == [0.1, 0.9])
+        await loop.tick()
+        assert loop.condition("Ready") == ("True", "Reconciled")
+        assert loop.condition("Ready", "canary") == ("True", "Reconciled")
 
 
 async def test_a_rescale_is_told_in_status_conditions_and_an_event(team: Team) -> None:
@@ -378,6 +432,7 @@ async def test_the_status_gives_the_whole_memory_back(team: Team) -> None:
 async def test_a_learnt_capacity_is_shown_and_taken_up_again(team: Team) -> None:
     learnt = {
         "schema": 1, "requestsPerSecond": 1.25, "weight": 950.0, "seen": 940.5, "concurrency": 32, "slowdownConcurrency": 64.0, "given": 2.0,
+        "version": "v2", "versions": [{"version": "v1", "requestsPerSecond": 2.5, "weight": 90.0, "seen": 80.5}],
     }  # fmt: skip
     team.deployment(replicas=2)
     capacity = {"mode": "Learnt", "requestsPerSecond": 2.0}

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import promql_parser as parser
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.adapters.prometheus import PrometheusSource, SeriesLabels, ServerSettings
 from autoscaler.adapters.prometheus.gateways import GATEWAYS
@@ -151,6 +152,30 @@ async def test_own_promql_wins() -> None:
         readings = await read(source, at_zero(a_service("llama", behind("istio", queries=own))))
         assert value(readings, "demand") == (0.25, "KNOWN")
         assert not [query for query in fake.queries() if "istio_requests_total" in query]
+        await source.close()
+
+
+async def test_a_service_that_does_a_part_of_the_work_is_told_of_that_part() -> None:
+    """The versions of a service behind one gateway, and one that reads a ratio beside it."""
+    queries = [Query(signal="demand", query="sum(arrivals)"), Query(signal="kv_cache_utilization", query="max(cache)")]
+    canary = behind("envoy", "llama", presets=["dcgm"], share="10%")
+    own = Signals(presets=[], queries=queries, share="0.25")
+    async with FakePrometheus() as fake:
+        await fake.write(
+            [*envoy("team", "llama", at_s=NOW_S), *gauge("arrivals", 8.0, at_s=NOW_S), *gauge("cache", 0.5, at_s=NOW_S)]
+        )
+        source = a_source(fake.url, PodsInMemory())
+        whole = replace(canary, share=None)
+        fleet = a_fleet([a_service("canary", canary), a_service("stable", whole), a_service("own", own)])
+        asked = ("demand", "queue", "kv_cache_utilization")
+        past = await source.backfill(fleet, wanted(fleet, *asked), [NOW_S - 30, NOW_S - 15, NOW_S])
+        for readings in (await read(source, fleet, *asked), past.readings[2]):
+            for signal in ("demand", "queue"):
+                part, all_of_it = (value(readings, signal, row)[0] for row in (0, 1))
+                assert part == pytest.approx(0.1 * all_of_it)
+                assert part > 0
+            assert value(readings, "demand", 2) == (pytest.approx(2.0), "KNOWN")
+            assert value(readings, "kv_cache_utilization", 2) == (pytest.approx(0.5), "KNOWN"), "a ratio has no parts"
         await source.close()
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from autoscaler.adapters.telemetry.metrics import Family, Labels, Metrics
+from autoscaler.core.model import Role
 from tests.ticks import a_controller, a_spec
 
 
@@ -45,4 +46,19 @@ async def test_what_replicas_are_taken_to_do() -> None:
         'inference_autoscaler_capacity_requests_per_second{namespace="team",name="a"} 1.6',
         'inference_autoscaler_capacity_requests_per_second{namespace="team",name="b"} 1.6',
         'inference_autoscaler_capacity_confidence_ratio{namespace="team",name="a"} 0.0',
+    ]
+
+
+async def test_who_is_the_bottleneck() -> None:
+    specs = [
+        a_spec("a", role=Role(service="chat", name="prefill")),
+        a_spec("b", role=Role(service="chat", name="decode")),
+        a_spec("c"),
+    ]
+    controller, _, _, _ = a_controller(specs, lambda _at_s, row: 20.0 + 50.0 * row)
+    metrics = Metrics()
+    await metrics.report(await controller.tick())
+    assert [line for line in metrics.render().decode().splitlines() if line.startswith("inference_autoscaler_bottleneck")] == [
+        'inference_autoscaler_bottleneck{namespace="team",name="a"} 0.0',
+        'inference_autoscaler_bottleneck{namespace="team",name="b"} 1.0',
     ]
