@@ -13,6 +13,7 @@ from typing import Any, Final
 from autoscaler.core.model import Limit, Role, Written
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.ports import Tick
+from autoscaler.told_forecasts import told_forecasts, with_words
 
 SCHEMA: Final = 1
 
@@ -65,6 +66,7 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
         ),
         recommended=_number(decisions.recommended[row]),
         reason=decisions.reason(row),
+        forecasts=told_forecasts(decisions, row),
         role=_role(spec.role, "" if decisions.roles is None else decisions.roles.words(row)),
         limits=[_limit(limit) for limit in limits],
         desired=int(decisions.desired[row]),
@@ -109,6 +111,7 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
         update=update_words(tick["versions"][row] if "versions" in tick else (), tick["surge"][row] if "surge" in tick else 0),
         recommended=_number(tick["recommended"][row]),
         reason=tick["reasons"][row],
+        forecasts=tick["forecasts"][row] if "forecasts" in tick else [],
         role=_role(spec.get("role"), tick.get("roles", {}).get("words", {}).get(text, "")),
         limits=[dict(limit) for limit in tick["limits"][row]],
         desired=tick["desired"][row],
@@ -139,6 +142,7 @@ def _document(
     update: str,
     recommended: float | None,
     reason: str,
+    forecasts: list[dict[str, Any]],
     role: dict[str, str] | None,
     limits: list[dict[str, Any]],
     desired: int,
@@ -180,6 +184,7 @@ def _document(
         "sentence": _sentence(planned, reason, limits, counts, capacity, update, role),
         "signals": signals,
         "capacity": capacity,
+        "forecasts": [with_words(told, at_s) for told in forecasts],
         **counts,
         "update": update,
         "recommended": recommended,

@@ -20,6 +20,7 @@ from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import Fleet, Pause, PoolSpec, ScalingSpec, SignalColumn, Versions
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.ports import Tick
+from autoscaler.told_forecasts import told_forecasts
 
 SCHEMA: Final = 1
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
@@ -102,6 +103,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "written": tick.outcome.written,
         "nodes": dict(plan.nodes),
         "reasons": [decisions.reason(row) for row in rows],
+        **_forecasts(tick),
         "limits": [
             [
                 msgspec.to_builtins(limit)
@@ -112,6 +114,14 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "errors": dict(_texts(tick.outcome.errors)),
         "problems": list(tick.problems),
     }
+
+
+def _forecasts(tick: Tick) -> dict[str, Any]:
+    """What policies foretell each service, where any does."""
+    decisions = tick.decisions
+    if not decisions.forecasts:
+        return {}
+    return {"forecasts": [told_forecasts(decisions, row) for row in range(len(tick.fleet))]}
 
 
 def _versions(fleet: Fleet) -> dict[str, Any]:

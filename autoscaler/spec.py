@@ -658,6 +658,14 @@ class RoleStatus(Base):
     ] = None
 
 
+class PolicyMemory(Base):
+    """What a policy has learnt of this object over days."""
+
+    policy: Annotated[str, Meta(description="Its name.")]
+    at: Annotated[float, Meta(description="Unix seconds by which it was learnt.")]
+    data: Annotated[str, Meta(max_length=16384, description="In its own, versioned form.")]
+
+
 class MemoryStatus(Base):
     """What no query can bring back after a restart."""
 
@@ -674,6 +682,9 @@ class MemoryStatus(Base):
         TimedCount | None, Meta(description="The target's count as last seen; what changed later is found by it.")
     ] = None
     capacity: Annotated[LearntCapacity | None, Meta(description="What was learnt of its replicas.")] = None
+    learnt: Annotated[list[PolicyMemory], Meta(max_length=16, description="What policies have learnt over long.")] = (
+        msgspec.field(default_factory=list)
+    )
 
 
 class InferenceAutoscalerStatus(Base):

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from autoscaler.core.kept import Kept
 from autoscaler.core.model import Bools, Floats, Forecast, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, complete_params, stack_params
 from autoscaler.core.rows import some
@@ -25,7 +26,8 @@ from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
 from policies.forecasters.outlook import JUDGED, LEARNT, LONGEST_STEP_S, Outlook
 from policies.predictive_allowance import Allowance
-from policies.predictive_grace import Grace
+from policies.predictive_grace import CLAIM, Grace
+from policies.predictive_memory import put_back, text_of
 from policies.predictive_quantiles import QUANTILES, Quantiles
 from policies.predictive_recent import Recent
 from policies.predictive_words import Need, by_reactive_words, forecast_words
@@ -73,6 +75,8 @@ SETTLE_S: Final = WINDOW_S
 """Where the past can't be known, one window of samples must have been seen before anything goes: the first forecast is made of it."""
 WAKE_AHEAD_S: Final = 300.0
 """A service that sleeps is woken so long before the lead time ends in what yesterday's first requests needed."""
+REMEMBERED_AFTER: Final = 240
+"""So many forecasts must have taught something (at ticks of 15 s within four hours) to be worth more than the hour that a restart is shown."""
 KEPT_BLIND: Final = 1.2
 """While `reactive` speaks, a replica stays until there are a fifth more than it asks for."""
 SMALLEST_PER_S: Final = 1e-9
@@ -263,6 +267,10 @@ class Predictive:
             values=values[:, :, None],
             unit="requests/s",
             window_s=WINDOW_S,
+            trusted=~self._grace.out,
+            missed_ratio=np.where(outlook.spreads.seen > 0, self._grace.missed, np.nan),
+            claimed_ratio=CLAIM,
+            parts=lambda row: outlook.parts(row, float(values[row, 0])),
         )
 
     def _words(self, observation: Observation, row: int, need: Need) -> str:
@@ -275,8 +283,11 @@ class Predictive:
             row,
             own=float(observation.capacity_per_s[row]),
             lead_s=float(observation.lead_time_s[row]),
-            middle=float(np.exp(self._outlook.centre[row])),
+            middle=float(np.exp(self._outlook.centre[row] + self._quantiles.shown[row, 0] * self._outlook.spread[row])),
             share=float(share),
+            promised=float(observation.promised_ratio[row]),
+            care=float(self._allowance.care[row]),
+            allowed_s=float(self._allowed_s[row]),
             drain_s=float(self.params["drain_s"][row]),
             surprised=bool(self._recent.surprised[row]),
             silenced=self._outlook.silenced(),
@@ -303,6 +314,35 @@ class Predictive:
     def _forget(self) -> None:
         """What was worked out for rows that have changed."""
         self._answered = self._need = self._ahead_s = None
+
+    def remember(self, row: int) -> str:
+        """See ``predictive_memory``. "" of a service that has shown less than a restart is shown anyway."""
+        if self._outlook.spreads.seen[row] < REMEMBERED_AFTER:
+            return ""
+        return text_of(self._remembered(), row, self._outlook.names)
+
+    def recall(self, row: int, text: str) -> None:
+        if not put_back(self._remembered(), row, self._outlook.names, text):
+            return
+        self._outlook.tell_anew(row)
+        self._quantiles.forget(row)
+        self._forget()
+
+    def _remembered(self) -> list[tuple[Kept, str]]:
+        outlook = self._outlook
+        return [
+            (outlook.mix, "weights"),
+            (outlook.mix, "covariances"),
+            (outlook.spreads, "squares"),
+            (outlook.spreads, "seen"),
+            (outlook.spreads.regression, "weights"),
+            (outlook.spreads.regression, "covariances"),
+            (outlook.misses, "counts"),
+            (self._allowance, "care"),
+            (self._allowance, "typical"),
+            (self._grace, "missed"),
+            (self._grace, "out"),
+        ]
 
     def shift(self, by_s: float) -> None:
         self._outlook.shift(by_s)

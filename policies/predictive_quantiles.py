@@ -26,6 +26,11 @@ class Quantiles(Kept):
     def fresh(self, n: int) -> dict[str, Column]:
         return {"promised": np.full(n, np.nan), "watched": np.full(n, np.nan), "shown": np.full((n, len(QUANTILES)), np.nan)}
 
+    def forget(self, row: int) -> None:
+        """They are to be looked up anew."""
+        for column in (self.promised, self.watched, self.shown):
+            column[row] = np.nan
+
     def look_up(self, misses: Misses, promised: Floats, rows: Bools | None) -> None:
         """promised (n,): how often the promise bears it. rows (n,): of which services; None: of all."""
         n = len(promised)

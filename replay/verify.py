@@ -275,6 +275,11 @@ def _compare(
         for row, (was, now) in enumerate(zip(recorded[name], again[name], strict=True)):
             if was != now:
                 yield Difference(file=file, line=line, at_s=at_s, key=specs[row].key, field=name, recorded=was, again=now)
+    if "forecasts" in recorded:  # older records have none
+        told, now_told = recorded["forecasts"], again.get("forecasts", [[]] * len(specs))
+        for row, (was, now) in enumerate(zip(told, now_told, strict=True)):
+            if was != now:
+                yield Difference(file=file, line=line, at_s=at_s, key=specs[row].key, field="forecasts", recorded=was, again=now)
     learnt, now_learnt = recorded.get("capacity", {}), again.get("capacity", {})
     for name in learnt.keys() & now_learnt.keys():
         for row, (was, now) in enumerate(zip(learnt[name], now_learnt[name], strict=True)):

@@ -146,6 +146,9 @@ def _print(document: dict[str, Any]) -> None:
     out.print(Padding(table, (0, 0, 0, 2), expand=False))
     if (capacity := document.get("capacity")) is not None:  # an older controller tells none
         out.print(f"\n[bold]Capacity[/]\n  {escape(capacity['words'])}")
+    for told in document.get("forecasts", ()):
+        words = "\n  ".join(f"{words[:1].upper()}{words[1:]}." for words in told["words"])
+        out.print(f"\n[bold]Forecast of {escape(told['policy'])}[/]\n  {escape(words)}", soft_wrap=True)
     counts = ", ".join(f"{name} {document[name]}" for name in ("current", "ready", "starting", "draining"))
     if update := document.get("update"):
         counts += f"; {update}"

@@ -11,7 +11,19 @@ import numpy as np
 
 from autoscaler.core.contract_world import What, World
 from autoscaler.core.model import Floats, Forecast, Observation, ParamValue, Recommendation
-from autoscaler.core.policy import KeepsTimes, Params, Policy, PolicyType, Saved, TakesOver, complete_params, stack_params
+from autoscaler.core.policy import (
+    LONGEST_TEXT,
+    KeepsTimes,
+    Params,
+    Policy,
+    PolicyType,
+    Remembers,
+    Saved,
+    TakesOver,
+    complete_params,
+    stack_params,
+)
+from autoscaler.core.trust import forecast_fault
 
 ROWS = (0, 1, 2)
 NEW_ROW = 3
@@ -88,11 +100,18 @@ def _shape_faults(answer: Recommendation, n: int) -> Iterator[str]:
 
 
 def _forecast_faults(forecast: Forecast, n: int) -> Iterator[str]:
-    wanted = (n, len(forecast.quantiles), forecast.times_s.shape[-1])
-    if forecast.values.shape != wanted:
-        yield f"forecast.values has shape {forecast.values.shape}; (services, quantiles, times) is {wanted}"
+    if fault := forecast_fault(forecast, n):
+        yield f"forecast.{fault}"
+        return
     if (np.diff(forecast.quantiles) <= 0).any() or not ((forecast.quantiles > 0) & (forecast.quantiles < 1)).all():
         yield f"forecast.quantiles {forecast.quantiles.tolist()} do not rise within 0 to 1"
+    if forecast.missed_ratio is not None and ((forecast.missed_ratio < 0) | (forecast.missed_ratio > 1)).any():
+        yield f"forecast.missed_ratio {forecast.missed_ratio.tolist()} is not within 0 to 1"
+    for row in range(n):
+        parts = forecast.parts(row)
+        for name, factor in {} if parts is None else parts.factors.items():
+            if not (np.isfinite(factor) and factor >= 0):
+                yield f"forecast.parts({row}) gives '{name}' the factor {factor}"
 
 
 def _count_faults(answer: Recommendation, where: str) -> Iterator[str]:
@@ -296,6 +315,29 @@ def _foreign_state(case: Case) -> Iterator[str]:
             yield f"loading the unknown state {state} changes counts; it must be ignored"
 
 
+def _recalled(case: Case) -> Iterator[str]:
+    """What a row remembers goes back into it, and into no other; what nobody remembered is ignored."""
+    told, plain, foreign = case.make(len(ROWS)), case.make(len(ROWS)), case.make(len(ROWS))
+    if not (isinstance(told, Remembers) and isinstance(plain, Remembers) and isinstance(foreign, Remembers)):
+        return
+    _play(plain, case.world().ticks(TICKS))
+    texts = [plain.remember(row) for row in range(len(ROWS))]
+    for row, text in enumerate(texts):
+        if not isinstance(text, str) or len(text) > LONGEST_TEXT:
+            yield f"remember({row}) gives no text of at most {LONGEST_TEXT} characters"
+            return
+    _play(told, case.world().ticks(TICKS))
+    told.recall(0, texts[0])
+    last = [_play(one, case.world(first_tick=TICKS).ticks(8)) for one in (told, plain)]
+    if _differ([counts[1:] for counts in last[0]], [counts[1:] for counts in last[1]]):
+        yield "recalling one service's memory changes another's counts"
+    untouched = _play(case.make(len(ROWS)), case.world().ticks(8))
+    for text in ("nonsense", "AAAA", "{}"):
+        foreign.recall(0, text)
+    if _differ(untouched, _play(foreign, case.world().ticks(8))):
+        yield "recalling what it never remembered changes counts; it must be ignored"
+
+
 def _extremes(case: Case) -> Iterator[str]:
     tried = list(_extreme_params(case))
     for label, params in tried:
@@ -348,6 +390,7 @@ RULES: tuple[Rule, ...] = (
     Rule("adopt", _taught, "told to take over a service's past", unless=("determinism", "rearrange")),
     Rule("shift", _shifted, "told that the clock was set", unless=("determinism",)),
     Rule("save and load", _restored, "saved and loaded", unless=("determinism",)),
+    Rule("remember", _recalled, "told to remember and recall", unless=("determinism",)),
     Rule("foreign state", _foreign_state, "given state that it can't know", unless=("determinism",)),
     Rule("extremes", _extremes, "given its parameters' extremes", unless=("counts",)),
 )

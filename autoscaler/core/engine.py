@@ -29,6 +29,7 @@ from autoscaler.core.model import (
     Forecast,
     Ints,
     Memory,
+    PolicyMemory,
     Readings,
     Recommendation,
     ScalingSpec,
@@ -94,6 +95,8 @@ class Engine:
         self.lookback_s = self._settle_s = 0.0
         self.past_of: dict[str, PastOf] = {}
         """By key, of the services whose policies want to be shown the past: what that past is of."""
+        self._recalled_of_s: dict[str, dict[str, float]] = {}
+        """By key, of services met in this tick, and by policy: until when it had learnt what it took back."""
         self.resettled = False
         """Whether the last compilation met known services with another past, which no record tells (it leaves out the sources)."""
 
@@ -220,6 +223,12 @@ class Engine:
         if self._capacity is not None:
             learnt = {row: memory.capacity for row, memory in memories if memory.capacity is not None}
             self._capacity.recall(self.table, learnt)
+        for row, memory in memories:
+            known = {group.name: memory.learnt[group.name] for group in self._groups if group.name in memory.learnt}
+            self._recalled_of_s[self.table.keys[row]] = {name: one.at_s for name, one in known.items()}
+            for group in self._groups:
+                if group.name in known:
+                    group.recall(row, known[group.name].text)
         if self._wishes is not None:
             wishes = [(row, memory.recommendations) for row, memory in memories]
             recall(self._wishes, wishes, at_s, self.interval_s, max)
@@ -237,7 +246,15 @@ class Engine:
         columns = int(np.ceil(self.lookback_s / self.interval_s)) + 1
         rows = [table.row_of[key] for key in keys]
         usable = {group.name: group.type for group in self._groups}  # for what can't be made here nobody takes over a past
-        return Nursery(fleet, table, usable, columns=columns, seed=self._seed, rows=rows)
+        nursery = Nursery(fleet, table, usable, columns=columns, seed=self._seed, rows=rows)
+        for row in rows:
+            for group in self._groups:
+                # What was learnt over days goes on from where it was: the past that is shown teaches what came since.
+                met = self._recalled_of_s.get(table.keys[row])
+                at_s = self._last_at_s if met is None else met.get(group.name)
+                if at_s is not None and (text := group.remember(row)):
+                    nursery.recall_later(group.name, row, PolicyMemory(at_s=at_s, text=text))
+        return nursery
 
     def adopt(self, taught: Nursery, keys: Collection[str], at_s: float, gaps: Collection[str] = ()) -> tuple[str, ...]:
         """The services `keys` take over what was learnt of them apart; those whose near past was known need not wait any longer for their
@@ -250,6 +267,7 @@ class Engine:
         known = rearranged(taught.known(), rows, False)
         known[[self.table.row_of[key] for key in gaps if key in self.table.row_of]] = False
         faults = []
+        taught.recall(float("inf"))
         for group in self._groups:
             if group.name in taught.groups and (fault := group.adopt(taught.groups[group.name], keys)):
                 faults.append(fault)
@@ -298,8 +316,9 @@ class Engine:
             wish = group.recommend()
             wishes.append((group, wish))
             group.merge(wish, merged)
-            if wish.forecast is not None:
-                forecasts.append((group.name, group.rows, wish.forecast))
+            forecast = group.foretold(wish)
+            if forecast is not None:
+                forecasts.append((group.name, group.rows, forecast))
 
         recommended = table.no_wish if merged.recommended is None else merged.recommended
         partial = self._partial(merged.partial)
@@ -339,6 +358,7 @@ class Engine:
             counts = roles.counts
         self._last_desired = counts
         self._last_at_s = at_s
+        self._recalled_of_s.clear()
         self._idle_s = self._idle.remembered_s(table.idle_after_s) if table.any_sleeps else None
         return _decisions(
             at_s=at_s,
@@ -441,6 +461,11 @@ class Engine:
             else None,
             capacity=None if self._capacity is None else self._capacity.memory(row),
             idle_s=self._idle_s[row].item() if self._idle_s is not None and self._idle_s[row] > 0 else None,
+            learnt={
+                group.name: PolicyMemory(at_s=self._last_at_s, text=text)
+                for group in self._groups
+                if (text := group.remember(row))
+            },
         )
 
     def save(self) -> dict[str, Any]:

@@ -10,12 +10,33 @@ from typing import Any
 import numpy as np
 
 from autoscaler.core.history import History, HistoryRows
-from autoscaler.core.model import Bools, Fleet, Floats, Ints, Observation, Readings, Recommendation, Signal, SignalColumn
-from autoscaler.core.policy import KeepsTimes, Policy, PolicyType, TakesOver, complete_params, stack_params
+from autoscaler.core.model import (
+    Bools,
+    Fleet,
+    Floats,
+    Forecast,
+    Ints,
+    Observation,
+    Readings,
+    Recommendation,
+    Signal,
+    SignalColumn,
+)
+from autoscaler.core.policy import (
+    LONGEST_TEXT,
+    KeepsTimes,
+    Policy,
+    PolicyType,
+    Remembers,
+    TakesOver,
+    complete_params,
+    stack_params,
+)
 from autoscaler.core.rows import some
 from autoscaler.core.seen import all_known
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import Table
+from autoscaler.core.trust import forecast_fault
 from autoscaler.core.value import maker
 
 _observation = maker(Observation)
@@ -134,6 +155,26 @@ class Group:
                 return f"policy '{self.name}' failed to move its times when the clock was set: {type(error).__name__}: {error}"
         return ""
 
+    def remember(self, row: int) -> str:
+        """What the policy wants to be remembered of the fleet's `row` (of its first use there); "" where that is nothing."""
+        if not isinstance(self.policy, Remembers) or not self.positions(row):
+            return ""
+        try:
+            text = self.policy.remember(self.positions(row)[0])
+        except Exception as error:  # a stranger's plug-in: then nothing is remembered
+            self._failure = f"policy '{self.name}' failed to remember: {type(error).__name__}: {error}"
+            return ""
+        return text if len(text) <= LONGEST_TEXT else ""
+
+    def recall(self, row: int, text: str) -> str:
+        """Gives the policy back what it remembered of the fleet's `row`. What went wrong, in words."""
+        if text and isinstance(self.policy, Remembers) and self.positions(row):
+            try:
+                self.policy.recall(self.positions(row)[0], text)
+            except Exception as error:  # as above
+                return f"policy '{self.name}' failed to recall: {type(error).__name__}: {error}"
+        return ""
+
     def positions(self, row: int) -> Sequence[int]:
         """Where the fleet's `row` stands in this group (empty: nowhere)."""
         return self._positions.get(row, ())
@@ -242,6 +283,19 @@ class Group:
             if column.shape != (m,):
                 return f"policy '{self.name}' gave {name} of shape {column.shape} for {m} services"
         return ""
+
+    def foretold(self, wish: Recommendation) -> Forecast | None:
+        """The wish's forecast. One that is not of our services is left out and named as a failure; the counts stay what they are."""
+        if wish.forecast is None:
+            return None
+        try:
+            fault = forecast_fault(wish.forecast, len(self.rows))
+        except Exception as error:  # a stranger's plug-in: whatever it is, it is no forecast
+            fault = f"{type(error).__name__}: {error}"
+        if fault:
+            self._failure = f"policy '{self.name}' gave a forecast that can't be used: {fault}"
+            return None
+        return wish.forecast
 
     @property
     def failure(self) -> str:

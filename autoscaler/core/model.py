@@ -236,13 +236,21 @@ class LearntMemory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyMemory:
+    """What a policy had learnt over long by at_s, as the text that it made of it (``core.policy.Remembers``)."""
+
+    at_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What a service's past decisions leave behind and no query can bring back, and what was learnt of its replicas; kept in the object's
     status.
 
     recommendations, scale_events: (at_s, replicas or signed change), oldest first, only as far back as the service's windows reach.
     current: (at_s, replicas) as the last tick saw it: what was changed after it is found by comparing; None where no rate limit asks.
-    capacity: None where it is given, or nothing was learnt yet.
+    capacity: None where it is given, or nothing was learnt yet. learnt: by policy, what it had learnt over long.
     idle_s: how long it was known to be without work, None where it wasn't or its lower bound is above 0.
     """
 
@@ -253,6 +261,7 @@ class Memory:
     current: tuple[float, int] | None = None
     capacity: LearntMemory | None = None
     idle_s: float | None = None
+    learnt: Mapping[str, PolicyMemory] = field(default_factory=dict)
 
 
 @tick_value
@@ -367,9 +376,28 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What one service's forecast is made of: what demand is now, and by name the factors (1.04: 4 % up) that make what is expected of it,
+    in the order in which people should read them."""
+
+    now: float
+    factors: Mapping[str, float]
+
+
+def no_parts(_row: int) -> Parts | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """A forecast of demand made at `made_at_s`: quantiles (q,), times_s (h,) or, where services look ahead differently, (n, h), values
-    (n, q, h). Each value is what the window of `window_s` that begins at its time needs: effective demand (``core.envelope``)."""
+    (n, q, h). Each value is what the window of `window_s` that begins at its time needs: effective demand (``core.envelope``).
+
+    A policy that scores its forecast while it runs says so: trusted (n,), False where the forecast has lost its vote and something else
+    speaks in its place (None: it isn't scored); missed_ratio (n,), how often demand lately exceeded what it says is exceeded with the
+    probability claimed_ratio, NaN where nobody knows yet.
+    parts(row): what the median of its first time is made of; None where there is nothing to say. Asked as ``Recommendation.why`` is.
+    """
 
     made_at_s: float
     times_s: Floats
@@ -377,6 +405,10 @@ class Forecast:
     values: Floats
     unit: str
     window_s: float = 60.0
+    trusted: Bools | None = None
+    missed_ratio: Floats | None = None
+    claimed_ratio: float = 0.05
+    parts: Callable[[int], Parts | None] = no_parts
 
     def times_of(self, row: int) -> Floats:
         """The times (h,) of one service's forecasts."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from autoscaler.core.group import Group
 from autoscaler.core.history import History
-from autoscaler.core.model import Bools, Fleet, Readings
+from autoscaler.core.model import Bools, Fleet, PolicyMemory, Readings
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.table import Table
 
@@ -51,6 +51,8 @@ class Nursery:
                 self._fail(name, [row for row, _ in uses], f"policy '{name}' can't be made: {type(error).__name__}: {error}")
         self.groups = {group.name: group for group in made if len(group.rows)}
         self.histories = {name: History(len(table), columns) for group in made for name in group.signals}
+        self._memories: list[tuple[str, int, PolicyMemory]] = []
+        """(policy, row, what it had learnt) that is still to be recalled."""
         self.backfill_s = max((group.type.backfill_s for group in self.groups.values()), default=0.0)
 
     def _fail(self, name: str, rows: Iterable[int], words: str) -> None:
@@ -72,9 +74,23 @@ class Nursery:
                     wanted.setdefault(name, set()).update(rows)
         return {name: sorted(rows) for name, rows in wanted.items() if rows}
 
+    def recall_later(self, policy: str, row: int, learnt: PolicyMemory) -> None:
+        """What the policy had learnt of a row by some moment goes back into it before a later moment is shown."""
+        self._memories.append((policy, row, learnt))
+
+    def recall(self, before_s: float) -> None:
+        """Recalls what had been learnt before that moment, and is not recalled yet."""
+        due = [one for one in self._memories if one[2].at_s < before_s]
+        if due:
+            self._memories = [one for one in self._memories if one[2].at_s >= before_s]
+        for policy, row, learnt in due:
+            if policy in self.groups and (fault := self.groups[policy].recall(row, learnt.text)):
+                self._fail(policy, self.groups.pop(policy).rows.tolist(), fault)
+
     def learn(self, readings: Readings, step_s: float, *, far: bool) -> None:
         """Shows a moment, `step_s` after the one before; each must be later than the last one."""
         if not far:
+            self.recall(readings.at_s)
             for name, history in self.histories.items():
                 column = readings.signals.get(name)
                 history.push(readings.at_s, np.full(len(history), np.nan) if column is None else column.values)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,22 @@ class KeepsTimes(Protocol):
 
     def shift(self, by_s: float) -> None:
         """The clock was set by `by_s` seconds (negative: back): remembered moments move along, so that nothing ages by it."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A policy of which something small was learnt over so long a time that the past a restart is shown can't teach it again. It is kept in
+    the object's status, a few kB a service at most, written again every ten minutes or so."""
+
+    def remember(self, row: int) -> str:
+        """The row's, as a short text that says of which version it is; "" while there is nothing worth it. At most LONGEST_TEXT long."""
+
+    def recall(self, row: int, text: str) -> None:
+        """Takes back what remember gave for this service once, in place of what the row has learnt of it. What it can't use it ignores."""
+
+
+LONGEST_TEXT: Final = 16_384
+"""Characters of a remembered text; a longer one is not kept."""
 
 
 class Stateless:

@@ -40,6 +40,11 @@ class Ring:
         found: Floats = self._values[place] if isinstance(moments, int) else self._values[place, self._rows]
         return found
 
+    def of(self, row: int) -> Floats:
+        """One service's vectors (length, width), in no order of time, to be changed in place."""
+        own: Floats = self._values[:, row]
+        return own
+
     def in_order(self) -> Floats:
         """All of it, (length, n, width), oldest first."""
         return np.roll(self._values, -1 - self._newest, axis=0)

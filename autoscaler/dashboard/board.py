@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from autoscaler.core.model import Floats, Ints, SignalColumn
 from autoscaler.core.signals import SIGNALS, SignalState
+from autoscaler.core.trust import trust_of
 from autoscaler.dashboard.attained import Attained
 from autoscaler.dashboard.explanations import Explanations
 from autoscaler.dashboard.foretold import Foretold
@@ -220,6 +221,7 @@ class Board:
             "headroom": int(tick.plan.headroom[row]),
             "attained_basis": "requests" if key in self._counted() else "ticks",
             "explanation": self._explanations.latest(key) or explain_tick(tick, row),
+            "forecast_trusted": _trusted(tick, row),
             "forecast": self._foretold.ahead(float(tick.decisions.at_s), row),
             "history": self._rings.history(key, since_s),
         }
@@ -316,6 +318,12 @@ def _known(column: SignalColumn | None, n: int) -> Floats:
         return np.full(n, np.nan)
     values = np.where(column.state == SignalState.IDLE, 0.0, column.values)
     return np.where(column.state == SignalState.UNKNOWN, np.nan, values)
+
+
+def _trusted(tick: Tick, row: int) -> bool | None:
+    """Whether the forecast has its vote; None where no policy scores one."""
+    trust = trust_of(tick.decisions)
+    return None if trust is None or math.isnan(trust.trusted[row]) else bool(trust.trusted[row])
 
 
 def _value(column: SignalColumn | None, row: int) -> float | None:

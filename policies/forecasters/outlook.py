@@ -9,6 +9,7 @@ things are learnt, each by its own file: how much each expert's word is worth (`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import exp, log
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from autoscaler.core.columns import rearranged
 from autoscaler.core.envelope import Stretches
 from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.history import History
-from autoscaler.core.model import Bools, Floats, Ints
+from autoscaler.core.model import Bools, Floats, Ints, Parts
 from autoscaler.core.ring import Ring
 from autoscaler.core.rows import some
 from autoscaler.core.seen import any_unknown
@@ -42,6 +43,9 @@ LEARNT: Final = 4
 at several times the price."""
 LONGEST_GAP: Final = 240
 """Missing moments that are filled in as unknown ones; after more the rings begin anew."""
+TOLD: Final = 3
+"""So many forecasters are named in an explanation."""
+REST: Final = "all else"
 _SAID: Final = ("centre", "spread", "reached", "recent")
 
 
@@ -53,6 +57,7 @@ class Outlook:
         self._window_s = window_s
         self.levels = Levels(n)
         self.names = [name for kind in forecasters for name in kind.experts]
+        self._kinds = forecasters
         self._experts = [self._made_of(kind, n) for kind in forecasters]
         self.mix = Regression(n, np.zeros(len(self.names) + 1))
         self.spreads = Spread(n)
@@ -205,10 +210,22 @@ class Outlook:
         np.copyto(features, 0.0, where=features != features)  # who can't tell says as the level does
         told = self.spreads.features(self.levels.logs, interval_s)
         into[:, count + 1 : -3] = told
-        change = np.minimum(self.mix.predict(features), np.maximum.reduce(experts, 1) + BEYOND)
-        self.centre = into[:, -2] = level + np.maximum(change, np.minimum.reduce(experts, 1) - BEYOND)
+        self.centre = into[:, -2] = level + self._mixed(features)
         self.spread = into[:, -1] = self.spreads.scale(told)
         into[:, -3] = level
+
+    def _mixed(self, features: Floats, row: int | None = None) -> Floats:
+        """What the experts together say, as a difference to the level."""
+        experts = features[:, :-1]
+        change = np.minimum(self.mix.predict(features, row), np.maximum.reduce(experts, 1) + BEYOND)
+        return np.asarray(np.maximum(change, np.minimum.reduce(experts, 1) - BEYOND))
+
+    def tell_anew(self, row: int) -> None:
+        """What the experts' words are worth is another thing now: forecasts that are still to be judged become those that it makes of them."""
+        made, count = self._made.of(row), len(self.names)
+        made[:, -2] = made[:, -3] + self._mixed(made[:, : count + 1], row)
+        made[:, -1] = self.spreads.scale(made[:, count + 1 : -3], row)
+        self.centre[row], self.spread[row] = self._made.ago(0)[row, -2:]
 
     def usual(self, at_s: float, until_s: Floats) -> Floats:
         """The highest rate (n,) of five minutes that yesterday had between at_s and until_s (n,); NaN where that is not known."""
@@ -220,6 +237,24 @@ class Outlook:
     def weights(self, row: int) -> dict[str, float]:
         """What each expert's difference to the last minute's level counts, by name."""
         return dict(zip([*self.names, "offset"], self.mix.weights[row].tolist(), strict=True))
+
+    def parts(self, row: int, expected: float) -> Parts | None:
+        """How a row's forecast, which expects so many requests/s, came from the last minute's level: the factors of the TOLD forecasters that
+        move it most, each with its expert that does so most, and of all else together. Experts of one forecaster say nearly the same, so
+        that only their sum tells something. None before the first known sample."""
+        made = self._made.ago(0)[row].tolist()
+        level, count = made[-3], len(self.names)
+        if not expected > 0.0 or level != level:
+            return None
+        moves = iter(zip(self.names, (self.mix.weights[row, :count] * made[:count]).tolist(), strict=True))
+        of_each = []
+        for kind in self._kinds:
+            own = [next(moves) for _ in kind.experts]
+            strongest, _ = max(own, key=lambda one: abs(one[1]))
+            of_each.append((f"{kind.name} (mostly {strongest})" if len(own) > 1 else kind.name, sum(moved for _, moved in own)))
+        most = sorted(of_each, key=lambda one: -abs(one[1]))[:TOLD]
+        rest = log(expected) - level - sum(moved for _, moved in most)
+        return Parts(now=exp(level), factors={name: exp(moved) for name, moved in (*most, (REST, rest))})
 
     def silenced(self) -> dict[str, str]:
         """Forecasters that are left out since they failed, by name, and why."""

@@ -34,8 +34,9 @@ class Regression(Kept):
         d = len(self._start)
         return {"weights": np.tile(self._start, (n, 1)), "covariances": np.tile(np.eye(d) * self._variance, (n, 1, 1))}
 
-    def predict(self, features: Floats) -> Floats:
-        return np.asarray(np.add.reduce(self.weights * features, 1))
+    def predict(self, features: Floats, row: int | None = None) -> Floats:
+        """features (n, d) → (n,); with a row, (m, d) → (m,): of that service at m moments."""
+        return np.asarray(np.add.reduce((self.weights if row is None else self.weights[row]) * features, 1))
 
     def learn(self, features: Floats, values: Floats, keep: float, known: Bools | None) -> None:
         """Takes an example (n, d) → (n,) of each service; keep: what an example still counts after the next one. known (n,): the rows

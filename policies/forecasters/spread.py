@@ -52,7 +52,7 @@ class Spread(Kept):
         super().__init__(n)
         start = np.zeros(FEATURES)
         start[ERRORS_S.index(3600.0)] = 1.0
-        self._regression = Regression(n, start)
+        self.regression = Regression(n, start)
         self._interval_s = self._step_s = 0.0
         self._error_share: Floats = np.empty(0)
         self._move_share: Floats = np.empty(0)
@@ -86,10 +86,11 @@ class Spread(Kept):
         into[:, _SQUARES + 2] = 1.0
         return into
 
-    def scale(self, features: Floats) -> Floats:
-        """The usual error in logs, (n,). Never further from what it was over half a day than by a factor of five."""
+    def scale(self, features: Floats, row: int | None = None) -> Floats:
+        """The usual error in logs, (n,); with a row, (m,): of that service at m moments. Never further from what it was over half a day than by
+        a factor of five."""
         usual = np.exp(features[:, _ERRORS - 1])
-        found = TYPICAL * np.exp(self._regression.predict(features))
+        found = TYPICAL * np.exp(self.regression.predict(features, row))
         return np.asarray(np.minimum(np.maximum(found, np.maximum(SMALLEST, 0.2 * usual)), np.minimum(5.0 * usual, LARGEST)))
 
     def learn(self, features: Floats, errors: Floats, spreads: Floats, step_s: float, known: Bools | None) -> None:
@@ -104,7 +105,7 @@ class Spread(Kept):
         off = np.minimum(np.abs(errors), FARTHEST * spreads) + _OFFSET
         if known is not None:
             off = np.where(known, off, 1.0)
-        self._regression.learn(features, np.log(off), 1.0 - step_s / MEMORY_S, known)
+        self.regression.learn(features, np.log(off), 1.0 - step_s / MEMORY_S, known)
         if step_s != self._step_s:
             self._step_s, self._error_share = step_s, fading(step_s, np.array(ERRORS_S))
         share = np.maximum(self._error_share, 1.0 / (self.seen[:, None] + 8.0))
@@ -116,15 +117,15 @@ class Spread(Kept):
 
     def rearrange(self, rows: Ints) -> None:
         super().rearrange(rows)
-        self._regression.rearrange(rows)
+        self.regression.rearrange(rows)
 
     def adopt(self, other: Any, rows: Ints) -> None:
         super().adopt(other, rows)
-        self._regression.adopt(other._regression, rows)
+        self.regression.adopt(other.regression, rows)
 
     def save(self) -> dict[str, Any]:
-        return {**super().save(), "regression": self._regression.save()}
+        return {**super().save(), "regression": self.regression.save()}
 
     def load(self, state: Any) -> None:
         super().load(state)
-        self._regression.load(state["regression"])
+        self.regression.load(state["regression"])

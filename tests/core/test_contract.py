@@ -296,6 +296,24 @@ class ShiftsTheOtherWay(LooksBack):
         super().shift(-by_s)
 
 
+class RemembersForAll(Sound):
+    """Recalls into every row what was one's."""
+
+    def remember(self, row: int) -> str:
+        return repr(float(self.mean[row]) + 30.0)
+
+    def recall(self, row: int, text: str) -> None:
+        self.mean = np.full_like(self.mean, float(text))
+
+
+class FailsAtForeignMemory(Sound):
+    def remember(self, row: int) -> str:
+        return repr(float(self.mean[row]))
+
+    def recall(self, row: int, text: str) -> None:
+        self.mean[row] = float(text)
+
+
 class FailsAtTheMinimum(Sound):
     def __init__(self, params: Params, rng: np.random.Generator) -> None:
         super().__init__(params, rng)
@@ -332,6 +350,8 @@ BROKEN: list[tuple[type[Sound], str]] = [
     (SavesNothing, "save and load"),
     (SavesArrays, "save and load"),
     (SavesNan, "save and load"),
+    (RemembersForAll, "remember"),
+    (FailsAtForeignMemory, "remember"),
     (TakesAnyState, "foreign state"),
     (FailsAtTheMinimum, "extremes"),
 ]

@@ -12,9 +12,10 @@ from autoscaler.adapters.kubernetes.reasons import Reason
 from autoscaler.core.model import Limit, Pause, ScalingSpec, Written
 from autoscaler.ports import Tick
 from autoscaler.spec import Condition, Signals
+from autoscaler.told_forecasts import missed_words, told_forecasts
 
 Status = Literal["True", "False", "Unknown"]
-OURS = ("Ready", "AbleToScale", "ScalingActive", "ScalingLimited")
+OURS = ("Ready", "AbleToScale", "ScalingActive", "ScalingLimited", "ForecastTrusted")
 _SHORT = re.compile(r"Insufficient ([\w./-]+)")
 
 
@@ -30,14 +31,16 @@ def invalid_conditions(fault: str, generation: int) -> list[Condition]:
 def conditions_of(
     tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]], limits: Sequence[Limit], shared: str = ""
 ) -> list[Condition]:
-    """Ready, AbleToScale, ScalingActive and ScalingLimited of one row. troubled: replicas that find no node or do not start. shared: who else
-    reads its demand, in words."""
+    """Ready, AbleToScale, ScalingActive and ScalingLimited of one row, and ForecastTrusted where a policy scores its forecast. troubled:
+    replicas that find no node or do not start. shared: who else reads its demand, in words."""
     generation = tick.fleet.specs[row].generation
+    trusted = _trusted(tick, row)
     return [
         _condition("Ready", *_ready(tick, row, troubled, shared), generation),
         _condition("AbleToScale", *_able(tick, row), generation),
         _condition("ScalingActive", *_scaling_active(tick, row), generation),
         _condition("ScalingLimited", *_limited(limits), generation),
+        *([] if trusted is None else [_condition("ForecastTrusted", *trusted, generation)]),
     ]
 
 
@@ -140,6 +143,22 @@ def _limited(limits: Sequence[Limit]) -> tuple[Status, str, str]:
         return "False", Reason.DesiredWithinRange, "the policies' wish is within all rules"
     last = limits[-1]
     return "True", last.name, last.why
+
+
+def _trusted(tick: Tick, row: int) -> tuple[Status, str, str] | None:
+    scored = [told for told in told_forecasts(tick.decisions, row) if "trusted" in told]
+    if not scored:
+        return None
+    told = min(scored, key=lambda one: (one["trusted"], -(one["missed_ratio"] or 0.0)))
+    missed = missed_words(told["missed_ratio"], told["claimed_ratio"])
+    if told["trusted"]:
+        return "True", Reason.ForecastHolds, f"{told['policy']} scales ahead of demand by its forecast: {missed}"
+    words = (
+        f"{told['policy']} does not scale ahead of demand for now: {missed}, so demand has become another one than before. Replicas follow "
+        "what is seen now, as a reactive policy's do, until the forecast holds again, by itself; nothing has to be done unless this lasts "
+        "for days"
+    )
+    return "False", Reason.ForecastMisses, words
 
 
 def _split(why: str) -> tuple[str, str]:

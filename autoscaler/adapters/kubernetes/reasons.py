@@ -60,6 +60,12 @@ class Reason(StrEnum):
     # ScalingLimited
     DesiredWithinRange = "DesiredWithinRange"
 
+    # ForecastTrusted (only where a policy scores its forecast)
+    ForecastHolds = "ForecastHolds"
+    """Demand exceeds the forecast about as seldom as it says."""
+    ForecastMisses = "ForecastMisses"
+    """Demand exceeded the forecast far more often than it says: it has no vote, and replicas follow what is seen now until it holds again."""
+
     # Events only
     SuccessfulRescale = "SuccessfulRescale"
     FailedRescale = "FailedRescale"

@@ -19,7 +19,7 @@ from autoscaler.adapters.kubernetes.moments import seconds_or_none
 from autoscaler.adapters.kubernetes.pod_index import TargetKey
 from autoscaler.adapters.kubernetes.target_watch import KindName
 from autoscaler.compiled import scaling_spec
-from autoscaler.core.model import Ints, LearntMemory, LearntVersion, Memory, ScalingSpec
+from autoscaler.core.model import Ints, LearntMemory, LearntVersion, Memory, PolicyMemory, ScalingSpec
 from autoscaler.spec import (
     API_VERSION,
     GROUP,
@@ -165,6 +165,7 @@ class Service:
             scale_events=tuple((entry.at, entry.replicas) for entry in kept.scale_events),
             current=None if kept.current is None else (kept.current.at, kept.current.replicas),
             capacity=None if kept.capacity is None else _learnt(kept.capacity),
+            learnt={one.policy: PolicyMemory(at_s=one.at, text=one.data) for one in kept.learnt},
         )
 
 

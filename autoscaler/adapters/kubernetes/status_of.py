@@ -13,6 +13,7 @@ from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.services import Service
 from autoscaler.core.model import Ints, LearntMemory, Limit, Memory, Written
 from autoscaler.core.signals import SignalState
+from autoscaler.core.trust import trust_of
 from autoscaler.ports import Tick
 from autoscaler.spec import (
     LEARNT_SCHEMA,
@@ -22,6 +23,7 @@ from autoscaler.spec import (
     LearntVersion,
     LimitStatus,
     MemoryStatus,
+    PolicyMemory,
     RoleStatus,
     SignalStatus,
     TimedCount,
@@ -30,7 +32,7 @@ from autoscaler.spec import (
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 19
+COLUMNS: Final = 20
 
 
 def columns_of(tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[int, str]) -> Ints:
@@ -57,8 +59,17 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[i
             _learnt(tick),
             np.zeros_like(tick.plan.replicas) if tick.decisions.idle_s is None else tick.decisions.idle_s.astype(np.int64),
             *_roles(tick),
+            _trusted(tick),
         ]
     )
+
+
+def _trusted(tick: Tick) -> Ints:
+    """1 trusted, 0 not, −1 where no policy scores its forecast."""
+    trust = trust_of(tick.decisions)
+    if trust is None:
+        return np.full(len(tick.fleet), -1, dtype=np.int64)
+    return np.nan_to_num(trust.trusted, nan=-1.0).astype(np.int64)
 
 
 def _learnt(tick: Tick) -> Ints:
@@ -185,6 +196,7 @@ def _memory_status(memory: Memory) -> MemoryStatus:
         scale_events=[TimedCount(at=at_s, replicas=change) for at_s, change in memory.scale_events[-512:]],
         current=None if memory.current is None else TimedCount(at=memory.current[0], replicas=memory.current[1]),
         capacity=None if memory.capacity is None else _learnt_capacity(memory.capacity),
+        learnt=[PolicyMemory(policy=name, at=learnt.at_s, data=learnt.text) for name, learnt in memory.learnt.items()][:16],
     )
 
 

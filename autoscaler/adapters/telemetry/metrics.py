@@ -17,6 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from autoscaler.core.model import Decisions, Floats, Written
 from autoscaler.core.signals import SIGNALS, SignalState
+from autoscaler.core.trust import trust_of
 from autoscaler.ports import Tick
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -108,6 +109,7 @@ class Metrics:
         if tick is None:
             return
         fleet, decisions = tick.fleet, tick.decisions
+        trust = trust_of(decisions)
         for name, help_text, values in (
             ("current_replicas", "spec.replicas of the target.", fleet.current),
             ("ready_replicas", "Ready replicas.", fleet.ready),
@@ -124,6 +126,21 @@ class Metrics:
                 decisions.capacity_per_s,
             ),
             ("capacity_confidence_ratio", "Of a capacity that is learnt; 0 where all was given.", decisions.capacity_confidence),
+            (
+                "forecast_trusted",
+                "0 while the forecast has lost its vote; absent where no policy scores one.",
+                None if trust is None else trust.trusted.astype(np.int64) if not np.isnan(trust.trusted).any() else trust.trusted,
+            ),
+            (
+                "forecast_missed_ratio",
+                "How often demand lately exceeded what the forecast says is exceeded as often as forecast_claimed_ratio.",
+                None if trust is None else trust.missed_ratio,
+            ),
+            (
+                "forecast_claimed_ratio",
+                "How often the forecast says it is exceeded.",
+                None if trust is None else trust.claimed_ratio,
+            ),
             (
                 "bottleneck",
                 "1 for the role of a service that is most in need of more, 0 for its others.",

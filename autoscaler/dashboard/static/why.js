@@ -46,6 +46,7 @@ export function showWhy(service) {
   showPromise(service);
   showSignals(service, why);
   setText(byId("capacity"), why.capacity ? sentence(why.capacity.words) : "");
+  showForecast(why.forecasts ?? []);
   setText(byId("role"), why.role ? sentence(`role ${why.role.name} of service ${why.role.service}${why.role.words ? `: ${why.role.words}` : ""}`) : "");
 }
 
@@ -103,6 +104,13 @@ function showLadder(why) {
 function sentence(words) {
   const text = words.charAt(0).toUpperCase() + words.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
+/** What is expected, from what, and whether it is trusted; a forecast without a vote is set apart. */
+function showForecast(forecasts) {
+  const place = byId("forecast-words");
+  setText(place, forecasts.flatMap((told) => told.words).map(sentence).join(" "));
+  place.classList.toggle("muted", !forecasts.some((told) => told.trusted === false));
 }
 
 function showPromise(service) {

@@ -17,8 +17,10 @@ from autoscaler.adapters.kubernetes.status_reporter import StatusReporter, Statu
 from autoscaler.adapters.prometheus.wiring import share_of
 from autoscaler.clock import ManualClock, SystemClock
 from autoscaler.controller import Controller
+from autoscaler.core.policy import PolicyType
 from autoscaler.spec import InferenceAutoscalerStatus
 from tests.adapters.kubernetes.conftest import Team, observed, ready_condition
+from tests.core.test_remembering import Counting, a_policy
 from tests.fakes.kube_store import Object
 from tests.ticks import PER_REPLICA, MadeMetrics
 
@@ -31,7 +33,9 @@ INSTANT: dict[str, Any] = {
 class Loop:
     """The real controller over the adapter; concurrency is what a test sets."""
 
-    def __init__(self, team: Team, cluster: KubernetesCluster, **settings: Any) -> None:
+    def __init__(
+        self, team: Team, cluster: KubernetesCluster, policies: dict[str, PolicyType] | None = None, **settings: Any
+    ) -> None:
         self.team = team
         self.cluster = cluster
         self.concurrency = 20.0
@@ -41,7 +45,7 @@ class Loop:
             clock=SystemClock(),
             metrics=self.metrics,
             cluster=cluster,
-            policies={"per-replica": PER_REPLICA},
+            policies={"per-replica": PER_REPLICA} if policies is None else policies,
             reporters=[self.reporter],
             may_act=lambda: team.leads,
         )
@@ -528,3 +532,22 @@ async def test_events_are_told_while_statuses_take_all_their_time(team: Team) ->
         team.fake.fail("PATCH", "/status", times=1e9, hang=True)
         await loop.tick()
         assert loop.events()
+
+
+async def test_what_policies_have_learnt_comes_back_from_the_status(team: Team) -> None:
+    """Through the API server, as a restart does it: a policy that counts moments goes on from where it was."""
+    counting = {"policies": [{"name": "counting"}], "behavior": INSTANT["behavior"]}
+    team.deployment(replicas=2)
+    team.service(**counting)
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster, policies={"counting": a_policy(Counting)})
+        for _ in range(3):
+            await loop.tick()
+            await loop.settled()
+        memory = loop.controller.engine.memory(0)
+        assert cluster.services.all["team", "llama"].memory() == memory
+        assert memory.learnt["counting"].text == "3"
+    async with team.cluster() as cluster:
+        again = Loop(team, cluster, policies={"counting": a_policy(Counting)})
+        await again.tick()
+        assert again.controller.engine.memory(0).learnt["counting"].text == "4"

@@ -1,0 +1,55 @@
+"""Whether forecasts are trusted: what policies that score their own say of them, service by service."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autoscaler.core.model import Decisions, Floats, Forecast
+from autoscaler.core.value import tick_value
+
+
+@tick_value
+class Trust:
+    """trusted (n,): 1, or 0 where a forecast has lost its vote; missed_ratio (n,): how often forecasts were exceeded lately, claimed_ratio
+    (n,): how often they say they are. NaN where no policy that scores its forecast has a say, or nobody knows yet."""
+
+    trusted: Floats
+    missed_ratio: Floats
+    claimed_ratio: Floats
+
+
+def trust_of(decisions: Decisions) -> Trust | None:
+    """Of several forecasts for one service the least trusted counts, and of those the one exceeded most often; None: nobody scores any."""
+    scored = [(rows, one, one.trusted) for _, rows, one in decisions.forecasts if one.trusted is not None]
+    if not scored:
+        return None
+    rows = np.concatenate([rows for rows, _, _ in scored])
+    trusted = np.concatenate([trusted for _, _, trusted in scored]).astype(np.float64)
+    missed = np.concatenate([_missed(one, len(rows)) for rows, one, _ in scored])
+    claimed = np.concatenate([np.full(len(rows), one.claimed_ratio) for rows, one, _ in scored])
+    # Whoever is written last stays: the worst.
+    order = np.lexsort((np.nan_to_num(missed), -trusted))
+    n = len(decisions.desired)
+    found = Trust(trusted=np.full(n, np.nan), missed_ratio=np.full(n, np.nan), claimed_ratio=np.full(n, np.nan))
+    found.trusted[rows[order]], found.missed_ratio[rows[order]] = trusted[order], missed[order]
+    found.claimed_ratio[rows[order]] = claimed[order]
+    return found
+
+
+def _missed(forecast: Forecast, services: int) -> Floats:
+    return np.full(services, np.nan) if forecast.missed_ratio is None else forecast.missed_ratio
+
+
+def forecast_fault(forecast: Forecast, services: int) -> str:
+    """What is wrong with the shapes of a forecast for so many services, in words; "" where nothing is."""
+    times = forecast.times_s.shape
+    if len(times) not in (1, 2) or not times[-1] or (len(times) == 2 and times[0] != services):
+        return f"times_s has shape {times}; (times,) or ({services}, times) is needed"
+    wanted = (services, len(forecast.quantiles), times[-1])
+    if forecast.values.shape != wanted:
+        return f"values has shape {forecast.values.shape}; (services, quantiles, times) is {wanted}"
+    if forecast.trusted is not None and (forecast.trusted.shape != (services,) or forecast.trusted.dtype != np.bool_):
+        return f"trusted is {forecast.trusted.dtype} of shape {forecast.trusted.shape}; bool of ({services},) is needed"
+    if forecast.missed_ratio is not None and forecast.missed_ratio.shape != (services,):
+        return f"missed_ratio has shape {forecast.missed_ratio.shape}; ({services},) is needed"
+    return ""
