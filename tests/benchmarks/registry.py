@@ -26,10 +26,16 @@ BENCHMARKS: dict[str, Run] = {}
 """By figure name; several names may share one function."""
 
 
-def benchmark(*names: str) -> Callable[[Run], Run]:
+ONLY_NAMED: set[str] = set()
+"""Figures that take many minutes and move seldom: made where they are asked for by name."""
+
+
+def benchmark(*names: str, only_named: bool = False) -> Callable[[Run], Run]:
     def register(run: Run) -> Run:
         for name in names:
             BENCHMARKS[name] = run
+        if only_named:
+            ONLY_NAMED.update(names)
         return run
 
     return register

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,6 +29,8 @@ SYSTEM = "inference-autoscaler"
 INTERVAL_S = 1.0
 API_SERVER_STARTS: list[tuple[float, float]] = []
 """Unix seconds from a story's crash of the API server until it knows its roles again: until then it forbids everything to everybody."""
+_WRITTEN_AT_ONCE = 4000
+"""Series of one write: some hundred kilobytes."""
 GROUP_PATH = "/apis/inference-autoscaler.io/v1alpha1"
 
 
@@ -106,8 +108,9 @@ class Traffic:
     """Requests that arrive at a service's ready pods, and what its vLLM servers would show of them in Prometheus.
 
     The model: one FIFO queue, each ready pod serves `per_s` requests/s; running = what is served × `service_s`. demand is a function of
-    the seconds since the traffic began. fault changes what is written: it gets the series and gives those to write. What is no longer
-    among them is marked stale, as Prometheus itself does at a scrape that misses a series.
+    the seconds since the traffic began; has_past: also of those before it. A gateway before the pods counts what arrives. fault changes
+    what is written: it gets the series and gives those to write. What is no longer among them is marked stale, as Prometheus itself does
+    at a scrape that misses a series.
     """
 
     control_plane: ControlPlane
@@ -119,9 +122,12 @@ class Traffic:
     service_s: float = 5.0
     step_s: float = 0.5
     past_s: float = 60.0
+    has_past: bool = False
     fault: Callable[[list[Any]], list[Any]] = lambda series: series
     history: list[Moment] = field(default_factory=list)
+    _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
     _queue: float = 0.0
+    _arrived: float = 1000.0
     _done: dict[str, float] = field(default_factory=dict)
     _written: dict[frozenset[tuple[str, str]], dict[str, str]] = field(default_factory=dict)
     _task: asyncio.Task[None] | None = None
@@ -144,20 +150,27 @@ class Traffic:
             (m.queue / (self.per_s * m.ready) if m.ready else 999.0 if m.queue else 0.0 for m in self.history), default=0.0
         )
 
+    async def until(self, condition: Callable[[Traffic], bool], *, timeout_s: float) -> None:
+        """Until `condition` holds after one of its steps."""
+        async with asyncio.timeout(timeout_s), self._moved:
+            await self._moved.wait_for(lambda: condition(self))
+
     async def ready_pods(self) -> list[str]:
         pods = await self.control_plane.api.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=f"app={self.app}")
         return [pod["metadata"]["name"] for pod in pods["items"] if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
 
     async def _backfill(self) -> None:
-        """The demand's start for `past_s` (a minute), so that rates are known from the first tick on."""
+        """What was for `past_s` (a minute), so that rates are known from the first tick on: the demand's start, or its own past."""
         pods = await self.ready_pods()
         now_s = time.time()
         series: list[Any] = []
         for step in range(int(self.past_s / 2), 0, -1):
-            series += self._series(pods, now_s - 2 * step, self.demand(0.0), 2.0)
+            series += self._series(pods, now_s - 2 * step, self.demand(-2.0 * step if self.has_past else 0.0), 2.0)
             self._queue = 0.0  # so far everything was fine
+        series = self.fault(series)
         with contextlib.suppress(aiohttp.ClientError):
-            await self.prometheus.write(self.fault(series))
+            for first in range(0, len(series), _WRITTEN_AT_ONCE):
+                await self.prometheus.write(series[first : first + _WRITTEN_AT_ONCE])
 
     async def _run(self) -> None:
         began_s = last_s = time.time()
@@ -170,6 +183,8 @@ class Traffic:
             demand = self.demand(now_s - began_s)
             series = self._series(pods, now_s, demand, now_s - last_s)
             self.history.append(Moment(now_s, demand, self._queue, len(pods)))
+            async with self._moved:
+                self._moved.notify_all()
             last_s = now_s
             series = self.fault(series)
             written = {frozenset(labels.items()): labels for labels, _ in series}
@@ -183,7 +198,9 @@ class Traffic:
         served = min(self._queue + arrived, self.per_s * len(pods) * dt_s)
         # The sum may come out a hair below zero when the queue empties; a server shows no such value, and it would rightly be refused.
         self._queue = max(self._queue + arrived - served, 0.0)
-        found: list[Any] = []
+        self._arrived += arrived
+        gateway = {"__name__": "gateway_requests_total", "namespace": self.namespace, "service": self.app}
+        found: list[Any] = [(gateway, [(at_s, self._arrived)])]
         for pod in pods:
             labels = {"namespace": self.namespace, "pod": pod, "job": "vllm", "model_name": self.app, "engine": "0"}
             share = served / len(pods)
@@ -316,6 +333,19 @@ class World:
             timeout_s=timeout_s,
             labelSelector=f"app={name}",
         )
+
+    async def load_now(self, name: str, count: int) -> None:
+        """So many of the app's pods, which have just been started, have loaded their model already: kwok reads off their condition when."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+
+        def loading(pods: Mapping[str, Object]) -> bool:
+            return sum("Ready" in conditions(pod) for pod in pods.values()) >= count
+
+        for pod in (await self.control_plane.api.until(path, loading, labelSelector=f"app={name}")).values():
+            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            known = [{**c, "message": f"until {now}"} if c["type"] == "Ready" else c for c in pod["status"]["conditions"]]
+            await self.control_plane.api.patch(f"{path}/{pod['metadata']['name']}/status", {"status": {"conditions": known}})
+        await self.until_ready(name, count)
 
     async def events(self, name: str) -> list[Object]:
         listed = await self.control_plane.api.get(f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events")

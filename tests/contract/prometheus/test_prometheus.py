@@ -158,6 +158,21 @@ async def test_arrivals_are_completions_and_what_piles_up(server: Server) -> Non
     assert value(readings, "demand")[0] == pytest.approx(2.5, rel=1e-3)
 
 
+async def test_a_server_that_was_started_anew_counts_from_zero_and_that_is_no_demand(server: Server) -> None:
+    """Its counter falls from 1,150 to 30 (what it did since) and rises on: neither less than nothing arrived, nor a thousand requests."""
+    where = {"model_name": "m", "engine": "0", **server.where()}
+    ((labels, _),) = counter("vllm:request_success_total", 2.0, finished_reason="stop", **where)
+    counts = [1090.0, 1120.0, 1150.0, 30.0, 60.0, 90.0, 120.0]  # two a second, every 15 s
+    samples = [(server.now_s - 2 - 15 * (len(counts) - 1 - number), count) for number, count in enumerate(counts)]
+    await server.write([(labels, samples)])
+    await server.write(gauge("vllm:num_requests_running", 5.0, **where), gauge("vllm:num_requests_waiting", 0.0, **where))
+    own = Query(signal="demand", query="sum(rate(vllm:request_success_total[1m]))")
+    for signals in (Signals(), Signals(presets=[], queries=[own])):
+        arrived, state = value(await read(server, signals, "demand"), "demand")
+        assert state == "KNOWN"
+        assert arrived == pytest.approx(2.0, rel=0.02)
+
+
 async def test_scraped_twice_is_not_twice_as_much_and_sub_labels_add_up(server: Server) -> None:
     await server.write(
         vllm(**server.where(engine="0", job="pod-monitor"), queue=3),
