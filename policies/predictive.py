@@ -54,6 +54,9 @@ STARTS_HALFWAY: Final = 0.5
 """Where requests wait too long already, those join them that what is ready can't serve within half the lead time: replicas on their way
 become ready at any moment of it. Waiting to see the backlog grow would order what it needs one lead time too late. Of a service whose first
 forecast hasn't fallen due nothing is on its way, nor are nodes kept for it: the whole time counts, the node's as well."""
+SOONEST: Final = 15.0
+"""Those who join are worked off in no less than a fifteenth of the time for which they wait for help: who has waited ten minutes gains little
+by one less, and as many replicas as that takes would be ordered for a minute's work."""
 FURTHEST: Final = float(np.log(2.0))
 """A forecast is believed up to twice what was needed at most lately, however restless demand was."""
 BELIEVED: Final = 0.5
@@ -190,7 +193,7 @@ class Predictive:
         if self._recent.any_blind:
             rate = np.where(self._recent.blind_s > BLIND_S, np.nan, rate)
         recent = RECENT * outlook.recent
-        drains = self._drains / (DRAINS_AT_FIRST + (1.0 - DRAINS_AT_FIRST) * known)
+        drains = self._drains / _drain_share(known)
         backlog = queue * drains
         ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
         coming = self._coming(observation, queue, drains, ready_later)
@@ -229,10 +232,11 @@ class Predictive:
         recent = self._outlook.recent
         begun = self._outlook.spreads.seen > 0
         placed = np.where(begun, np.fmax(np.ceil(room), observation.current), observation.current)
-        share = np.where(begun, STARTS_HALFWAY, 1.0)
         node_s = np.where(recent > placed * own, observation.node_lead_time_s, 0.0)
-        joining = np.fmax(recent - served, 0.0) * share * (observation.lead_time_s + node_s)
-        return np.where(late, joining * drains, 0.0)
+        help_s = observation.lead_time_s + node_s
+        share = np.where(begun, STARTS_HALFWAY, 1.0)
+        joining = np.fmax(recent - served, 0.0) * share * help_s
+        return np.where(late, joining * np.minimum(drains, SOONEST / (help_s * own)), 0.0)
 
     def _known(self, interval_s: float) -> Floats:
         """How far a service's own misses are known, (n,), from 0 without a past to 1."""
@@ -288,7 +292,7 @@ class Predictive:
             promised=float(observation.promised_ratio[row]),
             care=float(self._allowance.care[row]),
             allowed_s=float(self._allowed_s[row]),
-            drain_s=float(self.params["drain_s"][row]),
+            drain_s=float((self.params["drain_s"] * _drain_share(self._known(observation.interval_s)))[row]),
             surprised=bool(self._recent.surprised[row]),
             silenced=self._outlook.silenced(),
         )
@@ -368,6 +372,11 @@ class Predictive:
         self._forget()
 
 
+def _drain_share(known: Floats) -> Floats:
+    """In which share of drain_s a backlog is worked off, (n,), by how far a service's own misses are known."""
+    return DRAINS_AT_FIRST + (1.0 - DRAINS_AT_FIRST) * known
+
+
 def _same(one: Floats, other: Floats) -> bool:
     return one is other or bool((one == other).all())
 
@@ -390,7 +399,7 @@ POLICY = PolicyType(
         Parameter(
             name="miss",
             kind="float",
-            default=1.15,
+            default=1.05,
             description="how many minutes a forecast may be too low for each request that the promise allows to be late",
             unit="ratio",
             minimum=0.01,

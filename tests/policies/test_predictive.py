@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.core.model import Floats
-from policies.predictive import POLICY, Predictive
+from policies.predictive import KNOWN_AFTER_S, POLICY, Predictive
 from policies.predictive_allowance import FURTHEST, Allowance
 from policies.predictive_grace import CLAIM, FALLS, Grace
 from policies.reactive import POLICY as REACTIVE
 from tests.policies.observations import NAN, Services
 
 MU = 1.6
+KNOWN = int(KNOWN_AFTER_S / 15) + 100
+"""Ticks after which a service is no longer young."""
 
 
 def played(demand: Floats, params: dict[str, Any] | None = None, **columns: Any) -> tuple[Services, Floats]:
@@ -103,7 +105,7 @@ def test_what_runs_speaks_where_demand_is_unknown() -> None:
 
 
 def test_a_backlog_gets_replicas_and_they_stay_for_a_while() -> None:
-    services, counts = played(noisy(16.0, 400), {"drain_s": 50.0})
+    services, counts = played(noisy(16.0, KNOWN), {"drain_s": 50.0})
     before = counts[-1, 0]
     answer = services.see(demand=16.0, queue=400.0, current=int(before), ready=int(before))
     assert answer.replicas[0] == pytest.approx(before + 400 / (50 * MU), abs=1.5)
@@ -125,16 +127,31 @@ def test_a_large_backlog_s_replicas_go_once_it_is_worked_off() -> None:
 def test_where_requests_wait_too_long_it_orders_for_those_who_will_have_joined_them() -> None:
     answers = []
     for ready in (12, 24):
-        services, _ = played(noisy(16.0, 400))
+        services, _ = played(noisy(16.0, KNOWN))
         for _ in range(4):
             answers.append(services.see(demand=32.0, queue=200.0, current=ready, ready=ready))
     short, enough = answers[3], answers[7]
-    assert "those who will have joined it until help is ready add 7.8" in short.why(0), "10.3/s for 60 s, worked off in 50 s"
-    assert short.replicas[0] >= enough.replicas[0] + 7
+    assert "those who will have joined it until help is ready add 19.4" in short.why(0), (
+        "10.3/s for half of 120 s and 180 s of a node"
+    )
+    assert short.replicas[0] >= enough.replicas[0] + 19
     assert "joined" not in enough.why(0)
 
 
-def test_a_service_without_a_past_gets_a_fifth_more_than_it_needs_and_later_what_its_errors_say() -> None:
+def test_a_first_backlog_waits_for_nodes_and_for_the_whole_lead_time_and_is_worked_off_sooner() -> None:
+    services = Services(POLICY, [{"drain_s": 50.0}])
+    for _ in range(5):
+        answer = services.see(demand=32.0, queue=200.0, current=12, ready=12)
+    words = answer.why(0)
+    assert "to work it off in 20 s" in words
+    assert "those who will have joined it until help is ready add 96.9" in words, "10.3/s for 300 s, worked off in 20 s"
+    slow = Services(POLICY, [{"drain_s": 50.0}])
+    for _ in range(5):
+        answer = slow.see(demand=32.0, queue=200.0, current=12, ready=12, lead_time_s=1200.0)
+    assert "joined it until help is ready add 96.9" in answer.why(0), "1380 s, worked off in a fifteenth of it"
+
+
+def test_a_service_without_a_past_gets_somewhat_more_than_it_needs_and_later_what_its_errors_say() -> None:
     restless = np.random.default_rng(5).lognormal(np.log(32.0), 0.3, 2400)
     _, counts = played(restless)
     assert np.nanmax(counts[8:40]) <= 1.25 * restless[:40].max() / MU + 1
