@@ -411,7 +411,7 @@ POLICY = PolicyType(
         Parameter(
             name="keep",
             kind="float",
-            default=0.55,
+            default=0.52,
             description="a replica stays while demand this many spreads above the forecast would need it",
             unit="spreads",
             minimum=0,
