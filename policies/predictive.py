@@ -288,6 +288,7 @@ class Predictive:
             own=float(observation.capacity_per_s[row]),
             lead_s=float(observation.lead_time_s[row]),
             middle=float(np.exp(self._outlook.centre[row] + self._quantiles.shown[row, 0] * self._outlook.spread[row])),
+            foretold=float(np.exp(self._outlook.centre[row] + self._quantiles.promised[row] * self._outlook.spread[row])),
             share=float(share),
             promised=float(observation.promised_ratio[row]),
             care=float(self._allowance.care[row]),

@@ -9,6 +9,9 @@ import numpy as np
 
 from autoscaler.core.model import Bools, Floats
 
+_MUCH = 1.005
+"""So much more is worth a word: both are shown in three digits."""
+
 
 @dataclass(slots=True)
 class Need:
@@ -40,6 +43,7 @@ def forecast_words(
     own: float,
     lead_s: float,
     middle: float,
+    foretold: float,
     share: float,
     promised: float,
     care: float,
@@ -48,16 +52,19 @@ def forecast_words(
     surprised: bool,
     silenced: Mapping[str, str],
 ) -> str:
-    """own: requests/s a replica. middle: what is as likely as not to be needed. share: of the minutes that may need more than need.rate: what
-    the promise bears, and by the logarithm `care` less often for what was late so far. allowed_s: the wait that is allowed. surprised:
-    whether the last window needed far more than was foretold. silenced: forecasters that failed, and why."""
+    """own: requests/s a replica. middle: what is as likely as not to be needed. foretold: what is not exceeded in all but the share of the
+    minutes; need.rate is what is believed of it. share: what the promise bears, and by the logarithm `care` less often for what was late so
+    far. allowed_s: the wait that is allowed. surprised: whether the last window needed far more than was foretold. silenced: forecasters
+    that failed, and why."""
     rate, recent, waits, replicas = (float(column[row]) for column in (need.rate, need.recent, need.backlog, need.replicas))
     if replicas == 0:
         return "nothing comes, and nothing came at this time yesterday: no replica is needed"
     words = (
-        f"in {lead_s:.0f} s, when a replica ordered now serves, demand will need {middle:.3g}/s as likely as not, and no more than {rate:.3g}/s "
+        f"in {lead_s:.0f} s, when a replica ordered now serves, demand will need {middle:.3g}/s as likely as not, and no more than {foretold:.3g}/s "
         f"in all but {share:.2%} of the minutes (what {100 * promised:.4g}% promised bears, with up to {allowed_s:.3g} s of waiting{_boldness(care)})"
     )
+    if foretold > rate * _MUCH:
+        words += f", of which {rate:.3g}/s is believed, as more lies too far above what was needed lately"
     if surprised:
         words += "; the last minute needed far more than was foretold, so at least what reactive asks for"
     if recent > rate:

@@ -153,6 +153,9 @@ def test_a_first_backlog_waits_for_nodes_and_for_the_whole_lead_time_and_is_work
 
 def test_a_service_without_a_past_gets_somewhat_more_than_it_needs_and_later_what_its_errors_say() -> None:
     restless = np.random.default_rng(5).lognormal(np.log(32.0), 0.3, 2400)
+    young, _ = played(restless[:20])
+    answer = young.see(demand=32.0, queue=0.0, current=30, ready=30)
+    assert "is believed, as more lies too far above what was needed lately: " in answer.why(0)
     _, counts = played(restless)
     assert np.nanmax(counts[8:40]) <= 1.25 * restless[:40].max() / MU + 1
     assert counts[-400:].mean() >= 1.1 * counts[8:40].mean()
