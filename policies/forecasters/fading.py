@@ -26,6 +26,7 @@ class FadingMeans(Kept):
         self._half_lives_s = np.array(half_lives_s)
         self._interval_s = 0.0
         self._fresh_share: Floats = np.empty(0)
+        self._settled = np.inf
         super().__init__(n)
 
     def fresh(self, n: int) -> dict[str, Column]:
@@ -35,11 +36,14 @@ class FadingMeans(Kept):
         """The next values (n,); known (n,): which are, None for all."""
         if interval_s != self._interval_s:
             self._interval_s, self._fresh_share = interval_s, fading(interval_s, self._half_lives_s)
-        share = np.maximum(self._fresh_share, 1.0 / (self.seen[:, None] + 1.0))
-        before = self.means
-        if self.seen.min(initial=1.0) < 1.0:
-            before = np.where(before == before, before, values[:, None])
-        after = before + share * (values[:, None] - before)
+            self._settled = float(1.0 / self._fresh_share.min())  # from so many values on, all means fade
+        fewest = self.seen.min(initial=self._settled)
+        share, before, column = self._fresh_share, self.means, values[:, None]
+        if fewest < self._settled:
+            share = np.maximum(share, 1.0 / (self.seen[:, None] + 1.0))
+            if fewest < 1.0:
+                before = np.where(before == before, before, column)
+        after = before + share * (column - before)
         if known is None:
             self.means, self.seen = after, self.seen + 1.0
         else:
