@@ -197,6 +197,13 @@ def test_a_role_whose_others_are_elsewhere_and_ratios_that_can_t_be_kept_are_onl
     alone = validate([role("prefill", "{to: decode, min: 2}")])
     assert not alone.faults
     assert "no 'decode' yet" in str(alone.warnings[0])
+    one_sleeps = validate(
+        ["\n---\n".join([role("prefill", more="  minReplicas: 0\n"), role("decode", more="  minReplicas: 2\n")])]
+    )
+    assert not one_sleeps.faults
+    (warning,) = map(str, one_sleeps.warnings)
+    assert "its minReplicas is 0, but it never goes to zero" in warning
+    assert "decode never goes below 2" in warning
     tight = validate(
         ["\n---\n".join([role("prefill", "{to: decode, max: 1}", 16, "  replicaMultiple: 8\n"), role("decode", most=4)])]
     )

@@ -437,14 +437,8 @@ def _pause_why(c: Context, row: int, before: int, after: int) -> str:
 
 def may_not_grow(c: Context) -> Bools:
     """Where a person's word forbids it, (n,): a pause, or a target that was set to 0 although minReplicas is higher."""
-    none: Bools = np.zeros(len(c.table), dtype=np.bool_)
-    if c.fleet.paused is not None and c.fleet.paused.direction != "Down" and _in_force(c.fleet.paused, c.at_s):
-        return ~none
-    stopped = none if not c.any_at_zero else (c.fleet.current == 0) & ~c.table.may_be_zero
-    rows = [row for row, pause in c.table.pauses.items() if pause.direction != "Down" and _in_force(pause, c.at_s)]
-    if rows:
-        stopped = stopped.copy()
-        stopped[rows] = True
+    one_more = c.fleet.current + 1
+    stopped: Bools = _pause(c, _stay_at_zero(c, one_more)) < one_more
     return stopped
 
 

@@ -38,6 +38,7 @@ from autoscaler.core.nursery import Nursery, wants_past
 from autoscaler.core.objective_limits import ObjectiveLimits
 from autoscaler.core.policy import PolicyType
 from autoscaler.core.remembered import changes_since, entries_of, recall, runs_of
+from autoscaler.core.role_hold import RoleHold
 from autoscaler.core.role_sizing import RoleStep
 from autoscaler.core.rows import some
 from autoscaler.core.table import Table
@@ -79,6 +80,7 @@ class Engine:
         self._any_starting = self._any_at_zero = self._any_none_ready = False
         self._idle = IdleClock()
         self._updates = Updates()
+        self._role_hold = RoleHold()
         self._idle_s: Floats | None = None
         self._blind_since_s: Floats = np.empty(0)
         self._any_was_blind = True
@@ -118,6 +120,7 @@ class Engine:
         self._blind_since_s = rearranged(self._blind_since_s, moved, np.nan)
         self._idle.rearrange(moved)
         self._updates.rearrange(moved)
+        self._role_hold.rearrange(moved, None if old is None else old.roles, table.roles, at_s)
         self._idle_s = None
         self._settled_at_s = rearranged(self._settled_at_s, moved, at_s + self._settle_s)
         self._note_pasts(table, moved, at_s)
@@ -287,6 +290,7 @@ class Engine:
         self._blind_since_s = self._blind_since_s + by_s
         self._idle.shift(by_s)
         self._updates.shift(by_s)
+        self._role_hold.shift(by_s)
         self._settled_at_s = self._settled_at_s + by_s
         self._all_settled_at_s += by_s
         self._last_at_s += by_s
@@ -352,9 +356,9 @@ class Engine:
             changes=self._changes,
         )
         counts, steps = self._constrained(context)
-        roles = None if table.roles is None else RoleStep(context, table.roles, counts)
-        if roles is not None and roles.counts is not counts:
-            steps.append((roles.constraint, counts, roles.counts))
+        roles = None if table.roles is None else RoleStep(context, table.roles, counts, self._role_hold.look(at_s))
+        if roles is not None:
+            steps += roles.steps
             counts = roles.counts
         self._last_desired = counts
         self._last_at_s = at_s
@@ -364,7 +368,7 @@ class Engine:
             at_s=at_s,
             recommended=recommended,
             desired=counts,
-            headroom=table.no_headroom if merged.headroom is None else np.ceil(merged.headroom - _EPSILON).astype(np.int64),
+            headroom=table.nothing if merged.headroom is None else np.ceil(merged.headroom - _EPSILON).astype(np.int64),
             blind=blind,
             partial=partial,
             capacity_per_s=table.full_capacity_per_s,
@@ -485,6 +489,7 @@ class Engine:
             "settled_at_s": plain(self._settled_at_s),
             "idle": self._idle.save(),
             "updates": self._updates.save(),
+            "role_hold": self._role_hold.save(),
             "last_at_s": plain_number(self._last_at_s),
         }
 
@@ -516,6 +521,8 @@ class Engine:
             self._idle.load(state["idle"])
         if "updates" in state:  # likewise, before versions were looked at
             self._updates.load(state["updates"])
+        if "role_hold" in state:
+            self._role_hold.load(state["role_hold"])
 
 
 # ---------------------------------------------------------------- small pieces

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ made of. Empty where nobody knows; one pair with 1.0 unless it is being updated.
 
 Mode: TypeAlias = Literal["Shadow", "Recommend", "Active"]
 Direction: TypeAlias = Literal["Both", "Up", "Down"]
+UNSEEN: Final = ("TargetMissing", "TargetUnreadable", "TargetKindUnknown", "NoScaleSubresource")
+"""Reasons in ``Fleet.hands_off_why`` with which a target's count is not known, and stands as 0."""
 
 
 # ---------------------------------------------------------------- configuration
@@ -192,6 +194,12 @@ class ScalingSpec:
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def lowest_min(self) -> int:
+        """The lowest lower bound that it can have, at any time."""
+        windows = [window.min_replicas for window in self.schedules if window.min_replicas is not None]
+        return min([self.min_replicas, *windows])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,6 @@ What follows from that:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +36,10 @@ ROUNDS: Final = 128
 """More than any sensible ratios take (each passes what is needed on by one role). It bounds what odd ones may cost everybody's tick."""
 MANY: Final = 4
 """Times as many replicas as ratios ask for in fractions are worth a warning."""
+HOLDS_S: Final = 300.0
+"""As long as HPA's own window for shrinking."""
+LARGEST: Final = 10**9
+"""More than any number of replicas."""
 _ROUNDING: Final = 1e-9
 """Float noise about a whole number, as a share."""
 
@@ -53,6 +56,25 @@ class Need:
     ratio: Ratio | None = None
 
 
+class NeedColumns:
+    """Needs as columns (m,), and what they ask for. multiple (n,): of the rows of the fleet."""
+
+    def __init__(self, needs: Sequence[Need], multiple: Ints) -> None:
+        self.row: Ints = np.array([need.row for need in needs], dtype=np.int64)
+        self.of: Ints = np.array([need.of for need in needs], dtype=np.int64)
+        self.factor: Floats = np.array([need.factor for need in needs])
+        self.is_max: Bools = np.array([need.is_max for need in needs], dtype=np.bool_)
+        self._last: Ints = self.is_max.astype(np.int64)
+        self._per: Ints = multiple[self.row]
+
+    def asked(self, counts: Ints) -> Ints:
+        """What each need asks of its row in whole multiples, where the rows have these counts (n,)."""
+        there = counts[self.of]
+        share = self.factor * (there - self._last)
+        least = np.where(self.is_max, np.floor(share * (1.0 + _ROUNDING)) + 1.0, np.ceil(share * (1.0 - _ROUNDING)))
+        return (np.ceil(np.where(there > 0, np.maximum(least, 1.0), 0.0) / self._per) * self._per).astype(np.int64)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleFault:
     """What is wrong with a role. field: of ``spec.role``. passing: it may be right as soon as another object is there."""
@@ -66,32 +88,38 @@ class Roles:
     """The services of a fleet that have several roles, compiled from its specs.
 
     members: rows of each service, in the fleet's order, by each of its rows; only those that are sized together. rows, starts: all of them,
-    service by service, and where each service begins. counts_on (n,): where the decision counts for others (Shadow's does not).
-    never_grows (n,): behavior forbids it. faults, fault_words: by row.
+    service by service, and where each service begins. mates: by row, the members and those whose role another object has as well.
+    counts_on (n,): where the decision counts for others (Shadow's does not). never_grows (n,): behavior forbids it. hold_s (n,): how long
+    it keeps what it has after something asked of it was lost (``core.role_hold``). faults, fault_words: by row.
+    needs: what the members ask of each other. loose: what is asked of or by those whose role another object has as well, which raises nobody.
+    apart: rows of services whose ratios and multiples rarely meet (``MANY``), with the words for it.
     """
 
     def __init__(self, specs: Sequence[ScalingSpec]) -> None:
         self._specs = specs
         self.faults: dict[int, list[RoleFault]] = {}
         self.members: dict[int, tuple[int, ...]] = {}
+        self.mates: dict[int, tuple[int, ...]] = {}
         self.needs: list[Need] = []
-        self._of_row: dict[int, list[Need]] = {}
+        self.loose: list[Need] = []
+        self.apart: dict[int, str] = {}
+        self._of_row: dict[int, list[int]] = {}
         for group in _services(specs):
-            members = self._one_each(group)
+            members, twice = self._one_each(group)
+            mates = tuple(sorted([*members, *twice]))
+            self.mates.update(dict.fromkeys(mates, mates))
+            if twice and len(mates) <= MOST_ROLES:
+                self.loose += self._loose_needs(mates, twice)
             if len(members) < 2:
                 self._alone(members)
                 continue
             self.members.update(dict.fromkeys(members, tuple(members)))
             self._take(list(self._ratio_needs(members)), members)
-        for need in self.needs:
-            self._of_row.setdefault(need.row, []).append(need)
-        self._row: Ints = np.array([need.row for need in self.needs], dtype=np.int64)
-        self._of: Ints = np.array([need.of for need in self.needs], dtype=np.int64)
-        self._factor: Floats = np.array([need.factor for need in self.needs])
-        self._is_max: Bools = np.array([need.is_max for need in self.needs], dtype=np.bool_)
+        for place, need in enumerate(self.needs):
+            self._of_row.setdefault(need.row, []).append(place)
         self.multiple: Ints = np.array([spec.replica_multiple for spec in specs], dtype=np.int64)
-        self._per: Ints = self.multiple[self._row]
-        self._last: Ints = self._is_max.astype(np.int64)
+        self._needs = NeedColumns(self.needs, self.multiple)
+        self._loose = NeedColumns(self.loose, self.multiple)
         self.fault_words = {row: "; ".join(fault.words for fault in found) for row, found in self.faults.items()}
         distinct = list(dict.fromkeys(self.members.values()))
         self.rows: Ints = np.array([row for rows in distinct for row in rows], dtype=np.int64)
@@ -99,15 +127,20 @@ class Roles:
         self._service: Ints = np.repeat(np.arange(len(distinct)), [len(rows) for rows in distinct])
         self.counts_on: Bools = np.array([spec.mode != "Shadow" for spec in specs], dtype=np.bool_)
         self.never_grows: Bools = np.array([spec.scale_up.select == "Disabled" for spec in specs], dtype=np.bool_)
+        self.hold_s: Floats = np.array([max(spec.scale_down.stabilization_s, HOLDS_S) for spec in specs])
+        self._is_exact: Bools = np.ones(len(self.needs), dtype=np.bool_)
+        self.apart = self._rarely_met()
+        self._is_exact = np.array([need.ratio is None or need.row not in self.apart for need in self.needs], dtype=np.bool_)
 
     # ------------------------------------------------------------ who belongs together
 
-    def _one_each(self, group: Sequence[int]) -> list[int]:
-        """The rows of a service that are sized together: one for each role."""
+    def _one_each(self, group: Sequence[int]) -> tuple[list[int], list[int]]:
+        """The rows of a service that are sized together, one for each role; and those whose role another object has as well."""
         named: dict[str, list[int]] = {}
         for row in group:
             named.setdefault(self.name(row), []).append(row)
         members: list[int] = []
+        twice: list[int] = []
         for name, rows in named.items():
             # A Shadow beside an object that acts is a trial of it, and must not put it out of its place.
             real = [row for row in rows if self._specs[row].mode != "Shadow"] or rows
@@ -116,13 +149,13 @@ class Roles:
                 if others:
                     words = f"service '{self.service(row)}' has role '{name}' twice, also as {', '.join(others)}: sized alone"
                     self._note(row, RoleFault(words=words, field="name"))
-            members += real if len(real) == 1 else []
+            (members if len(real) == 1 else twice).extend(real)
         if len(members) > MOST_ROLES:
             words = f"service '{self.service(group[0])}' has {len(members)} roles, at most {MOST_ROLES} are sized together: sized alone"
             for row in members:
                 self._note(row, RoleFault(words=words, field="service"))
-            return []
-        return sorted(members)
+            return [], twice
+        return sorted(members), twice
 
     def _alone(self, members: Sequence[int]) -> None:
         for row in members:
@@ -142,10 +175,7 @@ class Roles:
                 if to == row:
                     missing.append(f"'{ratio.to}'")
                     continue
-                if ratio.min:
-                    yield Need(row=row, of=to, factor=ratio.min, ratio=ratio)
-                if ratio.max:
-                    yield Need(row=to, of=row, factor=1.0 / ratio.max, is_max=True, ratio=ratio)
+                yield from _needs_of_ratio(row, to, ratio)
             if missing:
                 others = ", ".join(name for name in row_of if name != self.name(row))
                 words = f"service '{self.service(row)}' has no other role {' and '.join(missing)} (there is {others}): that ratio does not count"
@@ -166,33 +196,71 @@ class Roles:
         pairs = [(one, other) for one in members for other in members if one != other and (one, other) not in linked]
         self.needs += [*needs, *(Need(row=one, of=other) for one, other in pairs)]
 
+    def _loose_needs(self, mates: Sequence[int], twice: Sequence[int]) -> Iterator[Need]:
+        for row in mates:
+            ratios = {ratio.to: ratio for ratio in self._role(row).ratios}
+            for to in mates:
+                if self.name(to) != self.name(row) and (row in twice or to in twice):
+                    yield Need(row=row, of=to)
+                    if (ratio := ratios.get(self.name(to))) is not None:
+                        yield from _needs_of_ratio(row, to, ratio)
+
     def _note(self, row: int, fault: RoleFault) -> None:
         self.faults.setdefault(row, []).append(fault)
 
     def doubts(self, row: int) -> str:
         """What the owner of a row should know of its ratios: that they can't be kept within the roles' bounds, or, since multiples have to
-        meet, only by many more replicas than they say; "" where there is nothing to say."""
+        meet, only by many more replicas than they say; or that it never sleeps. "" where there is nothing to say."""
         if row not in self.members:
             return ""
-        counts, fractions = self._fewest
-        fewest = ", ".join(f"{int(counts[one])} {self.name(one)}" for one in self.members[row])
-        for need in self.needs_of(row):
-            if (asked := self.asked(need, counts)) > counts[row]:
+        return "; ".join(filter(None, (self.apart.get(row) or self._out_of_reach(row), self._kept_awake(row))))
+
+    def _out_of_reach(self, row: int) -> str:
+        counts = self._fewest(
+            np.array([spec.max_replicas for spec in self._specs], dtype=np.int64) // self.multiple * self.multiple
+        )
+        for asked, _ in self.asked_of(row, counts):
+            if asked > counts[row]:
+                fewest = self._counts_words(row, counts)
                 return f"its ratios can't be kept: of {fewest}, the fewest that come near, {asked} {self.name(row)} are asked for"
-        if counts[row] > MANY * fractions[row] + self.multiple[row]:
-            return f"its ratios and multiples are only kept by {fewest} or more: a wider band costs less"
         return ""
 
-    @cached_property
-    def _fewest(self) -> tuple[Ints, Floats]:
-        """The fewest replicas with which all roles run, as far as their bounds go; and the same in fractions, without bounds."""
-        most: Ints = np.array([spec.max_replicas for spec in self._specs], dtype=np.int64) // self.multiple * self.multiple
-        least: Ints = np.array([max(spec.min_replicas, 1) for spec in self._specs], dtype=np.int64)
-        least = -(-least // self.multiple) * self.multiple
-        fractions: Floats = least.astype(np.float64)
+    def _kept_awake(self, row: int) -> str:
+        spec = self._specs[row]
+        awake = [other for other in self.members[row] if self._specs[other].lowest_min > 0]
+        if spec.lowest_min > 0 or not awake:
+            return ""
+        names = " and ".join(f"{self.name(other)} never goes below {self._specs[other].lowest_min}" for other in awake)
+        return f"its minReplicas is 0, but it never goes to zero: the roles of a service run and rest together, and {names}"
+
+    def _rarely_met(self) -> dict[int, str]:
+        """By row, words for the services whose ratios and multiples are only kept together by many more replicas than the ratios say."""
+        if (self.multiple[self.rows] == 1).all():
+            return {}
+        counts = self._fewest(np.full(len(self._specs), LARGEST, dtype=np.int64))
+        fractions: Floats = self._least_whole.astype(np.float64)
         for _ in range(MOST_ROLES):
-            np.maximum.at(fractions, self._row, self._factor * fractions[self._of])
-        return self.least(least, np.maximum(most, least)), fractions
+            np.maximum.at(fractions, self._needs.row, self._needs.factor * fractions[self._needs.of])
+        far = set(np.flatnonzero(counts > MANY * fractions + self.multiple).tolist())
+        return {
+            row: f"its ratios and multiples are only kept by {self._counts_words(row, counts)} or more, so each role is rounded by itself: "
+            "a wider band keeps them with fewer"
+            for row in self.members
+            if far.intersection(self.members[row])
+        }
+
+    def _counts_words(self, row: int, counts: Ints) -> str:
+        return ", ".join(f"{int(counts[one])} {self.name(one)}" for one in self.members[row])
+
+    @cached_property
+    def _least_whole(self) -> Ints:
+        """The fewest replicas with which all roles run, without ratios."""
+        least: Ints = np.array([max(spec.min_replicas, 1) for spec in self._specs], dtype=np.int64)
+        return -(-least // self.multiple) * self.multiple
+
+    def _fewest(self, most: Ints) -> Ints:
+        """The fewest replicas with which all roles run, as far as `most` goes."""
+        return self.least(self._least_whole, np.maximum(most, self._least_whole))
 
     def _role(self, row: int) -> Role:
         role = self._specs[row].role
@@ -205,44 +273,63 @@ class Roles:
     def service(self, row: int) -> str:
         return self._role(row).service
 
-    def needs_of(self, row: int) -> Sequence[Need]:
-        """What others ask of a row."""
-        return self._of_row.get(row, ())
+    def has_role(self, row: int) -> bool:
+        return self._specs[row].role is not None
+
+    def asked_of(self, row: int, counts: Ints) -> list[tuple[int, Need]]:
+        """What others ask of a row, where the rows have these counts."""
+        asked = self._needs.asked(counts)
+        return [(int(asked[place]), self.needs[place]) for place in self._of_row.get(row, ())]
+
+    def asks_of(self, row: int) -> frozenset[object]:
+        """What others ask of a row, to be compared with that of other specs; nothing for −1, no row."""
+        needs = [self.needs[place] for place in self._of_row.get(row, ())]
+        of = [self._specs[need.of] for need in needs]
+        return frozenset(
+            (spec.key, spec.target, need.factor, need.is_max, row in self.apart) for spec, need in zip(of, needs, strict=True)
+        )
 
     # ------------------------------------------------------------ counts
 
     def least(self, own: Ints, most: Ints) -> Ints:
         """The least counts (n,), none below `own`, that keep all ratios as far as `most` lets each row go (most ≥ own); the very array `own`
-        where it keeps them. Rows without a role stay as they are."""
-        counts = own
+        where it keeps them. Rows without a role stay as they are. Ratios of `apart` are kept in fractions, of which each role is rounded up."""
+        counts = self._in_fractions(own, most) if self.apart else own
         for _ in range(ROUNDS if self.needs else 0):
             after = counts.copy()
-            np.maximum.at(after, self._row, np.minimum(self.needed(counts), most[self._row]))
+            asked = np.where(self._is_exact, self._needs.asked(counts), 0)
+            np.maximum.at(after, self._needs.row, np.minimum(asked, most[self._needs.row]))
             if (after == counts).all():
                 break
             counts = after
         return counts
 
-    def needed(self, counts: Ints) -> Ints:
-        """What each need asks of its row in whole multiples, in the order of `needs`."""
-        there = counts[self._of]
-        share = self._factor * (there - self._last)
-        least = np.where(self._is_max, np.floor(share * (1.0 + _ROUNDING)) + 1.0, np.ceil(share * (1.0 - _ROUNDING)))
-        return (np.ceil(np.where(there > 0, np.maximum(least, 1.0), 0.0) / self._per) * self._per).astype(np.int64)
+    def _in_fractions(self, own: Ints, most: Ints) -> Ints:
+        needs = self._needs
+        factor = np.where(self._is_exact, 0.0, needs.factor)
+        fractions: Floats = own.astype(np.float64)
+        for _ in range(MOST_ROLES):
+            before = fractions.copy()
+            np.maximum.at(fractions, needs.row, np.minimum(factor * before[needs.of], most[needs.row]))
+            if (fractions == before).all():
+                break
+        whole = np.ceil(fractions / self.multiple * (1.0 - _ROUNDING)).astype(np.int64) * self.multiple
+        raised: Ints = np.where(fractions > own, np.maximum(np.minimum(whole, most), own), own)
+        return own if (raised == own).all() else raised
 
-    def asked(self, need: Need, counts: Ints) -> int:
-        """The same of one need."""
-        there, per = int(counts[need.of]), int(self.multiple[need.row])
-        share = need.factor * (there - need.is_max)
-        least = math.floor(share * (1.0 + _ROUNDING)) + 1 if need.is_max else math.ceil(share * (1.0 - _ROUNDING))
-        return math.ceil(max(least, 1) / per) * per if there > 0 else 0
+    def loosely(self, current: Ints) -> Ints:
+        """What rows (n,) keep of what they have where a role is in two objects: what these need, and are needed for, as they run now."""
+        kept: Ints = np.zeros(len(self._specs), dtype=np.int64)
+        if self.loose:
+            np.maximum.at(kept, self._loose.row, np.minimum(self._loose.asked(current), current[self._loose.row]))
+        return kept
 
     def unkept(self, counts: Ints) -> Ints:
-        """For each row (n,) how many needs of its service are not met."""
+        """For each row (n,) how many needs of its service are not met; not those of `apart`, which nobody tries to keep in whole replicas."""
         found: Ints = np.zeros(len(self._specs), dtype=np.int64)
         if len(self.rows):
             here: Ints = np.zeros(len(self._specs), dtype=np.int64)
-            np.add.at(here, self._row, self.needed(counts) > counts[self._row])
+            np.add.at(here, self._needs.row, self._is_exact & (self._needs.asked(counts) > counts[self._needs.row]))
             found[self.rows] = np.add.reduceat(here[self.rows], self.starts)[self._service]
         return found
 
@@ -274,6 +361,13 @@ def _services(specs: Sequence[ScalingSpec]) -> Iterator[list[int]]:
         if spec.role is not None:
             found.setdefault((spec.namespace, spec.role.service), []).append(row)
     yield from found.values()
+
+
+def _needs_of_ratio(row: int, to: int, ratio: Ratio) -> Iterator[Need]:
+    if ratio.min:
+        yield Need(row=row, of=to, factor=ratio.min, ratio=ratio)
+    if ratio.max:
+        yield Need(row=to, of=row, factor=1.0 / ratio.max, is_max=True, ratio=ratio)
 
 
 def _contradiction(needs: Sequence[Need], members: Sequence[int]) -> list[int] | None:

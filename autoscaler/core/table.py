@@ -40,12 +40,6 @@ def _ints(specs: Sequence[ScalingSpec], name: str) -> Ints:
     return np.array([getattr(spec, name) for spec in specs], dtype=np.int64)
 
 
-def _least(spec: ScalingSpec) -> int:
-    """The lowest lower bound that a service can have."""
-    windows = [window.min_replicas for window in spec.schedules if window.min_replicas is not None]
-    return min([spec.min_replicas, *windows])
-
-
 class Table:
     """Columns (n,) of a fleet's specs. Constant for one revision, but for the bounds, which schedules move by the minute, and for
     `capacity_per_s` where it is learnt: another array each time that something in it changes."""
@@ -88,7 +82,7 @@ class Table:
         self._writable: Bools = self.active
         self.no_wish: Floats = np.full(len(specs), np.nan)
         self.zeros: Floats = np.zeros(len(specs))
-        self.no_headroom: Ints = np.zeros(len(specs), dtype=np.int64)
+        self.nothing: Ints = np.zeros(len(specs), dtype=np.int64)
         self.nowhere: Bools = np.zeros(len(specs), dtype=np.bool_)
         self.has_multiple = bool((self.multiple > 1).any())
         self.has_drain_limit = bool((self.drain_max > 0).any())
@@ -96,7 +90,7 @@ class Table:
         self.empties_nodes = bool(self._by_node)
         self._pools: tuple[PoolSpec, ...] = ()
         self._per_node: Ints = np.ones(len(specs), dtype=np.int64)
-        self.may_be_zero: Bools = np.array([_least(spec) == 0 for spec in specs], dtype=np.bool_)
+        self.may_be_zero: Bools = np.array([spec.lowest_min == 0 for spec in specs], dtype=np.bool_)
         """Where the lower bound is 0, always or in a window of the calendar."""
         self.sleeps: Bools = self.may_be_zero & ~np.isnan(self.idle_after_s)
         """Those of them whose idle time says when they go to zero, and whose work brings them back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,14 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscaler.adapters.kubernetes.reasons import Reason
 from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import Pause, PolicyRef, RatePolicy, Ratio, Role, ScalingRules, ScalingSpec
+from autoscaler.core.role_hold import RoleHold
 from autoscaler.core.role_sizing import RoleStep
 from autoscaler.explanation import explain_tick
 from autoscaler.ports import Tick
 from tests.core.test_constraints import a_context, a_fleet
-from tests.ticks import HPA_UP, NO_RULES, MadeCluster, a_controller, a_spec
+from tests.ticks import HPA_DOWN, HPA_UP, NO_RULES, MadeCluster, a_controller, a_spec
 
 NAN = float("nan")
 BAND = Ratio(to="decode", min=0.25, max=1.0)
@@ -237,6 +240,140 @@ async def test_one_service_is_a_row_of_many() -> None:
     assert words(among, 7) == words(alone, 0)
 
 
+# ---------------------------------------------------------------- what is unknown or was lost is no reason to shrink
+
+SLOWLY_DOWN = {"scale_down": HPA_DOWN}
+"""HPA's own: a window of 300 s."""
+
+
+async def a_raised_pair(**decode: Any) -> Fleet:
+    """Ten minutes of 5 prefill for the sake of 20 decode, where 1 would do for prefill's own work."""
+    fleet = Fleet(a_pair(prefill=SLOWLY_DOWN, decode=decode), [1, 20, 1], [5, 20])
+    for _ in range(40):
+        assert (await fleet.tick()).decisions.desired.tolist() == [5, 20]
+    return fleet
+
+
+def put(fleet: Fleet, specs: list[ScalingSpec], current: list[int]) -> None:
+    fleet.cluster.specs, fleet.cluster.revision = tuple(specs), fleet.cluster.revision + 1
+    fleet.cluster.current, fleet.cluster.starting = np.array(current), np.zeros(len(current), dtype=np.int64)
+
+
+async def test_a_role_keeps_what_it_has_for_a_while_after_another_one_left() -> None:
+    fleet = await a_raised_pair()
+    put(fleet, list(fleet.cluster.specs[:1]), [5])  # such as an edit that made decode's manifest invalid: its replicas run on
+    first = await fleet.tick()
+    assert not first.plan.act.any()
+    (limit,) = [limit for limit in first.decisions.limits(0) if limit.name == "RolesHeld"]
+    assert (limit.before, limit.after) == (1, 5)
+    assert "what another role of service 'chat' asks of it was lost or changed" in limit.why
+    assert "no scale-down to 1 within 300 s, 5 stay" in limit.why
+    seen = [int((await fleet.tick()).decisions.desired[0]) for _ in range(21)]
+    assert seen == [5] * 19 + [1] * 2
+
+
+async def test_a_role_that_comes_back_within_the_hold_finds_the_others_as_they_were() -> None:
+    fleet = await a_raised_pair()
+    both = list(fleet.cluster.specs)
+    put(fleet, both[:1], [5])
+    await fleet.tick()
+    put(fleet, both, [5, 20])
+    for _ in range(40):
+        assert (await fleet.tick()).decisions.desired.tolist() == [5, 20]
+
+
+async def test_a_hold_is_as_long_as_the_role_s_own_window_where_that_is_longer() -> None:
+    longer = replace(HPA_DOWN, stabilization_s=600.0)
+    fleet = Fleet(a_pair(prefill={"scale_down": longer}), [1, 20], [5, 20])
+    await fleet.tick()
+    put(fleet, list(fleet.cluster.specs[:1]), [5])
+    seen = [int((await fleet.tick()).decisions.desired[0]) for _ in range(41)]
+    assert seen == [5] * 40 + [1]
+
+
+async def test_a_second_object_of_a_role_takes_nothing_from_the_others_and_adds_nothing() -> None:
+    fleet = await a_raised_pair()
+    copy = a_spec("decode-copy", role=Role(service="chat", name="decode"))
+    put(fleet, [*fleet.cluster.specs, copy], [5, 20, 1])
+    seen = [(await fleet.tick()).decisions for _ in range(60)]
+    assert {tuple(one.desired.tolist()) for one in seen} == {(5, 20, 1)}, "also after every window"
+    assert (
+        "is in two objects, and what runs of it counts until only one has it: no scale-down to 1, 5 stay"
+        in seen[-1].limits(0)[-1].why
+    )
+    assert seen[-1].roles is not None
+    assert set(seen[-1].roles.faults) >= {1, 2}
+    fleet.cluster.current[2] = fleet.wishes[2] = 50
+    assert (await fleet.tick()).decisions.desired.tolist() == [5, 20, 50], "nobody is raised for an object too many"
+
+
+@pytest.mark.parametrize("reason", [Reason.TargetMissing, Reason.TargetUnreadable, Reason.TargetKindUnknown])
+async def test_an_unknown_target_is_not_zero_replicas(reason: str) -> None:
+    fleet = await a_raised_pair(**SLOWLY_DOWN)
+    fleet.cluster.current[1] = 0
+    fleet.cluster.changes = {
+        "hands_off": np.array([False, True]),
+        "hands_off_why": {1: f"{reason}: there is no Deployment decode"},
+    }
+    for _ in range(40):  # longer than every window
+        tick = await fleet.tick()
+        assert tick.decisions.desired[0] == 5
+        assert not tick.plan.act.any()
+    assert tick.decisions.limits(0)[-1].why == (
+        f"how many replicas of decode ({reason}) service 'chat' has is not known: no scale-down to 1 meanwhile, 5 stay"
+    )
+    assert words(tick, 0).endswith(f"how many decode there are is not known: {reason}")
+    fleet.cluster.changes, fleet.cluster.current[1] = {}, 20
+    assert (await fleet.tick()).decisions.desired.tolist() == [5, 20]
+
+
+async def test_a_hold_keeps_to_the_maximum_and_to_whole_multiples() -> None:
+    fleet = Fleet(a_pair(prefill={"replica_multiple": 2}), [1, 20], [6, 20])
+    await fleet.tick()
+    left = fleet.cluster.specs[0]
+    put(fleet, [left], [5])
+    assert (await fleet.tick()).decisions.desired.tolist() == [6]
+    put(fleet, [replace(left, max_replicas=3)], [5])
+    assert (await fleet.tick()).decisions.desired.tolist() == [2]
+
+
+async def test_what_a_role_takes_from_itself_is_not_held() -> None:
+    fleet = Fleet(a_pair(), [1, 20], [5, 20])
+    await fleet.tick()
+    fleet.wishes = [1, 4]
+    assert (await fleet.tick()).decisions.desired.tolist() == [1, 4], "the other one shrank: no need was lost"
+    put(fleet, [replace(fleet.cluster.specs[0], role=None), fleet.cluster.specs[1]], [5, 4])
+    assert (await fleet.tick()).decisions.desired.tolist() == [1, 4], "its owner took it out of the service"
+
+
+async def test_a_hold_outlives_saved_state_and_ages_with_the_clock() -> None:
+    fleet = await a_raised_pair()
+    put(fleet, list(fleet.cluster.specs[:1]), [5])
+    await fleet.tick()
+    engine = fleet.controller.engine
+    again = RoleHold()
+    again.rearrange(np.array([-1]), None, engine.table.roles, 0.0)
+    again.load(json.loads(json.dumps(engine.save()["role_hold"])))
+    lost_at_s = fleet.clock.now_s()
+    for hold, by_s in ((again, 0.0), (again, 1000.0)):
+        hold.shift(by_s)
+        found = hold.look(lost_at_s + by_s + 299.0)
+        assert found is not None
+        assert found.tolist() == [True]
+        assert hold.look(lost_at_s + by_s + 301.0) is None
+
+
+async def test_a_ratio_that_multiples_rarely_meet_is_told_and_not_chased() -> None:
+    exactly = Role(service="chat", name="prefill", ratios=(Ratio(to="decode", min=0.45, max=0.45),))
+    many = {"max_replicas": 5000}
+    specs = a_pair(prefill={"role": exactly, "replica_multiple": 97, **many}, decode={"replica_multiple": 101, **many})
+    tick = await decided(specs, [97, 101], [97, 101])
+    assert tick.decisions.desired.tolist() == [97, 303]
+    for row in (0, 1):
+        assert words(tick, row).startswith("its ratios and multiples are only kept by 1455 prefill, 3232 decode or more")
+        assert "that asks for" not in words(tick, row)
+
+
 # ---------------------------------------------------------------- whatever comes together
 
 MODES = st.sampled_from(["Active", "Active", "Recommend", "Shadow"])
@@ -293,7 +430,8 @@ def test_whatever_state_the_roles_are_in(service: tuple[list[ScalingSpec], list[
         assert not raised or current[row] > 0 or spec.min_replicas == 0, "a target that was set to 0 stays there"
         if raised:
             context = a_context(specs, a_fleet(specs))
-            assert str(counts[row]) in step.constraint.why(context, row, own[row], int(counts[row]))
+            whys = [constraint.why(context, row, int(b[row]), int(a[row])) for constraint, b, a in step.steps if a[row] > b[row]]
+            assert str(counts[row]) in whys[-1]
         assert said.words(row) == stepped(specs, own, current, hands_off).said().words(row)
     if said.unkept.any():
         followed = [row for row, spec in enumerate(specs) if spec.mode != "Shadow" and not hands_off[row]]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from autoscaler.core.model import Ints, Ratio, Role, ScalingSpec
@@ -82,7 +82,7 @@ def test_no_role_gets_less_and_every_ratio_is_kept_or_its_role_can_grow_no_more(
             continue
         running = any(counts[other] for other in roles.members[row])
         assert not running or counts[row] > 0, "the roles of a service run and rest together"
-        if any(fault.field == "ratios" for fault in roles.faults.get(row, ())):
+        if any(fault.field == "ratios" for fault in roles.faults.get(row, ())) or row in roles.apart:
             continue
         for ratio in spec.role.ratios if spec.role else ():
             to = next(other for other in roles.members[row] if roles.name(other) == ratio.to)
@@ -127,6 +127,7 @@ def test_it_is_the_least_of_all_counts_that_keep_the_ratio(made: tuple[tuple[Rat
         a_role("decode", replica_multiple=d_multiple, max_replicas=d_max),
     ]
     most, roles = room(specs), Roles(specs)
+    assume(not roles.apart)
     own = np.minimum(-(-ints([p_own, d_own]) // roles.multiple) * roles.multiple, most)
     found = roles.least(own, np.maximum(most, own))
 
@@ -271,9 +272,33 @@ def test_multiples_and_a_band_that_rarely_meet_are_doubted() -> None:
         return roles.doubts(0) or roles.doubts(1)
 
     assert words(Ratio(to="decode", min=0.45, max=0.45)) == (
-        "its ratios and multiples are only kept by 32 prefill, 69 decode or more: a wider band costs less"
+        "its ratios and multiples are only kept by 32 prefill, 69 decode or more, so each role is rounded by itself: "
+        "a wider band keeps them with fewer"
     )
     assert not words(Ratio(to="decode", min=0.3, max=0.6))
+
+
+def test_a_ratio_that_multiples_rarely_meet_is_not_chased() -> None:
+    """97 prefill need 216 decode, in whole multiples 303; that those would need 194 prefill for whole multiples' sake is nobody's need."""
+    exactly = Ratio(to="decode", min=0.45, max=0.45)
+    specs = [
+        a_role("prefill", exactly, replica_multiple=97, max_replicas=10_000),
+        a_role("decode", replica_multiple=101, max_replicas=10_000),
+    ]
+    roles, most = Roles(specs), room(specs)
+    assert roles.least(ints([97, 101]), most).tolist() == [97, 303]
+    assert roles.least(ints([97, 404]), most).tolist() == [194, 404]
+    assert roles.least(ints([97, 101]), ints([97, 202])).tolist() == [97, 202], "bounds win"
+    assert roles.least(ints([0, 0]), most).tolist() == [0, 0]
+    assert roles.unkept(ints([97, 303])).tolist() == [0, 0]
+
+
+def test_who_never_goes_to_zero_for_another_role_s_minimum_is_told() -> None:
+    roles = Roles([a_role("prefill", min_replicas=0), a_role("decode", min_replicas=2)])
+    assert roles.doubts(0) == (
+        "its minReplicas is 0, but it never goes to zero: the roles of a service run and rest together, and decode never goes below 2"
+    )
+    assert not roles.doubts(1)
 
 
 # ---------------------------------------------------------------- the bottleneck

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
 import orjson
 import pytest
 
+from autoscaler.clock import ManualClock
+from autoscaler.controller import Controller
+from autoscaler.core.model import PolicyRef, Ratio, Role
 from autoscaler.manifests import load_manifests
 from autoscaler.record import encode
 from autoscaler.spec import Manifest
 from replay.clairvoyant import alike_rows
-from replay.plugins import policy_ref
+from replay.plugins import installed, policy_ref
 from replay.run import Result, demand_of, run_replay
-from replay.verify import verify
+from replay.verify import record_files, verify
 from replay.world import services
 from tests.replay.made import STANDARD, manifests, scenario, wavy
+from tests.replay.test_verify import Rotated
+from tests.ticks import MadeCluster, MadeMetrics, a_spec
 
 PREFILL, DECODE = "default/chat-prefill", "default/chat-decode"
 
@@ -78,6 +84,40 @@ def test_recorded_roles_come_out_the_same_and_a_changed_one_is_found(records: Pa
     changed = tmp_path / "changed.jsonl"
     changed.write_bytes(b"".join(lines))
     assert [difference.field for difference in verify([changed]).differences] == ["roles", "roles"]
+
+
+async def test_a_hold_is_reproduced_also_from_a_file_that_begins_within_it(tmp_path: Path) -> None:
+    """decode's object is gone from the 20th tick on and its replicas run on; the second file begins at the 30th, the hold ends after the 40th."""
+    ratio = (Ratio(to="decode", min=0.25),)
+    policies = (PolicyRef(name="reactive"),)
+    pair = [
+        a_spec("prefill", role=Role(service="chat", name="prefill", ratios=ratio), policies=policies, max_replicas=50),
+        a_spec("decode", role=Role(service="chat", name="decode"), policies=policies, max_replicas=50, min_replicas=20),
+    ]
+    clock, cluster, writer = ManualClock(10_000.0), MadeCluster(pair), Rotated(tmp_path, 30)
+    metrics = MadeMetrics(
+        {"demand": lambda _at_s, _row: 1.0, "queue": lambda _at_s, _row: 0.0, "running": lambda _at_s, _row: 1.0}
+    )
+    controller = Controller(clock=clock, metrics=metrics, cluster=cluster, policies=installed(["reactive"]))
+    writer.controller = controller
+    seen = []
+    for count in range(60):
+        if count == 20:
+            cluster.specs, cluster.current, cluster.revision = tuple(pair[:1]), cluster.current[:1], 2
+            cluster.starting = cluster.starting[:1]
+        clock.advance_to(clock.now_s() + 15)
+        tick = await controller.tick()
+        if count == 20:
+            with (tmp_path / "records-0000.jsonl").open("ab") as file:
+                file.write(writer.fleet(tick, "continues"))
+        await writer.report(tick)
+        seen.append(int(tick.decisions.desired[0]))
+    assert seen[19:40] == [5] * 21
+    assert seen[40:] == [1] * 20
+    first, second, *_ = record_files(tmp_path)
+    for files, ticks in (([first, second], 59), ([second], 30)):
+        verdict = await asyncio.to_thread(verify, files)
+        assert (verdict.differences, verdict.ticks) == ([], ticks)
 
 
 def test_without_the_role_step_the_records_would_differ(records: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ const LIMITS = {
   ReplicaMultiple: "the replica multiple",
   ScalingDisabled: "a target that was set to zero",
   Paused: "a pause",
+  RolesHeld: "another role of its service that changed or can't be seen",
   Roles: "another role of its service",
   ChangeBudget: "the cluster's budget of changes",
 };
@@ -26,7 +27,7 @@ const TITLES = {
   Fallback: "Fallback", PartialData: "Partial data", Settling: "Settling", StartingReplicas: "Replicas starting", Stabilized: "Stabilization window",
   RateLimit: "Rate limit", DrainLimit: "Drain limit", ScaleToZero: "To zero",
   ScaleFromZero: "From zero", Bounds: "Bounds", ReplicaMultiple: "Replica multiple", ScalingDisabled: "Scaling disabled",
-  Paused: "Paused", Roles: "Roles", ChangeBudget: "Change budget", Write: "Planned",
+  Paused: "Paused", RolesHeld: "Roles held", Roles: "Roles", ChangeBudget: "Change budget", Write: "Planned",
 };
 const SPEAK_AT_MOST_EVERY_MS = 5000;
 
