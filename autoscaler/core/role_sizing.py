@@ -19,7 +19,8 @@ import numpy as np
 
 from autoscaler.core.constraints import Constraint, Context, may_not_grow, rate_room
 from autoscaler.core.model import UNSEEN, Bools, Ints, SizedRoles
-from autoscaler.core.roles import Need, Roles
+from autoscaler.core.role_needs import Need
+from autoscaler.core.roles import Roles
 from autoscaler.core.rows import some
 
 NAME = "Roles"
@@ -39,6 +40,7 @@ class RoleStep:
         self._largest: Ints = table.max_replicas // table.multiple * table.multiple
         self._own = self._held(counts)
         self._rated = False
+        self._asked: dict[bool, Ints] = {}
         self._most: Ints = np.maximum(np.where(self._may_grow, self._largest, self._own), self._own)
         self.counts = self._sized()
         if self.counts is not self._own and table.limits_rate:
@@ -100,12 +102,18 @@ class RoleStep:
 
     # ------------------------------------------------------------ words
 
-    def _seen_by(self, row: int) -> Ints:
-        return self._followed if self._counts_on[row] else self._as_if
+    def _seen_by(self, row: int) -> tuple[Ints, Ints]:
+        """The counts as a row sees them, and what they ask for; worked out once, since words may be asked for of every row."""
+        counts_on = bool(self._counts_on[row])
+        counts = self._followed if counts_on else self._as_if
+        asked = self._asked.get(counts_on)
+        if asked is None:
+            asked = self._asked[counts_on] = self._roles.asked(counts)
+        return counts, asked
 
     def _why(self, _c: Context, row: int, before: int, after: int) -> str:
-        counts = self._seen_by(row)
-        asked, need = max(self._roles.asked_of(row, counts), key=lambda found: found[0])
+        counts, all_asked = self._seen_by(row)
+        asked, need = max(self._roles.asked_of(row, all_asked), key=lambda found: found[0])
         more = f" (of {asked} that this asks for: {self._why_no_more(row)})" if asked > after else ""
         return f"{self._need_words(need, counts)}: {after}, not {before}{more}"
 
@@ -159,7 +167,8 @@ class RoleStep:
 
     def _words(self, row: int) -> str:
         """The bottleneck, the ratios that aren't kept, and who doesn't follow, as one role sees it."""
-        roles, counts = self._roles, self._seen_by(row)
+        roles = self._roles
+        counts, all_asked = self._seen_by(row)
         said = [words for words in (roles.fault_words.get(row), roles.apart.get(row)) if words]
         members = roles.members.get(row, ())
         neediest = int(self._bottleneck[row])
@@ -169,7 +178,7 @@ class RoleStep:
                 f"the bottleneck of service '{roles.service(row)}' is {roles.name(neediest)}: {wish:.3g} wished, {ready} ready"
             )
         for one in members:
-            for asked, need in roles.asked_of(one, counts):
+            for asked, need in roles.asked_of(one, all_asked):
                 if asked > counts[one] and (need.ratio is None or one not in roles.apart):
                     words = self._need_words(need, counts)
                     said.append(

@@ -28,7 +28,8 @@ from typing import Final
 
 import numpy as np
 
-from autoscaler.core.model import Bools, Floats, Ints, Ratio, Role, ScalingSpec
+from autoscaler.core.model import Bools, Floats, Ints, Role, ScalingSpec
+from autoscaler.core.role_needs import ROUNDING, Need, NeedColumns, contradiction, needs_of_ratio
 
 MOST_ROLES: Final = 32
 """Of one service; more would cost everybody's tick."""
@@ -40,39 +41,6 @@ HOLDS_S: Final = 300.0
 """As long as HPA's own window for shrinking."""
 LARGEST: Final = 10**9
 """More than any number of replicas."""
-_ROUNDING: Final = 1e-9
-"""Float noise about a whole number, as a share."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """Row `row` needs some for what row `of` has: at least `factor` × its count, or, of a max, more than `factor` × (its count − 1); in any case
-    one. ratio: where that stands; None: being awake together (factor 0)."""
-
-    row: int
-    of: int
-    factor: float = 0.0
-    is_max: bool = False
-    ratio: Ratio | None = None
-
-
-class NeedColumns:
-    """Needs as columns (m,), and what they ask for. multiple (n,): of the rows of the fleet."""
-
-    def __init__(self, needs: Sequence[Need], multiple: Ints) -> None:
-        self.row: Ints = np.array([need.row for need in needs], dtype=np.int64)
-        self.of: Ints = np.array([need.of for need in needs], dtype=np.int64)
-        self.factor: Floats = np.array([need.factor for need in needs])
-        self.is_max: Bools = np.array([need.is_max for need in needs], dtype=np.bool_)
-        self._last: Ints = self.is_max.astype(np.int64)
-        self._per: Ints = multiple[self.row]
-
-    def asked(self, counts: Ints) -> Ints:
-        """What each need asks of its row in whole multiples, where the rows have these counts (n,)."""
-        there = counts[self.of]
-        share = self.factor * (there - self._last)
-        least = np.where(self.is_max, np.floor(share * (1.0 + _ROUNDING)) + 1.0, np.ceil(share * (1.0 - _ROUNDING)))
-        return (np.ceil(np.where(there > 0, np.maximum(least, 1.0), 0.0) / self._per) * self._per).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +143,7 @@ class Roles:
                 if to == row:
                     missing.append(f"'{ratio.to}'")
                     continue
-                yield from _needs_of_ratio(row, to, ratio)
+                yield from needs_of_ratio(row, to, ratio)
             if missing:
                 others = ", ".join(name for name in row_of if name != self.name(row))
                 words = f"service '{self.service(row)}' has no other role {' and '.join(missing)} (there is {others}): that ratio does not count"
@@ -183,7 +151,7 @@ class Roles:
 
     def _take(self, needs: Sequence[Need], members: Sequence[int]) -> None:
         """The needs of one service, but for ratios that contradict each other."""
-        if (cycle := _contradiction(needs, members)) is not None:
+        if (cycle := contradiction(needs, members)) is not None:
             names = " and ".join(self.name(row) for row in cycle)
             words = (
                 f"the ratios of service '{self.service(members[0])}' contradict each other ({names} can never meet them all): none of them "
@@ -203,7 +171,7 @@ class Roles:
                 if self.name(to) != self.name(row) and (row in twice or to in twice):
                     yield Need(row=row, of=to)
                     if (ratio := ratios.get(self.name(to))) is not None:
-                        yield from _needs_of_ratio(row, to, ratio)
+                        yield from needs_of_ratio(row, to, ratio)
 
     def _note(self, row: int, fault: RoleFault) -> None:
         self.faults.setdefault(row, []).append(fault)
@@ -216,10 +184,8 @@ class Roles:
         return "; ".join(filter(None, (self.apart.get(row) or self._out_of_reach(row), self._kept_awake(row))))
 
     def _out_of_reach(self, row: int) -> str:
-        counts = self._fewest(
-            np.array([spec.max_replicas for spec in self._specs], dtype=np.int64) // self.multiple * self.multiple
-        )
-        for asked, _ in self.asked_of(row, counts):
+        counts = self._fewest_within_bounds
+        for asked, _ in self.asked_of(row, self.asked(counts)):
             if asked > counts[row]:
                 fewest = self._counts_words(row, counts)
                 return f"its ratios can't be kept: of {fewest}, the fewest that come near, {asked} {self.name(row)} are asked for"
@@ -258,6 +224,11 @@ class Roles:
         least: Ints = np.array([max(spec.min_replicas, 1) for spec in self._specs], dtype=np.int64)
         return -(-least // self.multiple) * self.multiple
 
+    @cached_property
+    def _fewest_within_bounds(self) -> Ints:
+        most: Ints = np.array([spec.max_replicas for spec in self._specs], dtype=np.int64)
+        return self._fewest(most // self.multiple * self.multiple)
+
     def _fewest(self, most: Ints) -> Ints:
         """The fewest replicas with which all roles run, as far as `most` goes."""
         return self.least(self._least_whole, np.maximum(most, self._least_whole))
@@ -276,18 +247,22 @@ class Roles:
     def has_role(self, row: int) -> bool:
         return self._specs[row].role is not None
 
-    def asked_of(self, row: int, counts: Ints) -> list[tuple[int, Need]]:
-        """What others ask of a row, where the rows have these counts."""
-        asked = self._needs.asked(counts)
+    def asked(self, counts: Ints) -> Ints:
+        """What each need asks for, where the rows have these counts; in the order of `needs`."""
+        return self._needs.asked(counts)
+
+    def asked_of(self, row: int, asked: Ints) -> list[tuple[int, Need]]:
+        """What others ask of a row, of what all needs ask for."""
         return [(int(asked[place]), self.needs[place]) for place in self._of_row.get(row, ())]
 
     def asks_of(self, row: int) -> frozenset[object]:
         """What others ask of a row, to be compared with that of other specs; nothing for −1, no row."""
         needs = [self.needs[place] for place in self._of_row.get(row, ())]
-        of = [self._specs[need.of] for need in needs]
-        return frozenset(
-            (spec.key, spec.target, need.factor, need.is_max, row in self.apart) for spec, need in zip(of, needs, strict=True)
-        )
+        others = {(self._specs[need.of].key, self._specs[need.of].target) for need in needs}
+        ratios = {
+            (self._specs[need.of].key, need.factor, need.is_max, row in self.apart) for need in needs if need.ratio is not None
+        }
+        return frozenset(others | ratios)
 
     # ------------------------------------------------------------ counts
 
@@ -313,7 +288,7 @@ class Roles:
             np.maximum.at(fractions, needs.row, np.minimum(factor * before[needs.of], most[needs.row]))
             if (fractions == before).all():
                 break
-        whole = np.ceil(fractions / self.multiple * (1.0 - _ROUNDING)).astype(np.int64) * self.multiple
+        whole = np.ceil(fractions / self.multiple * (1.0 - ROUNDING)).astype(np.int64) * self.multiple
         raised: Ints = np.where(fractions > own, np.maximum(np.minimum(whole, most), own), own)
         return own if (raised == own).all() else raised
 
@@ -361,27 +336,3 @@ def _services(specs: Sequence[ScalingSpec]) -> Iterator[list[int]]:
         if spec.role is not None:
             found.setdefault((spec.namespace, spec.role.service), []).append(row)
     yield from found.values()
-
-
-def _needs_of_ratio(row: int, to: int, ratio: Ratio) -> Iterator[Need]:
-    if ratio.min:
-        yield Need(row=row, of=to, factor=ratio.min, ratio=ratio)
-    if ratio.max:
-        yield Need(row=to, of=row, factor=1.0 / ratio.max, is_max=True, ratio=ratio)
-
-
-def _contradiction(needs: Sequence[Need], members: Sequence[int]) -> list[int] | None:
-    """The rows with ratios, where some of them ask for more of each other in a circle; None where they don't."""
-    asked = {(need.row, need.of): 0.0 for need in needs}
-    for need in needs:
-        asked[need.row, need.of] = max(asked[need.row, need.of], need.factor)
-    # Floyd and Warshall's way, with the largest product of factors from row to row.
-    for middle in members:
-        into = [(row, factor) for (row, of), factor in asked.items() if of == middle]
-        onward = [(of, factor) for (row, of), factor in asked.items() if row == middle]
-        for row, first in into:
-            for of, second in onward:
-                asked[row, of] = max(asked.get((row, of), 0.0), first * second)
-                if row == of and asked[row, of] > 1.0 + _ROUNDING:
-                    return sorted({row for need in needs for row in (need.row, need.of)})
-    return None

@@ -272,6 +272,42 @@ async def test_a_role_keeps_what_it_has_for_a_while_after_another_one_left() -> 
     assert seen == [5] * 19 + [1] * 2
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"target": "Deployment/another"},
+        {"role": Role(service="chat", name="decode", ratios=(Ratio(to="prefill", min=5.0),))},
+        {"role": Role(service="chat", name="decoder")},
+        {"role": Role(service="code", name="decode")},
+        {"role": None},
+    ],
+    ids=["another target", "ratios that contradict each other", "renamed", "another service", "no role"],
+)
+async def test_whatever_an_edit_makes_of_a_role_takes_nothing_from_the_others_at_once(changed: dict[str, Any]) -> None:
+    fleet = await a_raised_pair()
+    fleet.wishes = [1, 1]
+    prefill, decode = fleet.cluster.specs
+    put(fleet, [prefill, replace(decode, **changed)], [5, 1])
+    seen = [int((await fleet.tick()).decisions.desired[0]) for _ in range(21)]
+    assert seen == [5] * 20 + [1]
+
+
+async def test_a_role_that_joins_or_a_ratio_that_is_new_holds_nobody() -> None:
+    plain = Role(service="chat", name="prefill")
+    fleet = Fleet(a_pair(prefill={"role": plain}), [5, 20, 1], [5, 20])
+    await fleet.tick()
+    prefill, decode = fleet.cluster.specs
+    ratio = Ratio(to="decode", min=0.05)
+    put(
+        fleet,
+        [replace(prefill, role=replace(plain, ratios=(ratio,))), decode, a_spec("encode", role=replace(plain, name="encode"))],
+        [5, 20, 1],
+    )
+    await fleet.tick()
+    fleet.wishes = [1, 20, 1]
+    assert (await fleet.tick()).decisions.desired.tolist() == [1, 20, 1]
+
+
 async def test_a_role_that_comes_back_within_the_hold_finds_the_others_as_they_were() -> None:
     fleet = await a_raised_pair()
     both = list(fleet.cluster.specs)
