@@ -122,7 +122,9 @@ async def test_the_roles_of_a_service_are_told_and_a_wrong_one_gets_a_condition(
         for name in ("decode", "decode-2", "prefill"):
             assert loop.condition("Ready", name) == ("False", "RoleFault")
         assert loop.condition("AbleToScale", "decode")[0] == "True"
-        assert loop.status("prefill")["desiredReplicas"] == 2, "no effect but that it is sized alone"
+        status = loop.status("prefill")
+        assert status["desiredReplicas"] == 4, "it keeps what it has for the others' sake"
+        assert [limit["name"] for limit in status["limits"]] == ["RolesHeld"]
 
 
 async def test_two_that_read_the_same_demand_are_told_until_their_shares_are_said(team: Team) -> None:
