@@ -441,6 +441,9 @@ async def test_a_replacement_is_remembered_and_of_which_target(team: Team) -> No
         assert loop.status()["memory"]["target"] == "Deployment/llama"
         assert "replacedAt" not in loop.status()["memory"]
         team.fake.delete("pods", "a")
+        await observed(cluster, lambda fleet: fleet.ready[0] == 0)
+        await loop.tick()
+        await loop.settled()
         team.pod("b", ready=True, **{"app": "llama", "pod-template-hash": "b"})
         await observed(cluster, lambda fleet: fleet.versions == ((("b", 1.0),),))
         await loop.tick()
