@@ -221,7 +221,7 @@ class Engine:
             if memory.idle_s is not None:
                 self._idle.recall(row, memory.idle_s, at_s)
             if memory.replaced_at_s is not None:
-                self._updates.recall(row, memory.replaced_at_s)
+                self._updates.recall(row, memory.replaced_at_s, at_s)
         if self._capacity is not None:
             learnt = {row: memory.capacity for row, memory in memories if memory.capacity is not None}
             self._capacity.recall(self.table, learnt)

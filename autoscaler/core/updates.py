@@ -82,10 +82,10 @@ class Updates:
         self._several = {row for row, one in enumerate(held) if len(one) > 1}
         self._fleet = self._versions = None
 
-    def recall(self, row: int, replaced_at_s: float) -> None:
-        """What a status remembers."""
-        self.replaced_at_s[row] = replaced_at_s
-        self._until_s = max(self._until_s, replaced_at_s + SETTLES_S)
+    def recall(self, row: int, replaced_at_s: float, at_s: float) -> None:
+        """What a status remembers; a clock that was ahead of ours holds no longer than a replacement now."""
+        self.replaced_at_s[row] = min(replaced_at_s, at_s)
+        self._until_s = max(self._until_s, self.replaced_at_s[row].item() + SETTLES_S)
 
     def memory(self, row: int, at_s: float) -> float | None:
         """What the status should remember: when a replica was last replaced, None where nothing is held by that any more."""

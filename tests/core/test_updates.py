@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autoscaler.core.allocation import ChangeBudget, allocate
-from autoscaler.core.model import Fallback, PoolSpec, Versions
+from autoscaler.core.model import Fallback, Memory, PoolSpec, Versions
 from autoscaler.core.updates import SETTLES_S
 from tests.core.test_engine import INTERVAL_S, Loop
 from tests.ticks import a_spec
@@ -138,6 +138,11 @@ def test_a_restart_within_the_wait_goes_on_with_it() -> None:
     after.at_s = before.at_s
     assert [after.desired(concurrency=30.0)[0] for _ in range(STILL)] == [9] * (STILL - 1) + [3]
     assert after.engine.memory(0).replaced_at_s is None
+
+
+def test_a_replacement_that_another_clock_puts_in_the_future_holds_no_longer_than_one_now() -> None:
+    loop = Loop([a_spec()], current=9, versions=(NEW,), memories={"team/llama": Memory(replaced_at_s=9e12)})
+    assert [loop.desired(concurrency=30.0)[0] for _ in range(STILL + 1)] == [9] * STILL + [3]
 
 
 @pytest.mark.parametrize("first", [None, ((),), (OLD,), (HALF,)])
