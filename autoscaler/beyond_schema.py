@@ -35,12 +35,16 @@ def flaws(
 
 
 def warnings(manifest: spec.InferenceAutoscaler) -> list[Flaw]:
-    """What a valid manifest's owner should know of its objectives."""
+    """What a valid manifest's owner should know of its objectives and its share of the work."""
     found = []
     for place, words in warnings_of(objectives(manifest.spec), capacity(manifest.spec)):
         one = manifest.spec.objectives[place - 1] if place else manifest.spec.objective
         path: Path = ("spec", "objectives", place - 1, "signal") if place else ("spec", "objective", "signal")
         found.append(Flaw(path=path, value=one.signal, message=words))
+    share = manifest.spec.signals.share
+    if share is not None and not spec.share_ratio(share):
+        words = "of what own PromQL and the gateway tell of work nothing counts: the service is sized for none of it"
+        found.append(Flaw(path=("spec", "signals", "share"), value=share, message=words))
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from autoscaler.core.model import Limit, Role, Written
 from autoscaler.core.signals import SIGNALS, SignalState
+from autoscaler.core.updates import version_words
 from autoscaler.ports import Tick
 from autoscaler.told_forecasts import told_forecasts, with_words
 
@@ -237,8 +238,7 @@ def update_words(versions: Sequence[Sequence[Any]], surge: int) -> str:
     """How far an update of the target is, "" where there is none."""
     parts = []
     if len(versions) > 1:
-        shares = sorted(versions, key=lambda pair: -pair[1])
-        parts.append(" and ".join(f"{share:.0%} of version {version or 'unknown'}" for version, share in shares))
+        parts.append(version_words(versions))
     if surge:
         parts.append(f"{surge} beyond the count, which an update or a smaller count will remove")
     return ", ".join(parts)

@@ -669,9 +669,17 @@ class PolicyMemory(Base):
 class MemoryStatus(Base):
     """What no query can bring back after a restart."""
 
+    target: Annotated[
+        Annotated[str, Meta(max_length=317)] | None,
+        Meta(description="Of which target it is, kind/name: another one begins anew."),
+    ] = None
     desired: Annotated[int | None, Meta(description="Last decision.")] = None
     blind_since: Annotated[float | None, Meta(description="Unix seconds since when the signals are unknown.")] = None
     idle_seconds: Annotated[float | None, Meta(description="How long the service was known to be without work.")] = None
+    replaced_at: Annotated[
+        float | None,
+        Meta(description="Unix seconds when a replica was replaced by one of another version, where that holds the count."),
+    ] = None
     recommendations: Annotated[list[TimedCount], Meta(max_length=512, description="Within the stabilization windows.")] = (
         msgspec.field(default_factory=list)
     )

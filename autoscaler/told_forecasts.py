@@ -37,14 +37,17 @@ def _told(policy: str, forecast: Forecast, place: int) -> dict[str, Any]:
         told["trusted"] = bool(forecast.trusted[place])
         told["missed_ratio"] = None if forecast.missed_ratio is None else _short(float(forecast.missed_ratio[place]))
         told["claimed_ratio"] = forecast.claimed_ratio
+    return {**told, **_parts(forecast, place)}
+
+
+def _parts(forecast: Forecast, place: int) -> dict[str, Any]:
     try:
         parts = forecast.parts(place)
+        if parts is None:
+            return {}
+        return {"now": _short(parts.now), "factors": {str(name): _short(factor) for name, factor in parts.factors.items()}}
     except Exception:  # a stranger's plug-in: nothing is decided by it
-        parts = None
-    if parts is not None:
-        told["now"] = _short(parts.now)
-        told["factors"] = {name: _short(factor) for name, factor in parts.factors.items()}
-    return told
+        return {}
 
 
 def with_words(told: Mapping[str, Any], made_at_s: float) -> dict[str, Any]:

@@ -211,3 +211,11 @@ def test_a_role_whose_others_are_elsewhere_and_ratios_that_can_t_be_kept_are_onl
     assert "its ratios can't be kept: of 8 prefill, 4 decode, the fewest that come near, 8 decode are asked for" in str(
         tight.warnings[0]
     )
+
+
+def test_a_share_of_nothing_is_warned_of() -> None:
+    none, some = (validate([service("chat", 9, f"  signals: {{share: '{share}'}}\n")]) for share in ("0%", "10%"))
+    assert not none.faults
+    assert "signals.share" in str(none.warnings[0])
+    assert "sized for none of it" in str(none.warnings[0])
+    assert not some.warnings

@@ -22,7 +22,7 @@ from autoscaler.core.rows import chosen, some
 from autoscaler.core.seen import all_known, any_unknown
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.core.table import RulesGroup, Table
-from autoscaler.core.updates import SETTLES_S, Updates
+from autoscaler.core.updates import SETTLES_S, version_words
 
 GROWTH_WHILE_STARTING = 2
 """While replicas are starting, a count may grow to this multiple of what demand and backlog justify, or else of what is ready."""
@@ -44,7 +44,7 @@ class Context:
 
     recommended: the policies' wish, NaN where none could tell. last_desired: the last decision, −1 where there is none.
     blind_since_s: since when no policy can tell, NaN where one can. partial: some needed signal is unknown. settling: seen too briefly
-    to shrink. updating: replicas were replaced by those of another version lately (None: no such row), of which `updates` knows the words.
+    to shrink. updating: replicas were replaced by those of another version lately (None: no such row).
     relative: the wish doesn't count replicas on their way (None: no such row). readings: this tick's signals. idleness: who has work and
     who hasn't (None: nobody may go to zero).
     wishes: past wishes (for the stabilization windows). changes: past changes of `current`, each at the time of the tick that
@@ -64,7 +64,6 @@ class Context:
     any_partial: bool
     settling: Bools | None
     updating: Bools | None
-    updates: Updates
     relative: Bools | None
     any_starting: bool
     any_at_zero: bool
@@ -131,8 +130,9 @@ def _keep_while_updating(c: Context, counts: Ints) -> Ints:
 
 
 def _keep_while_updating_why(c: Context, row: int, before: int, after: int) -> str:
+    versions = version_words(c.fleet.versions[row]) if c.fleet.versions is not None else ""
     return (
-        f"the target is being updated ({c.updates.words(row)}) and signals mix what leaves with what comes: "
+        f"the target is being updated (ready are {versions or 'none'}) and signals mix what leaves with what comes: "
         f"no scale-down to {before} within {SETTLES_S:.0f} s after a replacement, {after} stay"
     )
 

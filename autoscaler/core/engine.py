@@ -223,6 +223,8 @@ class Engine:
                 self._blind_since_s[row] = memory.blind_since_s
             if memory.idle_s is not None:
                 self._idle.recall(row, memory.idle_s, at_s)
+            if memory.replaced_at_s is not None:
+                self._updates.recall(row, memory.replaced_at_s, at_s)
         if self._capacity is not None:
             learnt = {row: memory.capacity for row, memory in memories if memory.capacity is not None}
             self._capacity.recall(self.table, learnt)
@@ -345,7 +347,6 @@ class Engine:
             any_partial=partial is not table.nowhere and some(partial),
             settling=self._settling(at_s),
             updating=self._updates.look(fleet, at_s),
-            updates=self._updates,
             relative=self._relative,
             any_starting=self._any_starting,
             any_at_zero=self._any_at_zero,
@@ -465,6 +466,7 @@ class Engine:
             else None,
             capacity=None if self._capacity is None else self._capacity.memory(row),
             idle_s=self._idle_s[row].item() if self._idle_s is not None and self._idle_s[row] > 0 else None,
+            replaced_at_s=self._updates.memory(row, self._last_at_s),
             learnt={
                 group.name: PolicyMemory(at_s=self._last_at_s, text=text)
                 for group in self._groups

@@ -161,6 +161,8 @@ class Group:
             return ""
         try:
             text = self.policy.remember(self.positions(row)[0])
+            if not isinstance(text, str):
+                raise TypeError(f"a text is needed, not {type(text).__name__}")
         except Exception as error:  # a stranger's plug-in: then nothing is remembered
             self._failure = f"policy '{self.name}' failed to remember: {type(error).__name__}: {error}"
             return ""

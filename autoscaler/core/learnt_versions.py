@@ -62,7 +62,9 @@ class LearntVersions:
         before, others = self.version[place], self.others[place]
         self.version[place] = version
         if not before:
-            return  # what was learnt before anybody told of versions is taken to be of this one
+            # What was learnt while nobody told of versions is taken to be of this one, and what is kept of it is older.
+            others.pop(version, None)
+            return
         if _possible(learnt := learnt_of(before, place, estimates)):
             others[before] = learnt
         known = others.pop(version, None)

@@ -260,6 +260,7 @@ class Memory:
     current: (at_s, replicas) as the last tick saw it: what was changed after it is found by comparing; None where no rate limit asks.
     capacity: None where it is given, or nothing was learnt yet. learnt: by policy, what it had learnt over long.
     idle_s: how long it was known to be without work, None where it wasn't or its lower bound is above 0.
+    replaced_at_s: when a replica was last replaced by one of another version, None where nothing is held by that any more.
     """
 
     desired: int | None = None
@@ -269,6 +270,7 @@ class Memory:
     current: tuple[float, int] | None = None
     capacity: LearntMemory | None = None
     idle_s: float | None = None
+    replaced_at_s: float | None = None
     learnt: Mapping[str, PolicyMemory] = field(default_factory=dict)
 
 

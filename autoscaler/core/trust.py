@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from numbers import Real
+from typing import Any
+
 import numpy as np
 
 from autoscaler.core.model import Decisions, Floats, Forecast
@@ -41,7 +44,10 @@ def _missed(forecast: Forecast, services: int) -> Floats:
 
 
 def forecast_fault(forecast: Forecast, services: int) -> str:
-    """What is wrong with the shapes of a forecast for so many services, in words; "" where nothing is."""
+    """What is wrong with a forecast for so many services, its types and shapes, in words; "" where nothing is. What is told of it must fail
+    nowhere else: one plug-in's forecast stands in a record with everybody's decisions."""
+    if fault := _type_fault(forecast):
+        return fault
     times = forecast.times_s.shape
     if len(times) not in (1, 2) or not times[-1] or (len(times) == 2 and times[0] != services):
         return f"times_s has shape {times}; (times,) or ({services}, times) is needed"
@@ -53,3 +59,24 @@ def forecast_fault(forecast: Forecast, services: int) -> str:
     if forecast.missed_ratio is not None and forecast.missed_ratio.shape != (services,):
         return f"missed_ratio has shape {forecast.missed_ratio.shape}; ({services},) is needed"
     return ""
+
+
+def _type_fault(forecast: Any) -> str:
+    for name in ("times_s", "quantiles", "values", "missed_ratio"):
+        column = getattr(forecast, name)
+        if not (column is None and name == "missed_ratio") and not (
+            isinstance(column, np.ndarray) and column.dtype.kind in "fiu"
+        ):
+            return f"{name} is {_kind(column)}; an array of numbers is needed"
+    for name in ("made_at_s", "claimed_ratio"):
+        if not isinstance(getattr(forecast, name), Real):
+            return f"{name} is {_kind(getattr(forecast, name))}; a number is needed"
+    if not isinstance(forecast.unit, str):
+        return f"unit is {_kind(forecast.unit)}; a text is needed"
+    if forecast.trusted is not None and not isinstance(forecast.trusted, np.ndarray):
+        return f"trusted is {_kind(forecast.trusted)}; an array of bool is needed"
+    return ""
+
+
+def _kind(value: object) -> str:
+    return f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"of type {type(value).__name__}"

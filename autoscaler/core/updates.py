@@ -5,11 +5,16 @@ risen, means over pods mix two versions, and where fewer are ready than were ask
 within ``SETTLES_S`` after a replacement nothing is taken away (``constraints``). The count itself is the target's ``spec.replicas``, and an
 update changes no wish. An update that stands still (a canary that is looked at for hours, a version that does not start) is no reason to
 hold anything.
+
+A replacement is one version's gain that is another's loss. Shares tell nothing of it: they move with the count, and with every replica that is
+not ready for a moment. So ready replicas are compared, by version, with those that are taken to be there (`held`, below): what is missing of
+them may come back at any time, and no more of them is there than the count asks for. Of a change, the part that the count explains (fewer
+where it fell, more where some were missing) is taken in as it comes; what is then left on both sides is a replacement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -20,47 +25,72 @@ from autoscaler.core.rows import some
 
 SETTLES_S: Final = 300.0
 """As long as HPA's own window for shrinking, and longer than the metrics' windows."""
+_ONE: Final = 1.0 - 1e-6
+"""A replica, but for the rounding of shares."""
 
 
 class Updates:
-    """Of n services. replaced_at_s (n,): when the shares of versions last changed, NaN where they never did."""
+    """Of n services. replaced_at_s (n,): when a replica was last replaced by one of another version, NaN where none was."""
 
     def __init__(self) -> None:
         self.replaced_at_s: Floats = np.empty(0)
-        self._seen: list[Versions] = []
-        self._last: tuple[Versions, ...] | None = None
+        self._held: list[dict[str, float]] = []
+        """By row: replicas that are taken to be there, by version. Of a single one it is as many as are asked for, whatever stands here."""
+        self._several: set[int] = set()
+        """Rows that hold several versions: with them the count matters, too."""
+        self._fleet: Fleet | None = None
+        self._versions: tuple[Versions, ...] | None = None
         self._until_s = -np.inf
 
     def rearrange(self, rows: Ints) -> None:
         """Row i becomes what row rows[i] was, or one that was never looked at (−1)."""
         self.replaced_at_s = rearranged(self.replaced_at_s, rows)
-        self._seen = [self._seen[row] if row >= 0 else () for row in rows.tolist()]
-        self._last = None
+        self._hold([self._held[row] if row >= 0 else {} for row in rows.tolist()])
 
     def look(self, fleet: Fleet, at_s: float) -> Bools | None:
         """Rows (n,) in which replicas were replaced lately; None: nowhere."""
-        versions = fleet.versions
-        if versions is not None and versions is not self._last:
-            self._last = versions
-            self._compare(versions, at_s)
+        if fleet is not self._fleet and fleet.versions is not None:
+            rows = range(len(fleet)) if fleet.versions is not self._versions else sorted(self._several)
+            self._fleet, self._versions = fleet, fleet.versions
+            for row in rows:
+                self._compare(row, fleet.versions[row], fleet, at_s)
         if at_s >= self._until_s:
             return None
         lately: Bools = at_s - self.replaced_at_s < SETTLES_S
         return lately if some(lately) else None
 
-    def _compare(self, versions: tuple[Versions, ...], at_s: float) -> None:
-        for row, (before, now) in enumerate(zip(self._seen, versions, strict=True)):
-            if now == before or not now:
-                continue  # where nothing is ready, nothing is known
-            if before:
-                self.replaced_at_s[row] = at_s
-                self._until_s = at_s + SETTLES_S
-            self._seen[row] = now
+    def _compare(self, row: int, versions: Versions, fleet: Fleet, at_s: float) -> None:
+        held = self._held[row]
+        if not versions or (len(versions) == len(held) == 1 and versions[0][0] in held):
+            return  # where nothing is ready, nothing is known
+        now, count = {version: share * int(fleet.ready[row]) for version, share in versions}, float(fleet.current[row])
+        if not held:
+            self._take(row, now)
+            return
+        after = _followed(dict.fromkeys(held, count) if len(held) == 1 else held, now, count)
+        if after is None:
+            self.replaced_at_s[row] = at_s
+            self._until_s = at_s + SETTLES_S
+        self._take(row, now if after is None else after)
 
-    def words(self, row: int) -> str:
-        """The versions and their shares."""
-        shares = sorted(self._seen[row], key=lambda pair: -pair[1])
-        return ", ".join(f"{share:.0%} of the ready replicas are of version {version or 'unknown'}" for version, share in shares)
+    def _take(self, row: int, held: dict[str, float]) -> None:
+        self._held[row] = held
+        (self._several.add if len(held) > 1 else self._several.discard)(row)
+
+    def _hold(self, held: list[dict[str, float]]) -> None:
+        self._held = held
+        self._several = {row for row, one in enumerate(held) if len(one) > 1}
+        self._fleet = self._versions = None
+
+    def recall(self, row: int, replaced_at_s: float, at_s: float) -> None:
+        """What a status remembers; a clock that was ahead of ours holds no longer than a replacement now."""
+        self.replaced_at_s[row] = min(replaced_at_s, at_s)
+        self._until_s = max(self._until_s, self.replaced_at_s[row].item() + SETTLES_S)
+
+    def memory(self, row: int, at_s: float) -> float | None:
+        """What the status should remember: when a replica was last replaced, None where nothing is held by that any more."""
+        replaced_at_s = float(self.replaced_at_s[row])
+        return replaced_at_s if at_s - replaced_at_s < SETTLES_S else None
 
     def shift(self, by_s: float) -> None:
         """The clock was set by `by_s`."""
@@ -69,11 +99,32 @@ class Updates:
 
     def save(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {"replaced_at_s": plain(self.replaced_at_s), "seen": [[list(pair) for pair in one] for one in self._seen]}
+        return {"replaced_at_s": plain(self.replaced_at_s), "held": [[list(pair) for pair in one.items()] for one in self._held]}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """What save gave, of as many services."""
         self.replaced_at_s = floats(state["replaced_at_s"])
-        self._seen = [tuple((str(version), float(share)) for version, share in one) for one in state["seen"]]
-        self._last = None
+        # States written before ready replicas were compared have shares: what is missing to the count then comes in as it is seen.
+        self._hold([{str(version): float(count) for version, count in one} for one in state.get("held", state.get("seen"))])
         self._until_s = float(np.max(self.replaced_at_s, initial=-np.inf, where=~np.isnan(self.replaced_at_s))) + SETTLES_S
+
+
+def version_words(versions: Sequence[Sequence[Any]]) -> str:
+    """Versions (pairs as in ``Versions``) and their shares, "" where nothing is known."""
+    shares = sorted(versions, key=lambda pair: -pair[1])
+    return " and ".join(f"{share:.0%} of version {version or 'unknown'}" for version, share in shares)
+
+
+def _followed(held: Mapping[str, float], now: Mapping[str, float], count: float) -> dict[str, float] | None:
+    """What is held, with what the count explains of what has changed (of each version in proportion to its change); None where one
+    version has gained what another has lost."""
+    changes = {version: now.get(version, 0.0) - held.get(version, 0.0) for version in sorted({*held, *now})}
+    gained = sum(by for by in changes.values() if by > 0.0)
+    lost = -sum(by for by in changes.values() if by < 0.0)
+    missing = count - sum(held.values())
+    came, went = min(gained, max(missing, 0.0)), min(lost, max(-missing, 0.0))
+    if min(gained - came, lost - went) >= _ONE:
+        return None
+    part = {True: came / gained if gained else 0.0, False: went / lost if lost else 0.0}
+    after = {version: held.get(version, 0.0) + part[by > 0.0] * by for version, by in changes.items()}
+    return {version: there for version, there in after.items() if there > 1.0 - _ONE}

@@ -12,19 +12,23 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Final, TypeAlias
 
+from policies.predictive import POLICY
 from tests.benchmarks.bench_promise import RECORDED, geomean, on_recording
 from tests.benchmarks.bench_replay import one
 from tests.benchmarks.registry import Figure, benchmark
 
 Setting: TypeAlias = Mapping[str, float]
-FROZEN: Final[Setting] = {"miss": 1.15, "keep": 0.55, "drain_s": 50.0, "aim": 0.9, "room": 2.0}
+CHOSEN: Final = ("miss", "keep", "drain_s", "aim", "room")
+FROZEN: Final[Setting] = {
+    parameter.name: float(str(parameter.default)) for parameter in POLICY.parameters if parameter.name in CHOSEN
+}
 """The defaults."""
 GRID: Final[tuple[Setting, ...]] = (
     *(
         {**FROZEN, "miss": miss, "keep": keep, "drain_s": drain_s}
-        for miss, keep, drain_s in product((0.8, 1.0, 1.15, 1.3, 1.6, 2.0), (0.2, 0.35, 0.55, 0.75), (25.0, 35.0, 50.0, 70.0))
+        for miss, keep, drain_s in product((0.8, 0.95, 1.05, 1.15, 1.3, 1.6), (0.2, 0.35, 0.52, 0.75), (25.0, 35.0, 50.0, 70.0))
     ),
-    *({**FROZEN, "miss": miss, "aim": aim} for miss, aim in product((1.0, 1.15, 1.3, 1.6), (0.8, 1.0))),
+    *({**FROZEN, "miss": miss, "aim": aim} for miss, aim in product((0.95, 1.05, 1.15, 1.3), (0.8, 1.0))),
     *({**FROZEN, "room": room} for room in (1.0, 3.0)),
 )
 LEAST_PP: Final = 99.5

@@ -29,7 +29,6 @@ from autoscaler.core.model import (
 )
 from autoscaler.core.signals import SignalState
 from autoscaler.core.table import Table
-from autoscaler.core.updates import Updates
 from tests.ticks import HPA_DOWN, HPA_UP, a_spec
 
 BY_NAME = {constraint.name: constraint for constraint in ORDER}
@@ -99,7 +98,6 @@ def a_context(specs: Sequence[ScalingSpec], fleet: Fleet, at_s: float = NOW_S, *
         any_partial=bool(partial.any()),
         settling=None,
         updating=None,
-        updates=Updates(),
         relative=None,
         any_starting=bool(fleet.starting.any()),
         any_at_zero=not fleet.current.all(),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
@@ -57,6 +58,11 @@ class Failing(Counting):
 
     def recall(self, row: int, text: str) -> None:
         raise RuntimeError("amnesia")
+
+
+class Silent(Counting):
+    def remember(self, row: int) -> str:
+        return None  # type: ignore[return-value]
 
 
 NOW_S = 1_750_000_000.0
@@ -116,8 +122,9 @@ async def test_a_text_that_is_too_long_is_not_kept() -> None:
     assert (await controller.tick()).memory(0).learnt == {}
 
 
-async def test_a_policy_that_fails_at_it_decides_all_the_same() -> None:
-    controller, _, _ = a_controller(Failing, ["a"], {"team/a": memory_of("70")}, past=True)
+@pytest.mark.parametrize("kind", [Failing, Silent])
+async def test_a_policy_that_fails_at_it_decides_all_the_same(kind: type[Counting]) -> None:
+    controller, _, _ = a_controller(kind, ["a"], {"team/a": memory_of("70")}, past=True)
     tick = await controller.tick()
     assert tick.decisions.recommended.tolist() == [21.0]
     assert tick.memory(0).learnt == {}

@@ -97,12 +97,17 @@ async def test_what_a_forecast_is_made_of_is_told_and_a_fault_in_it_costs_nothin
     def fails(_row: int) -> Parts:
         raise RuntimeError("new moon")
 
-    tick = await ticked({"moon": lambda _: {"parts": says}, "none": lambda _: {"parts": fails}}, ("moon",), ("none",))
+    def odd(_row: int) -> Parts:
+        return Parts(now=10.0, factors={"the moon": None})  # type: ignore[dict-item]
+
+    told_of = {"moon": lambda _: {"parts": says}, "none": lambda _: {"parts": fails}, "odd": lambda _: {"parts": odd}}
+    tick = await ticked(told_of, ("moon",), ("none",), ("odd",))
     (told,) = told_forecasts(tick.decisions, 0)
     assert (told["now"], told["factors"]) == (10.0, {"the moon": 0.8, "the tide": 1.0})
     assert "it starts from 10 now, moved by the moon −20.0%, the tide +0.0%" in with_words(told, 0.0)["words"]
-    (silent,) = told_forecasts(tick.decisions, 1)
-    assert "factors" not in silent
+    for row in (1, 2):
+        (silent,) = told_forecasts(tick.decisions, row)
+        assert "factors" not in silent
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,13 @@ async def test_what_a_forecast_is_made_of_is_told_and_a_fault_in_it_costs_nothin
         ({"trusted": np.ones(3, dtype=np.bool_)}, "bool of (1,) is needed"),
         ({"missed_ratio": np.ones(2)}, "missed_ratio has shape (2,)"),
         ({"times_s": np.ones((4, 1))}, "times_s has shape (4, 1)"),
-        ({"trusted": [True]}, "AttributeError"),
+        ({"trusted": [True]}, "trusted is of type list; an array of bool is needed"),
+        ({"quantiles": [0.5]}, "quantiles is of type list; an array of numbers is needed"),
+        ({"values": np.full((1, 1, 1), None)}, "values is an array of object"),
+        ({"missed_ratio": np.array([None])}, "missed_ratio is an array of object"),
+        ({"made_at_s": None}, "made_at_s is of type NoneType; a number is needed"),
+        ({"claimed_ratio": "0.05"}, "claimed_ratio is of type str"),
+        ({"unit": None}, "unit is of type NoneType; a text is needed"),
     ],
 )
 async def test_a_misshapen_forecast_is_named_and_costs_no_decision(wrong: dict[str, Any], words: str) -> None:

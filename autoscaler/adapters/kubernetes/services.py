@@ -152,15 +152,17 @@ class Service:
             return None
 
     def memory(self) -> Memory | None:
-        """What the status remembers of past decisions."""
+        """What the status remembers of past decisions on the present target. One that was written before targets were named is taken for
+        this one's."""
         status = self.status()
         kept = status.memory if status is not None else None
-        if kept is None:
+        if kept is None or (self.spec is not None and kept.target not in (None, self.spec.target)):
             return None
         return Memory(
             desired=kept.desired,
             blind_since_s=kept.blind_since,
             idle_s=kept.idle_seconds,
+            replaced_at_s=kept.replaced_at,
             recommendations=tuple((entry.at, entry.replicas) for entry in kept.recommendations),
             scale_events=tuple((entry.at, entry.replicas) for entry in kept.scale_events),
             current=None if kept.current is None else (kept.current.at, kept.current.replicas),

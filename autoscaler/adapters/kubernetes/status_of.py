@@ -143,7 +143,7 @@ def status_of(
         lead_time=service.lead.status(),
         capacity=_capacity(tick, row),
         role=_role(tick, row),
-        memory=_memory_status(tick.memory(row)),
+        memory=_memory_status(fleet.specs[row].target, tick.memory(row)),
         conditions=conditions_of(tick, row, troubled, limits, shared),
     )
 
@@ -187,11 +187,13 @@ def _role(tick: Tick, row: int) -> RoleStatus | None:
     return RoleStatus(bottleneck=None if role is None else role.name, message=roles.words(row)[:1024] or None)
 
 
-def _memory_status(memory: Memory) -> MemoryStatus:
+def _memory_status(target: str, memory: Memory) -> MemoryStatus:
     return MemoryStatus(
+        target=target,
         desired=memory.desired,
         blind_since=memory.blind_since_s,
         idle_seconds=memory.idle_s,
+        replaced_at=memory.replaced_at_s,
         recommendations=[TimedCount(at=at_s, replicas=replicas) for at_s, replicas in memory.recommendations[-512:]],
         scale_events=[TimedCount(at=at_s, replicas=change) for at_s, change in memory.scale_events[-512:]],
         current=None if memory.current is None else TimedCount(at=memory.current[0], replicas=memory.current[1]),

@@ -295,6 +295,16 @@ async def test_memories_of_the_status_are_told_once(team: Team) -> None:
         assert fleet.memories == {}
 
 
+async def test_a_memory_of_another_target_is_none_of_this_one(team: Team) -> None:
+    memory = {"target": "Deployment/llama", "desired": 7}
+    for name, target in (("same", "llama"), ("retargeted", "mixtral")):
+        team.deployment(name=target)
+        team.service(name, target, status={"memory": memory})
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster, lambda fleet: len(fleet) == 2)
+        assert set(fleet.memories) == {"team/same"}
+
+
 async def test_time_to_ready_is_measured_on_starts_that_were_watched(team: Team) -> None:
     team.deployment(replicas=5)
     team.service(leadTime={"replica": "2m"})

@@ -431,6 +431,31 @@ async def test_the_status_gives_the_whole_memory_back(team: Team) -> None:
         assert memory.current is not None
 
 
+async def test_a_replacement_is_remembered_and_of_which_target(team: Team) -> None:
+    team.deployment(replicas=1)
+    team.service(**INSTANT)
+    team.pod("a", ready=True, **{"app": "llama", "pod-template-hash": "a"})
+    async with team.cluster() as cluster:
+        loop = Loop(team, cluster)
+        loop.concurrency = 10.0
+        await loop.tick()
+        await loop.settled()
+        assert loop.status()["memory"]["target"] == "Deployment/llama"
+        assert "replacedAt" not in loop.status()["memory"]
+        team.fake.delete("pods", "a")
+        await observed(cluster, lambda fleet: fleet.ready[0] == 0)
+        await loop.tick()
+        await loop.settled()
+        team.pod("b", ready=True, **{"app": "llama", "pod-template-hash": "b"})
+        await observed(cluster, lambda fleet: fleet.versions == ((("b", 1.0),),))
+        await loop.tick()
+        await loop.settled()
+        memory = loop.controller.engine.memory(0)
+        assert loop.status()["memory"]["replacedAt"] == memory.replaced_at_s
+        assert memory.replaced_at_s is not None
+        assert cluster.services.all["team", "llama"].memory() == memory
+
+
 async def test_a_learnt_capacity_is_shown_and_taken_up_again(team: Team) -> None:
     learnt = {
         "schema": 1, "requestsPerSecond": 1.25, "weight": 950.0, "seen": 940.5, "concurrency": 32, "slowdownConcurrency": 64.0, "given": 2.0,
