@@ -24,8 +24,10 @@ from autoscaler.core.rows import some
 from autoscaler.core.seen import any_unknown, seen
 from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
-from policies.forecasters.outlook import JUDGED, LEARNT, LONGEST_STEP_S, Outlook
+from policies.forecasters.outlook import JUDGED, LONGEST_STEP_S, Outlook
 from policies.predictive_allowance import Allowance
+from policies.predictive_backlog import coming, most_kept
+from policies.predictive_belief import drain_share, highest_log, known_share
 from policies.predictive_grace import CLAIM, Grace
 from policies.predictive_memory import put_back, text_of
 from policies.predictive_quantiles import QUANTILES, Quantiles
@@ -44,32 +46,6 @@ REACTIVE_EVERY: Final = 4
 """Every so many samples `reactive` learns how bursty demand is: it only speaks now and then."""
 REFRESH_S: Final = 300.0
 """How often the quantiles of the misses are looked up anew: they move over days."""
-LASTS_RATIO: Final = 0.5
-"""That memory keeps at most this share of what demand itself needs: a large backlog shows that demand has jumped, which the forecast knows by
-then, and what worked it off is needed no longer."""
-LASTS_BESIDE: Final = 0.1
-"""Up to this share of what demand needs it comes on top of the forecast's own margin; beyond it the margin is part of it, since what a jump
-of demand made uncertain and what it left waiting are the same requests."""
-STARTS_HALFWAY: Final = 0.5
-"""Where requests wait too long already, those join them that what is ready can't serve within half the lead time: replicas on their way
-become ready at any moment of it. Waiting to see the backlog grow would order what it needs one lead time too late. Of a service whose first
-forecast hasn't fallen due nothing is on its way, nor are nodes kept for it: the whole time counts, the node's as well."""
-SOONEST: Final = 15.0
-"""Those who join are worked off in no less than a fifteenth of the time for which they wait for help: who has waited ten minutes gains little
-by one less, and as many replicas as that takes would be ordered for a minute's work."""
-FURTHEST: Final = float(np.log(2.0))
-"""A forecast is believed up to twice what was needed at most lately, however restless demand was."""
-BELIEVED: Final = 0.5
-"""What it puts on top for its errors is believed up to this far (in logs: 65 %) above both what was needed at most lately and what it expects:
-after a jump errors look large for a while, since the forecasts made before it all missed the same thing."""
-AT_FIRST: Final = 0.14
-"""The same of a service without a past. How often its forecasts miss is not known yet, only what those of others did; 15 % on top of the
-highest need is half of what filling slots to 0.7 leaves (29 % above the mean), the usual setting of those who don't foretell."""
-KNOWN_AFTER_S: Final = 12 * 3600.0
-"""From AT_FIRST to BELIEVED, in a straight line over so long a time of forecasts that fell due."""
-DRAINS_AT_FIRST: Final = 0.4
-"""A service without a past works off a backlog in less than half the time. It begins with a count that nobody foresaw; the sooner that is mended, the
-less of its first hour is late. It grows to the whole time as AT_FIRST grows."""
 SURPRISE: Final = 1.5
 """How much further above the forecast than promised a window must be, for what is to speak instead of what was foretold."""
 BLIND_S: Final = 90.0
@@ -188,24 +164,23 @@ class Predictive:
         spread = outlook.spread
         promised_log = outlook.centre + self._quantiles.promised * spread
         known = self._known(observation.interval_s)
-        highest_log = self._highest(known)
-        rate = np.exp(np.minimum(promised_log, highest_log))
+        highest = highest_log(self._recent.peak, outlook.centre, known)
+        rate = np.exp(np.minimum(promised_log, highest))
         if self._recent.any_blind:
             rate = np.where(self._recent.blind_s > BLIND_S, np.nan, rate)
         recent = RECENT * outlook.recent
-        drains = self._drains / _drain_share(known)
+        drains = self._drains / drain_share(known)
         backlog = queue * drains
         ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
-        coming = self._coming(observation, queue, drains, ready_later)
-        least = np.where(recent > rate, recent, rate) / own + backlog + coming
+        begun = outlook.spreads.seen > 0
+        joining = coming(observation, queue, self._allowed_s, outlook.recent, drains, room=ready_later, begun=begun)
+        least = np.where(recent > rate, recent, rate) / own + backlog + joining
         if some(self._recent.surprised):
             # What no forecast knew of: the present speaks at once.
-            present = self._reactive.needed(observation) + coming
+            present = self._reactive.needed(observation) + joining
             least = np.where(self._recent.surprised & (present > least), present, least)
-        lasting = np.fmin(self._recent.lasting, LASTS_RATIO * rate / own)
-        most = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest_log)) / own
-        most = most + np.fmin(lasting, LASTS_BESIDE * rate / own)
-        most = np.fmax(most, np.exp(outlook.centre) / own + lasting)
+        kept = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest)) / own
+        most = most_kept(kept, np.exp(outlook.centre) / own, rate / own, self._recent.lasting)
         least, most = whole_replicas(least), whole_replicas(np.maximum(most, least))
         quiet = outlook.quiet
         if quiet is not None:
@@ -215,38 +190,14 @@ class Predictive:
         replicas = np.minimum(np.maximum(observation.current, least), most)
         by_reactive = self._by_reactive(observation, replicas)
         if by_reactive is not None:
-            spoken = whole_replicas(self._reactive.needed(observation) + coming)
+            spoken = whole_replicas(self._reactive.needed(observation) + joining)
             held = np.minimum(np.maximum(observation.current, spoken), whole_replicas(spoken * KEPT_BLIND))
             replicas = np.where(by_reactive, held, replicas)
         headroom = np.fmax(np.ceil(ready_later) - replicas, 0.0)  # none where it can't tell
-        return Need(rate, recent, backlog, coming, least, most, replicas, headroom, by_reactive)
-
-    def _coming(self, observation: Observation, queue: Floats, drains: Floats, room: Floats) -> Floats:
-        """Replicas (n,) for requests that will have joined the backlog until help is ready; 0 where nobody waits too long yet. room (n,): of
-        how many replicas the nodes are kept; more of them wait for a node first."""
-        own = observation.capacity_per_s
-        served = observation.ready * own
-        late = queue > self._allowed_s * served
-        if not some(late):
-            return np.zeros(len(queue))
-        recent = self._outlook.recent
-        begun = self._outlook.spreads.seen > 0
-        placed = np.where(begun, np.fmax(np.ceil(room), observation.current), observation.current)
-        node_s = np.where(recent > placed * own, observation.node_lead_time_s, 0.0)
-        help_s = observation.lead_time_s + node_s
-        share = np.where(begun, STARTS_HALFWAY, 1.0)
-        joining = np.fmax(recent - served, 0.0) * share * help_s
-        return np.where(late, joining * np.minimum(drains, SOONEST / (help_s * own)), 0.0)
+        return Need(rate, recent, backlog, joining, least, most, replicas, headroom, by_reactive)
 
     def _known(self, interval_s: float) -> Floats:
-        """How far a service's own misses are known, (n,), from 0 without a past to 1."""
-        return np.minimum(self._outlook.spreads.seen * (LEARNT * interval_s / KNOWN_AFTER_S), 1.0)
-
-    def _highest(self, known: Floats) -> Floats:
-        """The log of the highest demand (n,) that is believed. Errors count for the more, the longer forecasts have been judged."""
-        peak = self._recent.peak
-        believed = AT_FIRST + (BELIEVED - AT_FIRST) * known
-        return np.asarray(np.minimum(peak + FURTHEST, np.fmax(peak, self._outlook.centre) + believed))
+        return known_share(self._outlook.spreads.seen, interval_s)
 
     def _wakes(self, observation: Observation) -> Bools:
         """Rows (n,) in which yesterday something came within the time that a replica takes to start, and a little more."""
@@ -293,7 +244,7 @@ class Predictive:
             promised=float(observation.promised_ratio[row]),
             care=float(self._allowance.care[row]),
             allowed_s=float(self._allowed_s[row]),
-            drain_s=float((self.params["drain_s"] * _drain_share(self._known(observation.interval_s)))[row]),
+            drain_s=float((self.params["drain_s"] * drain_share(self._known(observation.interval_s)))[row]),
             surprised=bool(self._recent.surprised[row]),
             silenced=self._outlook.silenced(),
         )
@@ -371,11 +322,6 @@ class Predictive:
         self._reactive.load(state["reactive"])
         self._looked_up = int(state["looked_up"])
         self._forget()
-
-
-def _drain_share(known: Floats) -> Floats:
-    """In which share of drain_s a backlog is worked off, (n,), by how far a service's own misses are known."""
-    return DRAINS_AT_FIRST + (1.0 - DRAINS_AT_FIRST) * known
 
 
 def _same(one: Floats, other: Floats) -> bool:

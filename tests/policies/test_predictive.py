@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.core.model import Floats
-from policies.predictive import KNOWN_AFTER_S, POLICY, Predictive
+from policies.predictive import POLICY, Predictive
 from policies.predictive_allowance import FURTHEST, Allowance
+from policies.predictive_belief import KNOWN_AFTER_S
 from policies.predictive_grace import CLAIM, FALLS, Grace
 from policies.reactive import POLICY as REACTIVE
 from tests.policies.observations import NAN, Services
