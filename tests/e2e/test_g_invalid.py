@@ -35,7 +35,8 @@ async def test_g_faults_that_only_we_can_see_end_in_a_condition(world: World) ->
                 item["spec"]["mode"] = "Active"
                 objects.append(item)
         faulty[objects[-1]["metadata"]["name"]] = file  # of several the last one is one too many
-    await world.apply(deployment("llama", 2), deployment("healthy", 2), autoscaler("healthy"), *objects)
+    roles = [deployment(name, 1) for name in ("chat-prefill", "chat-decode")]  # a missing target would be told first
+    await world.apply(deployment("llama", 2), *roles, deployment("healthy", 2), autoscaler("healthy"), *objects)
     await world.until_ready("healthy", 2)
     async with world.controller("story-g"), world.traffic("healthy", lambda _at_s: 8.0):
         found = await asyncio.gather(*(world.until_condition(name, "Ready", "False") for name in faulty))
@@ -47,7 +48,12 @@ async def test_g_faults_that_only_we_can_see_end_in_a_condition(world: World) ->
                 assert file.name.startswith("two-manifests")
                 assert item["metadata"]["name"].removesuffix("1") + "0" in condition["message"]
                 continue
-            assert condition["reason"] == "InvalidSpec", f"{file.name}: {condition}"
+            # A role whose ratio can't be is sized alone; all else in its manifest is fine.
+            reason = "RoleFault" if file.name.startswith("ratio-") else "InvalidSpec"
+            assert condition["reason"] == reason, f"{file.name}: {condition}"
+            if reason == "RoleFault":
+                assert "'decod'" in condition["message"], condition["message"]
+                continue
             field = expected_path(file).removeprefix("spec.").split("[")[0].split(".")[0]
             assert field in condition["message"], f"{file.name}: {condition['message']}"
         await world.until_replicas("healthy", lambda count: count >= 4)
