@@ -11,58 +11,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from autoscaler.core.columns import floats, plain, rearranged
-from autoscaler.core.model import Bools, Floats, Ints
+from autoscaler.core.lately import Lately
+from autoscaler.core.model import Bools, Ints
 from autoscaler.core.roles import Roles
-from autoscaler.core.rows import some
 
 
 class RoleHold:
-    """Of n services. lost_at_s (n,): when something that was asked of them was lost, NaN where nothing was. hold_s (n,): for how long that counts."""
+    """Of n services. lost: when something that was asked of them last was."""
 
     def __init__(self) -> None:
-        self.lost_at_s: Floats = np.empty(0)
-        self.hold_s: Floats = np.empty(0)
-        self._until_s = -np.inf
+        self.lost = Lately(0.0)
 
     def rearrange(self, rows: Ints, before: Roles | None, roles: Roles | None, at_s: float) -> None:
         """Row i becomes what row rows[i] was, or a new one (−1); before, roles: of the old rows and of the new ones (None: nobody has a role)."""
-        self.lost_at_s = rearranged(self.lost_at_s, rows)
-        self.hold_s = np.zeros(len(rows))
-        if roles is not None:
-            self.hold_s = roles.hold_s
-            if before is not None:
-                lost = [
-                    row
-                    for row, old in enumerate(rows.tolist())
-                    if roles.has_role(row) and before.asks_of(old) - roles.asks_of(row)
-                ]
-                self.lost_at_s[lost] = at_s
-        self._set_until()
-
-    def _set_until(self) -> None:
-        known = ~np.isnan(self.lost_at_s)
-        self._until_s = float(np.max(self.lost_at_s + self.hold_s, initial=-np.inf, where=known))
+        self.lost.rearrange(rows, 0.0 if roles is None else roles.hold_s)
+        if before is not None and roles is not None:
+            olds = enumerate(rows.tolist())
+            self.lost.mark([row for row, old in olds if roles.has_role(row) and before.asks_of(old) - roles.asks_of(row)], at_s)
 
     def look(self, at_s: float) -> Bools | None:
         """Rows (n,) that lost something lately; None: nowhere."""
-        if at_s >= self._until_s:
-            return None
-        lately: Bools = at_s - self.lost_at_s < self.hold_s
-        return lately if some(lately) else None
+        return self.lost.look(at_s)
 
     def shift(self, by_s: float) -> None:
         """The clock was set by `by_s`."""
-        self.lost_at_s = self.lost_at_s + by_s
-        self._until_s += by_s
+        self.lost.shift(by_s)
 
     def save(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {"lost_at_s": plain(self.lost_at_s)}
+        return {"lost_at_s": self.lost.save()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """What save gave, of the same services."""
-        self.lost_at_s = floats(state["lost_at_s"])
-        self._set_until()
+        self.lost.load(state["lost_at_s"])

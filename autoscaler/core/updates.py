@@ -17,11 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-
-from autoscaler.core.columns import floats, plain, rearranged
-from autoscaler.core.model import Bools, Fleet, Floats, Ints, Versions
-from autoscaler.core.rows import some
+from autoscaler.core.lately import Lately
+from autoscaler.core.model import Bools, Fleet, Ints, Versions
 
 SETTLES_S: Final = 300.0
 """As long as HPA's own window for shrinking, and longer than the metrics' windows."""
@@ -30,21 +27,20 @@ _ONE: Final = 1.0 - 1e-6
 
 
 class Updates:
-    """Of n services. replaced_at_s (n,): when a replica was last replaced by one of another version, NaN where none was."""
+    """Of n services. replaced: when a replica last was by one of another version."""
 
     def __init__(self) -> None:
-        self.replaced_at_s: Floats = np.empty(0)
+        self.replaced = Lately(SETTLES_S)
         self._held: list[dict[str, float]] = []
         """By row: replicas that are taken to be there, by version. Of a single one it is as many as are asked for, whatever stands here."""
         self._several: set[int] = set()
         """Rows that hold several versions: with them the count matters, too."""
         self._fleet: Fleet | None = None
         self._versions: tuple[Versions, ...] | None = None
-        self._until_s = -np.inf
 
     def rearrange(self, rows: Ints) -> None:
         """Row i becomes what row rows[i] was, or one that was never looked at (−1)."""
-        self.replaced_at_s = rearranged(self.replaced_at_s, rows)
+        self.replaced.rearrange(rows, SETTLES_S)
         self._hold([self._held[row] if row >= 0 else {} for row in rows.tolist()])
 
     def look(self, fleet: Fleet, at_s: float) -> Bools | None:
@@ -54,10 +50,7 @@ class Updates:
             self._fleet, self._versions = fleet, fleet.versions
             for row in rows:
                 self._compare(row, fleet.versions[row], fleet, at_s)
-        if at_s >= self._until_s:
-            return None
-        lately: Bools = at_s - self.replaced_at_s < SETTLES_S
-        return lately if some(lately) else None
+        return self.replaced.look(at_s)
 
     def _compare(self, row: int, versions: Versions, fleet: Fleet, at_s: float) -> None:
         held = self._held[row]
@@ -69,8 +62,7 @@ class Updates:
             return
         after = _followed(dict.fromkeys(held, count) if len(held) == 1 else held, now, count)
         if after is None:
-            self.replaced_at_s[row] = at_s
-            self._until_s = at_s + SETTLES_S
+            self.replaced.mark(row, at_s)
         self._take(row, now if after is None else after)
 
     def _take(self, row: int, held: dict[str, float]) -> None:
@@ -84,29 +76,25 @@ class Updates:
 
     def recall(self, row: int, replaced_at_s: float, at_s: float) -> None:
         """What a status remembers; a clock that was ahead of ours holds no longer than a replacement now."""
-        self.replaced_at_s[row] = min(replaced_at_s, at_s)
-        self._until_s = max(self._until_s, self.replaced_at_s[row].item() + SETTLES_S)
+        self.replaced.mark(row, min(replaced_at_s, at_s))
 
     def memory(self, row: int, at_s: float) -> float | None:
         """What the status should remember: when a replica was last replaced, None where nothing is held by that any more."""
-        replaced_at_s = float(self.replaced_at_s[row])
+        replaced_at_s = float(self.replaced.at_s[row])
         return replaced_at_s if at_s - replaced_at_s < SETTLES_S else None
 
     def shift(self, by_s: float) -> None:
         """The clock was set by `by_s`."""
-        self.replaced_at_s = self.replaced_at_s + by_s
-        self._until_s += by_s
+        self.replaced.shift(by_s)
 
     def save(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {"replaced_at_s": plain(self.replaced_at_s), "held": [[list(pair) for pair in one.items()] for one in self._held]}
+        return {"replaced_at_s": self.replaced.save(), "held": [[list(pair) for pair in one.items()] for one in self._held]}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """What save gave, of as many services."""
-        self.replaced_at_s = floats(state["replaced_at_s"])
-        # States written before ready replicas were compared have shares: what is missing to the count then comes in as it is seen.
-        self._hold([{str(version): float(count) for version, count in one} for one in state.get("held", state.get("seen"))])
-        self._until_s = float(np.max(self.replaced_at_s, initial=-np.inf, where=~np.isnan(self.replaced_at_s))) + SETTLES_S
+        self.replaced.load(state["replaced_at_s"])
+        self._hold([{str(version): float(count) for version, count in one} for one in state["held"]])
 
 
 def version_words(versions: Sequence[Sequence[Any]]) -> str:
