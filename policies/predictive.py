@@ -25,7 +25,7 @@ from autoscaler.core.seen import any_unknown, seen
 from autoscaler.core.sizing import whole_replicas
 from policies.forecasters.installed import forecasters
 from policies.forecasters.outlook import JUDGED, LONGEST_STEP_S, Outlook
-from policies.predictive_allowance import Allowance
+from policies.predictive_allowance import SMALLEST_PER_S, Allowance
 from policies.predictive_backlog import coming, most_kept
 from policies.predictive_belief import drain_share, highest_log, known_share
 from policies.predictive_grace import CLAIM, Grace
@@ -58,7 +58,6 @@ REMEMBERED_AFTER: Final = 240
 """So many forecasts must have taught something (at ticks of 15 s within four hours) to be worth more than the hour that a restart is shown."""
 KEPT_BLIND: Final = 1.2
 """While `reactive` speaks, a replica stays until there are a fifth more than it asks for."""
-SMALLEST_PER_S: Final = 1e-9
 _VERSION: Final = 2
 
 

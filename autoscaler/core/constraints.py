@@ -21,6 +21,7 @@ from autoscaler.core.model import Bools, Direction, Fleet, Floats, Ints, Pause, 
 from autoscaler.core.rows import chosen, some
 from autoscaler.core.seen import all_known, any_unknown
 from autoscaler.core.signals import UNKNOWN
+from autoscaler.core.sizing import multiples_down, multiples_up
 from autoscaler.core.table import RulesGroup, Table
 from autoscaler.core.updates import SETTLES_S, version_words
 
@@ -383,8 +384,8 @@ def _bound_why(c: Context, row: int, before: int, after: int) -> str:
 
 def _round_to_multiple(c: Context, counts: Ints) -> Ints:
     multiple = c.table.multiple
-    up = -(-counts // multiple) * multiple
-    return np.where(up > c.table.max_replicas, c.table.max_replicas // multiple * multiple, up)
+    up = multiples_up(counts, multiple)
+    return np.where(up > c.table.max_replicas, multiples_down(c.table.max_replicas, multiple), up)
 
 
 # ---------------------------------------------------------------- standing still

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from autoscaler.core.model import Bools, Floats, Ints, Ratio
-
-ROUNDING: Final = 1e-9
-"""Float noise about a whole number, as a share."""
+from autoscaler.core.sizing import ROUNDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from autoscaler.core.model import UNSEEN, Bools, Ints, SizedRoles
 from autoscaler.core.role_needs import Need
 from autoscaler.core.roles import Roles
 from autoscaler.core.rows import some
+from autoscaler.core.sizing import multiples_down, multiples_up
 
 NAME = "Roles"
 HELD = "RolesHeld"
@@ -37,7 +38,7 @@ class RoleStep:
         self._unseen = self._unseen_targets()
         self._may_grow: Bools = ~(may_not_grow(context) | roles.never_grows)
         table = context.table
-        self._largest: Ints = table.max_replicas // table.multiple * table.multiple
+        self._largest: Ints = multiples_down(table.max_replicas, table.multiple)
         self._own = self._held(counts)
         self._rated = False
         self._asked: dict[bool, Ints] = {}
@@ -80,7 +81,7 @@ class RoleStep:
             keeps[mates] = current[mates]
         if not some(keeps > counts):
             return counts
-        whole = np.where(self._may_grow, -(-keeps // table.multiple) * table.multiple, keeps)
+        whole = np.where(self._may_grow, multiples_up(keeps, table.multiple), keeps)
         return np.maximum(counts, np.minimum(whole, self._largest))
 
     def _rate_limit(self) -> Ints:

@@ -29,7 +29,8 @@ from typing import Final
 import numpy as np
 
 from autoscaler.core.model import Bools, Floats, Ints, Role, ScalingSpec
-from autoscaler.core.role_needs import ROUNDING, Need, NeedColumns, contradiction, needs_of_ratio
+from autoscaler.core.role_needs import Need, NeedColumns, contradiction, needs_of_ratio
+from autoscaler.core.sizing import ROUNDING, multiples_down, multiples_up
 
 MOST_ROLES: Final = 32
 """Of one service; more would cost everybody's tick."""
@@ -222,12 +223,12 @@ class Roles:
     def _least_whole(self) -> Ints:
         """The fewest replicas with which all roles run, without ratios."""
         least: Ints = np.array([max(spec.min_replicas, 1) for spec in self._specs], dtype=np.int64)
-        return -(-least // self.multiple) * self.multiple
+        return multiples_up(least, self.multiple)
 
     @cached_property
     def _fewest_within_bounds(self) -> Ints:
         most: Ints = np.array([spec.max_replicas for spec in self._specs], dtype=np.int64)
-        return self._fewest(most // self.multiple * self.multiple)
+        return self._fewest(multiples_down(most, self.multiple))
 
     def _fewest(self, most: Ints) -> Ints:
         """The fewest replicas with which all roles run, as far as `most` goes."""

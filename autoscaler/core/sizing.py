@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from autoscaler.core.model import Floats
+from autoscaler.core.model import Floats, Ints
 
 Numbers: TypeAlias = Floats | float
 
@@ -45,6 +45,16 @@ def capacity_with_slack_per_s(demand_per_s: Numbers, slack: Numbers) -> Any:
 def whole_replicas(replicas: Numbers) -> Any:
     """`replicas` rounded up to whole ones, but for float noise just above a whole number. Any work at all needs one."""
     return np.ceil(replicas * _KEEP)
+
+
+def multiples_up(counts: Ints, multiple: Ints) -> Ints:
+    """The counts in whole multiples, rounded up."""
+    return -(-counts // multiple) * multiple
+
+
+def multiples_down(counts: Ints, multiple: Ints) -> Ints:
+    """The counts in whole multiples, rounded down."""
+    return counts // multiple * multiple
 
 
 def dispersion_of_counts(counts: Floats) -> Any:

@@ -268,6 +268,7 @@ class Informer(Generic[T]):
         try:
             self._on_change(key, old, new)
         except Exception:
+            # A fault of whoever listens: the watch goes on, and the next change of the object is another try.
             self.broken_objects += 1
             log.exception("%s: the change of %s/%s was not taken in", self._path, *key)
 
