@@ -282,7 +282,7 @@ def _limit_rate_why(c: Context, row: int, before: int, after: int) -> str:
 
 def _empty_nodes(c: Context, counts: Ints) -> Ints:
     each = c.table.per_node(c.fleet.pools)
-    whole = np.minimum(-(-counts // each) * each, c.fleet.current)
+    whole = np.minimum(multiples_up(counts, each), c.fleet.current)
     return np.where((counts < c.fleet.current) & ~c.blind, whole, counts)
 
 

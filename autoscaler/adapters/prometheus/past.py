@@ -23,7 +23,7 @@ from autoscaler.adapters.prometheus.problems import Unparsable
 from autoscaler.adapters.prometheus.promql import ConfinedQuery
 from autoscaler.adapters.prometheus.quantiles import quantiles
 from autoscaler.adapters.prometheus.stretches import Stretch, each_stretch
-from autoscaler.adapters.prometheus.wiring import share_of
+from autoscaler.adapters.prometheus.wiring import part_of, share_of
 from autoscaler.core.model import Bools, Fleet, Floats, Readings, SignalColumn
 from autoscaler.core.signals import KNOWN, SIGNALS, UNKNOWN
 
@@ -145,7 +145,7 @@ class Past:
                 return
             steps, values = self.points(series[0], stretch)
             for signal, row in takers:
-                part = share_of(self.fleet.specs[row]) if SIGNALS[signal].merge == "sum" else 1.0
+                part = part_of(signal, share_of(self.fleet.specs[row]))
                 self.column(signal)[steps, self.index[row]] = np.where(values >= 0, values * part, np.nan)
 
         why = await each_stretch(self.stretches(1), read)
@@ -189,7 +189,7 @@ async def read_gateway_past(
             steps, values = past.points(one, stretch)
             for row in named.get((labels.get(names.namespace, ""), labels.get(names.pod, "")), ()):
                 if row in past.index:
-                    part = share_of(past.fleet.specs[row]) if SIGNALS[signal].merge == "sum" else 1.0
+                    part = part_of(signal, share_of(past.fleet.specs[row]))
                     into[steps, past.index[row]] = np.where(values >= 0, values * part, np.nan)
 
     why = await each_stretch(past.stretches(len(named)), read)

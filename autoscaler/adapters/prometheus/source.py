@@ -26,11 +26,11 @@ from autoscaler.adapters.prometheus.own_reader import NOT_ASKED, OwnValue, read_
 from autoscaler.adapters.prometheus.past import FewAtOnce, Past, read_gateway_past, read_past
 from autoscaler.adapters.prometheus.preset_reader import PresetReader
 from autoscaler.adapters.prometheus.settings import PrometheusSettings, ServerSettings
-from autoscaler.adapters.prometheus.wiring import DERIVED, GatewayUse, OwnUse, PresetUse, ServerKey, Wiring, wire
+from autoscaler.adapters.prometheus.wiring import DERIVED, GatewayUse, OwnUse, PresetUse, ServerKey, Wiring, part_of, wire
 from autoscaler.adapters.prometheus.words import Reasons
 from autoscaler.core.capacity import utilization_at
 from autoscaler.core.model import Bools, Fleet, Floats, Readings, SignalColumn
-from autoscaler.core.signals import RATES, SIGNALS, SignalState
+from autoscaler.core.signals import RATES, SignalState
 from autoscaler.ports import Backfill, Clock, ReadyPods, SecretReader
 
 log = logging.getLogger(__name__)
@@ -282,8 +282,8 @@ class _Assembly:
     def _take_parts(self, signal: str, rows: Bools) -> None:
         """Whose service does only a part of what a gateway tells of."""
         for row, share in self._wiring.share.items():
-            if rows[row] and SIGNALS[signal].merge == "sum":
-                self._values[signal][row] *= share
+            if rows[row]:
+                self._values[signal][row] *= part_of(signal, share)
 
     def _take_own(self, use: OwnUse, found: OwnValue) -> None:
         for signal, row in use.takers:
@@ -296,7 +296,7 @@ class _Assembly:
             if why:
                 self._reasons.say(signal, row, why)
             else:
-                part = self._wiring.share.get(row, 1.0) if SIGNALS[signal].merge == "sum" else 1.0
+                part = part_of(signal, self._wiring.share.get(row, 1.0))
                 self._values[signal][row] = found.value * part
                 self._age_s[signal][row] = found.age_s
 

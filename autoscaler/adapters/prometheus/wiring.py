@@ -20,6 +20,7 @@ from autoscaler.adapters.prometheus.presets import PRESETS, Preset
 from autoscaler.adapters.prometheus.promql import ConfinedQuery, QueryRefused, confine
 from autoscaler.adapters.prometheus.settings import PrometheusSettings, ServerSettings
 from autoscaler.core.model import Bools, Fleet, ScalingSpec
+from autoscaler.core.signals import SIGNALS
 from autoscaler.errors import AutoscalerError
 from autoscaler.spec import Gateway, PrometheusRef, SecretKey, Signals, share_ratio
 
@@ -170,6 +171,11 @@ def share_of(spec: ScalingSpec) -> float:
     """Which part of the work that own PromQL and a gateway tell of is this service's."""
     share = spec.sources.share if isinstance(spec.sources, Signals) else None
     return 1.0 if share is None else share_ratio(share)
+
+
+def part_of(signal: str, share: float) -> float:
+    """What a signal's value counts where a share of the work is a service's: sums are divided, means, quantiles and the like are not."""
+    return share if SIGNALS[signal].merge == "sum" else 1.0
 
 
 def check_signals(signals: Signals, namespace: str, settings: PrometheusSettings | None = None) -> list[tuple[str, str]]:
