@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from autoscaler.core.model import Decisions, Floats, Written
+from autoscaler.core.model import Decisions, Floats, Ints, Written
 from autoscaler.core.signals import SIGNALS, SignalState
-from autoscaler.core.trust import trust_of
+from autoscaler.core.trust import Trust, trust_of
 from autoscaler.ports import Tick
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,6 +35,11 @@ class Family:
     help: str
     kind: Literal["counter", "gauge"]
     samples: Mapping[Labels, float]
+
+
+def _trusted(trust: Trust) -> Ints | Floats:
+    """As whole numbers, which are shorter to tell, where they are known of all."""
+    return trust.trusted if np.isnan(trust.trusted).any() else trust.trusted.astype(np.int64)
 
 
 def _bottlenecks(decisions: Decisions) -> Floats | None:
@@ -129,7 +134,7 @@ class Metrics:
             (
                 "forecast_trusted",
                 "0 while the forecast has lost its vote; absent where no policy scores one.",
-                None if trust is None else trust.trusted.astype(np.int64) if not np.isnan(trust.trusted).any() else trust.trusted,
+                None if trust is None else _trusted(trust),
             ),
             (
                 "forecast_missed_ratio",
