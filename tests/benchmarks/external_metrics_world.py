@@ -91,8 +91,11 @@ async def world(objects: int, folder: Path) -> None:
             said = {
                 "kubeconfig": str(kubeconfig),
                 "controller": f"http://{LOOPBACK}:{port}",
-                **{"ca": str(authority.certificate), "server_cert": str(server.certificate), "server_key": str(server.key)},
-                **{"cert": str(client.certificate), "key": str(client.key)},
+                "ca": str(authority.certificate),
+                "server_cert": str(server.certificate),
+                "server_key": str(server.key),
+                "cert": str(client.certificate),
+                "key": str(client.key),
             }
             print(json.dumps(said), flush=True)
             lines = asyncio.StreamReader()

@@ -164,13 +164,13 @@ class Asking:
         return quantity(item["value"])
 
     @contextlib.asynccontextmanager
-    async def steadily(self, path: str, *, at_once: int = 4, **params: str) -> AsyncIterator[None]:
+    async def steadily(self, path: str, selector: str, *, at_once: int = 4) -> AsyncIterator[None]:
         """Asks all the time, `at_once` at a time."""
 
         async def ask() -> None:
             while True:
                 try:
-                    await self.get(path, **params)
+                    await self.get(path, labelSelector=selector)
                 except (aiohttp.ClientError, TimeoutError) as fault:
                     self.answered[0] += 1
                     self.bad.append((time.time(), 0, repr(fault)))
