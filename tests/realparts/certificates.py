@@ -51,8 +51,9 @@ class Authority:
         self.certificate = directory / f"{name}.crt"
         self.certificate.write_bytes(built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def server(self, file_name: str, *, names: Sequence[str], days: tuple[float, float] = _DAYS) -> KeyPair:
-        """A server's certificate for these DNS names and IP addresses. days: from and to when it is valid, from now."""
+    def server(self, file_name: str, *, names: Sequence[str], days: tuple[float, float] = _DAYS, client: bool = False) -> KeyPair:
+        """A server's certificate for these DNS names and IP addresses. days: from and to when it is valid, from now. client: whether it
+        can be shown as a client's, too."""
         alternatives: list[x509.GeneralName] = []
         for name in names:
             try:
@@ -62,7 +63,7 @@ class Authority:
         return self._issue(
             file_name,
             _distinguished_name(file_name, ()),
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if client else [])]),
             x509.SubjectAlternativeName(alternatives),
             days=days,
         )
