@@ -109,7 +109,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def served(
-    values: Store, *, authority: Authority | None = None, serving: Mapping[str, Any] | None = None, **app: Any
+    values: Store, *, authority: Authority | None = None, port: int = 0, serving: Mapping[str, Any] | None = None, **app: Any
 ) -> AsyncIterator[Client]:
     """authority: signs the server's certificate; plain HTTP without."""
     made = make_app(
@@ -120,7 +120,7 @@ async def served(
         **app,
     )
     context = None if authority is None else server_context(authority)
-    async with serve(made, LOOPBACK, 0, context, **(serving or {})) as running:
+    async with serve(made, LOOPBACK, port, context, **(serving or {})) as running:
         scheme = "http" if authority is None else "https"
         trusted = True if authority is None else authority.client_context()
         connector = aiohttp.TCPConnector(ssl=trusted)
