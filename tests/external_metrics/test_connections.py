@@ -22,7 +22,7 @@ from tests.realparts.ports import LOOPBACK
 VALUE = f"{VALUES}/team/{DESIRED}"
 OBJECTS = [Published(namespace="team", name="llama", max_age_s=3600.0)]
 QUICK = Deadlines(handshake_s=0.3, head_s=0.3, answer_s=0.5, idle_s=0.4, look_s=0.05)
-GET = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +82,7 @@ async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
 @pytest.mark.parametrize(
     ("begun", "reason"),
     [
-        (b"", "slow head"),
+        (b"", "slow first head"),
         (b"GET /apis HTTP/1.1\r\nHost: x\r\nX-Slow: ", "slow head"),
         (GET, "idle"),
         (GET + b"GET /ap", "slow head"),
@@ -249,6 +249,17 @@ async def test_what_is_under_way_is_finished(signed_by: Authority) -> None:
         await leaving
         for peer in (begun, idle, late):
             peer.close()
+
+
+async def test_what_was_opened_in_store_keeps_nobody_waiting(signed_by: Authority) -> None:
+    loop = asyncio.get_running_loop()
+    async with serving(signed_by, finish_s=30.0) as client:
+        peer = await Peer.to(client, signed_by.client_context())
+        await until(lambda: len(client.serving.connections) == 1)
+        began_s = loop.time()
+    assert loop.time() - began_s < 10.0
+    assert await peer.ended()
+    peer.close()
 
 
 async def test_what_never_ends_is_ended(signed_by: Authority) -> None:

@@ -186,7 +186,6 @@ async def test_own_metrics() -> None:
         'inference_autoscaler_certificate_expiry_seconds{of="a\\"b"} 3.0',
     ):
         assert line in answer.text.splitlines()
-    assert f'{prefix}oldest_value_seconds{{metric="desired-replicas"}}' in answer.text
 
 
 async def raw(client: Client, sent: bytes, *, tls: ssl.SSLContext | None = None) -> list[tuple[int, bytes, bytes]]:
