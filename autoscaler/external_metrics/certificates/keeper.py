@@ -298,6 +298,8 @@ class CertificateKeeper:
                 self.figures.fail("hindered", why, self._time.now_s())
             self._say(why)
             return
+        if self.figures.fault == "contested" and not self._pace.is_rested():
+            return  # for the moment it is as we want it; the next moment it may be undone again
         if self._said:
             log.info("certificates: all is well again")
         self.figures.fault = self._said = ""

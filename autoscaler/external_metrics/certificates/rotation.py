@@ -227,8 +227,10 @@ def _restore(back: Stored, seen: Seen, why: str) -> Restore:
 
 
 def _known(clients: Clients, now_s: float) -> list[x509.Certificate]:
-    """What is trusted by whoever comes to us, the longest-lived first."""
-    return sorted((one for one in clients.trusted if clients.reach_us and is_valid(one, now_s)), key=end_s, reverse=True)
+    """What clients trust by a caBundle that is ours to write, the longest-lived first. What others write they look after themselves."""
+    return sorted(
+        (one for one in clients.trusted if clients.whose is Whose.OURS and is_valid(one, now_s)), key=end_s, reverse=True
+    )
 
 
 def _is_of_use(back: Stored, seen: Seen) -> bool:

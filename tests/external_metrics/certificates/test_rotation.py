@@ -218,7 +218,7 @@ def test_an_overlap_whose_beginning_makes_no_sense_begins_now(plan: Plan, overla
 
 
 def test_a_bundle_that_somebody_changed_is_put_right(plan: Plan, steady: Stored, overlapping: Stored) -> None:
-    for trusted in ([], overlapping.bundle, overlapping.bundle[:1]):
+    for trusted in ((), overlapping.bundle, overlapping.bundle[:1]):
         assert isinstance(next_step(seen(steady, ours(*trusted), remembered=steady), plan), Tell)
 
 
@@ -255,7 +255,8 @@ def test_a_lost_key_is_put_back_or_replaced(plan: Plan, steady: Stored) -> None:
 
 @pytest.mark.parametrize("lost", ["serving", "client"])
 def test_a_lost_leaf_is_put_back_or_renewed(plan: Plan, steady: Stored, lost: str) -> None:
-    broken = replace(steady, current=replace(of(steady), **{lost: None}))
+    whole = of(steady)
+    broken = replace(steady, current=replace(whole, serving=None) if lost == "serving" else replace(whole, client=None))
     assert isinstance(next_step(seen(broken, remembered=steady), plan), Restore)
     assert next_step(seen(broken), plan) == Renew(why=f"there is no {lost} certificate")
 
