@@ -26,18 +26,22 @@ from autoscaler.adapters.nodepools.dry_run import DryRun
 from autoscaler.adapters.prometheus.settings import PrometheusSettings
 from autoscaler.adapters.prometheus.source import PrometheusSource
 from autoscaler.adapters.telemetry.decision_log import DecisionLog
-from autoscaler.adapters.telemetry.metrics import CONTENT_TYPE, Family, Labels, Metrics
+from autoscaler.adapters.telemetry.families import CONTENT_TYPE, Family, Labels
+from autoscaler.adapters.telemetry.metrics import Metrics
 from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.cli.judge import judge_with
+from autoscaler.cli.listen import parse_listen
 from autoscaler.cli.run_options import known_policies
 from autoscaler.clock import SystemClock
 from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.dashboard.board import Board
-from autoscaler.dashboard.server import host_names, make_app, parse_listen, serve
+from autoscaler.dashboard.feed import Feed
+from autoscaler.dashboard.server import host_names, make_app, serve
 from autoscaler.dashboard.watching import Watched
 from autoscaler.errors import OutsideError
 from autoscaler.ports import Reporter
+from autoscaler.publishing import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +129,9 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     source = PrometheusSource(settings.prometheus, cluster, clock, KubernetesSecrets(api))
     stack.push_async_callback(source.close)
     metrics, board = Metrics(lambda: _counted(api, source)), Board()
+    publisher = Publisher(clock, shadow=settings.shadow)
     reporters: list[Reporter] = [
+        publisher,  # first: the others write to the API server
         DecisionLog(),
         # Who sees some namespaces only knows a part of what a pool needs: two such would write over each other.
         *(() if settings.namespaces else (PoolReporter(api, may_act),)),
@@ -168,7 +174,14 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     def ready() -> str:
         return "; ".join(cluster.missing()) or ("" if board.tick is not None else "no tick has ended yet")
 
-    app = make_app(board, metrics=lambda: (metrics.render(), CONTENT_TYPE), healthy=healthy, ready=ready, hosts=host_names(host))
+    app = make_app(
+        board,
+        metrics=lambda: (metrics.render(), CONTENT_TYPE),
+        healthy=healthy,
+        ready=ready,
+        hosts=host_names(host),
+        feed=Feed(publisher, who),
+    )
     listening = await stack.enter_async_context(serve(app, host, port))
     log.info("listening on %s:%d", host, listening)
     await stack.enter_async_context(cluster)
