@@ -19,6 +19,7 @@ from autoscaler.core.model import (
     Pause,
     PolicyRef,
     PoolSpec,
+    Publication,
     RatePolicy,
     Ratio,
     Role,
@@ -72,6 +73,15 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         objectives=tuple(further),
         role=None if wanted.role is None else _role(wanted.role),
         sources=wanted.signals,
+        publication=_publication(wanted.publish),
+    )
+
+
+def _publication(wanted: spec.Publish) -> Publication:
+    return Publication(
+        signals=tuple(wanted.signals),
+        labels=tuple((label.name, label.value) for label in wanted.labels),
+        max_age_s=None if wanted.max_age is None else _at("publish.maxAge", spec.duration_s, wanted.max_age),
     )
 
 

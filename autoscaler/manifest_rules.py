@@ -226,6 +226,22 @@ RULES: Final[tuple[Rule, ...]] = (
         lambda signals: _positive(signals["staleAfter"]),
     ),
     _service(
+        "published-values-age",
+        "spec.publish",
+        "maxAge",
+        "!has(self.maxAge) || self.maxAge.matches('[1-9]')",
+        "must be above zero, or no value would ever be served",
+        lambda publish: "maxAge" not in publish or _positive(publish["maxAge"]),
+    ),
+    _service(
+        "published-labels-are-not-ours",
+        "spec.publish.labels[]",
+        "name",
+        "!(self.name in ['quantile', 'policy']) && !self.name.startsWith('inference-autoscaler.io/')",
+        "quantile, policy and names that begin with inference-autoscaler.io/ are given by the API itself; choose another name",
+        lambda label: label["name"] not in ("quantile", "policy") and not label["name"].startswith("inference-autoscaler.io/"),
+    ),
+    _service(
         "one-prometheus",
         "spec.signals.prometheus",
         "",

@@ -1,9 +1,9 @@
 """What a controller publishes after each tick, as the external metrics API servers receive it: lines of JSON on one long answer.
 
-``GET /api/published`` begins with a Head and the Objects, and then tells, for each tick: the Objects anew where they changed, a TickLine,
-a Column for each metric, an End. Columns go over all objects by their place, so that ten thousand objects cost two lists a metric and
+``GET /api/published`` begins with a Head, and then tells, for each tick: the Objects where they are new, a TickLine, a Column for each metric,
+an End. Columns go over all objects by their place, so that ten thousand objects cost two lists a metric and
 nothing by the object; a reader takes a tick in only when its End has come. Ages are told as of the line's sending, by the sender's
-own clock that never steps: neither side compares its clock with the other's.
+own clock that never steps: neither side compares its clock with the other's. An empty line now and then says that somebody is there.
 """
 
 from __future__ import annotations
@@ -44,9 +44,12 @@ class Published(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Objects(Line, tag="objects", frozen=True, kw_only=True):
-    """All objects, by place. revision: of this list; each tick names the one that its columns are in the order of."""
+    """A part of all `count` objects, those from the place `first` on. revision: of the whole list; a tick names the one that its columns are
+    in the order of. In parts, so that neither side is busy with a long line while others wait."""
 
     revision: int
+    first: int
+    count: int
     objects: list[Published]
 
 

@@ -58,7 +58,7 @@ def fleet_record(
         "budget": msgspec.to_builtins(budget),
         "shadow": shadow,
         "revision": fleet.revision,
-        "services": [msgspec.to_builtins(_without_sources(spec)) for spec in fleet.specs],
+        "services": [_service(spec) for spec in fleet.specs],
         "pools": [msgspec.to_builtins(pool) for pool in fleet.pools],
         "memories": {key: msgspec.to_builtins(memory) for key, memory in fleet.memories.items()},
         "wanted": wanted,
@@ -225,9 +225,11 @@ def _floats(values: list[float | None], missing: float) -> np.ndarray[Any, np.dt
     return np.array([missing if value is None else value for value in values], dtype=np.float64)
 
 
-def _without_sources(spec: ScalingSpec) -> ScalingSpec:
-    # Where signals come from is no part of a decision, and may name servers.
-    return spec if spec.sources is None else replace(spec, sources=None)
+def _service(spec: ScalingSpec) -> dict[str, Any]:
+    # Where signals come from and what is published is no part of a decision, and the first may name servers.
+    told: dict[str, Any] = msgspec.to_builtins(spec if spec.sources is None else replace(spec, sources=None))
+    del told["publication"]
+    return told
 
 
 def _texts(words: Mapping[int, str]) -> Mapping[str, str]:

@@ -498,6 +498,49 @@ class Role(Base):
     ] = msgspec.field(default_factory=list)
 
 
+LABEL_NAME_PATTERN: Final = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+LABEL_VALUE_PATTERN: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+
+
+class PublishedLabel(Base):
+    """A label of served metrics."""
+
+    name: Annotated[
+        str, Meta(pattern=LABEL_NAME_PATTERN, max_length=317, description="As Kubernetes spells labels, such as model.")
+    ]
+    value: Annotated[str, Meta(pattern=LABEL_VALUE_PATTERN, max_length=63, description="Its value.")]
+
+
+class Publish(Base):
+    """What the external metrics API serves of this object beside its decision, forecast and queue per replica."""
+
+    signals: Annotated[
+        list[SignalName],
+        Meta(
+            max_length=16,
+            description="Signals to serve under their own names; each is asked for, whether a policy wants it or not.",
+            extra_json_schema={"x-kubernetes-list-type": "set"},
+        ),
+    ] = msgspec.field(default_factory=list)
+    labels: Annotated[
+        list[PublishedLabel],
+        Meta(
+            max_length=16,
+            description="Labels of all that is served of this object, for selectors, each name once; its name is one in any case.",
+            extra_json_schema=_unique_by("name"),
+        ),
+    ] = msgspec.field(default_factory=list)
+    max_age: Annotated[
+        Duration | None,
+        Meta(
+            description=(
+                "A value that is older than this is an error, not a number, and an HPA then holds. 60s where left out, or four of the "
+                "controller's intervals where those are longer."
+            )
+        ),
+    ] = None
+
+
 class InferenceAutoscalerSpec(Base):
     """Desired behavior of one service's autoscaling."""
 
@@ -555,6 +598,9 @@ class InferenceAutoscalerSpec(Base):
     priority: Annotated[
         int, Meta(ge=-1000000, le=1000000, description="Who goes first when changes or GPUs are scarce; higher first.")
     ] = 0
+    publish: Annotated[Publish, Meta(description="What the external metrics API serves of it.")] = msgspec.field(
+        default_factory=Publish
+    )
 
 
 class SignalStatus(Base):

@@ -34,10 +34,12 @@ from autoscaler.clock import SystemClock
 from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.dashboard.board import Board
+from autoscaler.dashboard.feed import Feed
 from autoscaler.dashboard.server import host_names, make_app, parse_listen, serve
 from autoscaler.dashboard.watching import Watched
 from autoscaler.errors import OutsideError
 from autoscaler.ports import Reporter
+from autoscaler.publishing import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +127,9 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     source = PrometheusSource(settings.prometheus, cluster, clock, KubernetesSecrets(api))
     stack.push_async_callback(source.close)
     metrics, board = Metrics(lambda: _counted(api, source)), Board()
+    publisher = Publisher(clock, shadow=settings.shadow)
     reporters: list[Reporter] = [
+        publisher,  # first: the others write to the API server
         DecisionLog(),
         # Who sees some namespaces only knows a part of what a pool needs: two such would write over each other.
         *(() if settings.namespaces else (PoolReporter(api, may_act),)),
@@ -168,7 +172,14 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     def ready() -> str:
         return "; ".join(cluster.missing()) or ("" if board.tick is not None else "no tick has ended yet")
 
-    app = make_app(board, metrics=lambda: (metrics.render(), CONTENT_TYPE), healthy=healthy, ready=ready, hosts=host_names(host))
+    app = make_app(
+        board,
+        metrics=lambda: (metrics.render(), CONTENT_TYPE),
+        healthy=healthy,
+        ready=ready,
+        hosts=host_names(host),
+        feed=Feed(publisher, who),
+    )
     listening = await stack.enter_async_context(serve(app, host, port))
     log.info("listening on %s:%d", host, listening)
     await stack.enter_async_context(cluster)

@@ -147,6 +147,19 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What the external metrics API serves of a service beside its decision: `signals` by name, and `labels` of all that is served of it.
+    max_age_s: an older value is an error, not a number; None: as the controller's interval makes it."""
+
+    signals: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    max_age_s: float | None = None
+
+
+NOTHING_MORE: Final = Publication()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSpec:
     """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.spec``."""
 
@@ -190,6 +203,8 @@ class ScalingSpec:
     """Its part in a service of several, which are sized together (``core.roles``)."""
     sources: object = None
     """Where its signals come from (the manifest's `signals`); the core hands it on to the metric source unread."""
+    publication: Publication = NOTHING_MORE
+    """Handed on unread likewise."""
 
     @property
     def key(self) -> str:

@@ -14,6 +14,7 @@ from aiohttp import web
 from autoscaler.dashboard.api import Api
 from autoscaler.dashboard.board import Board
 from autoscaler.dashboard.controls import Demo, add_controls
+from autoscaler.dashboard.feed import Feed
 from autoscaler.dashboard.security import LOOPBACK_NAMES, errors_as_json, guard, json_answer, only_hosts
 from autoscaler.dashboard.stream import Streams
 from autoscaler.errors import OutsideError, UsageError
@@ -37,11 +38,12 @@ def make_app(
     demo: Demo | None = None,
     hosts: frozenset[str] | None = None,
     streams: Streams | None = None,
+    feed: Feed | None = None,
 ) -> web.Application:
     """The application.
 
     metrics: (body, content type) of /metrics; None: there is no /metrics. hosts: the names this listener answers to (see ``serve``);
-    None: any. demo: adds the controls, which need `hosts`.
+    None: any. demo: adds the controls, which need `hosts`. feed: what external metrics API servers read.
     """
     if demo is not None and hosts is None:
         raise ValueError("the demo's controls are only for loopback: give hosts")
@@ -81,6 +83,8 @@ def make_app(
         app.router.add_get("/metrics", show_metrics)
     Api(board, demo=demo is not None).add_to(app)
     app.router.add_get("/api/stream", streams.handle)
+    if feed is not None:
+        feed.add_to(app)
     if demo is not None:
         add_controls(app, demo, board.knows, board.wake)
     return app

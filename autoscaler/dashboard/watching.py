@@ -1,4 +1,4 @@
-"""Reads what the page shows beside what the policies want: a plot of the GPU's utilization must not depend on the policy."""
+"""Reads what the page shows and what manifests publish beside what the policies want: neither must depend on the policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ SHOWN: tuple[str, ...] = ("demand", "queue", "running", "utilization", "gpu_util
 
 
 class Watched:
-    """A MetricSource that also asks `source` for SHOWN and for each service's objective. What policies see doesn't change by it."""
+    """A MetricSource that also asks `source` for SHOWN, for each service's objective and for what it publishes. What policies see doesn't
+    change by it."""
 
     def __init__(self, source: MetricSource) -> None:
         self._source = source
@@ -37,10 +38,11 @@ class Watched:
 def _shown(fleet: Fleet) -> dict[str, list[int]]:
     rows = list(range(len(fleet)))
     shown = dict.fromkeys(SHOWN, rows)
-    by_objective: dict[str, list[int]] = {}
+    own: dict[str, list[int]] = {}
     for row, spec in enumerate(fleet.specs):
-        by_objective.setdefault(spec.objective.signal, []).append(row)
-    return by_objective | shown
+        for name in {spec.objective.signal, *spec.publication.signals}:
+            own.setdefault(name, []).append(row)
+    return own | shown
 
 
 def _union(some: Iterable[int], others: Iterable[int]) -> list[int]:

@@ -1,0 +1,79 @@
+"""``GET /api/published``: what a controller publishes, for the external metrics API servers, as it is decided.
+
+Nothing is queued for a reader: each gets the newest tick when it can take it, whole, and costs no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any, Final
+
+from aiohttp import web
+
+from autoscaler.dashboard.security import error
+from autoscaler.published import PATH
+from autoscaler.publishing import Publisher, head_line
+
+MOST_READERS: Final = 16
+ALIVE_S: Final = 5.0
+"""An empty line so often, so that a reader can tell a quiet controller from a lost connection."""
+SEND_TIMEOUT_S: Final = 30.0
+
+
+class Feed:
+    """controller: the name that readers are told."""
+
+    def __init__(self, publisher: Publisher, controller: str) -> None:
+        self._publisher = publisher
+        self._controller = controller
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def add_to(self, app: web.Application) -> None:
+        app.router.add_get(PATH, self.handle)
+        app.on_shutdown.append(self.close)
+
+    async def close(self, _app: web.Application) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if len(self._tasks) >= MOST_READERS:
+            return error(503, f"{MOST_READERS} readers are there already; try again later")
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            return await self._send(request)
+        finally:
+            self._tasks.discard(task)
+
+    async def _send(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
+        await response.prepare(request)
+        with suppress(ConnectionError, TimeoutError):  # whoever went away, or takes nothing for long, connects again
+            await _sent(response, head_line(self._controller))
+            await self._tell(response)
+        return response
+
+    async def _tell(self, response: web.StreamResponse) -> None:
+        publisher, seen = self._publisher, 0
+        objects: tuple[bytes, ...] | None = None
+        while True:
+            if not await publisher.news(seen, ALIVE_S):
+                await _sent(response, b"\n")
+                continue
+            seen = publisher.ticks
+            # Taken together, before anything is awaited: a tick's columns are in the order of these objects.
+            lines = list(publisher.tick_lines())
+            if publisher.objects is not objects:
+                objects = publisher.objects
+                lines[:0] = objects
+            for line in lines:
+                await _sent(response, line)
+
+
+async def _sent(response: web.StreamResponse, data: bytes) -> None:
+    """Raises TimeoutError where the reader takes nothing for long."""
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await response.write(data)
