@@ -26,7 +26,8 @@ from autoscaler.adapters.nodepools.dry_run import DryRun
 from autoscaler.adapters.prometheus.settings import PrometheusSettings
 from autoscaler.adapters.prometheus.source import PrometheusSource
 from autoscaler.adapters.telemetry.decision_log import DecisionLog
-from autoscaler.adapters.telemetry.metrics import CONTENT_TYPE, Family, Labels, Metrics
+from autoscaler.adapters.telemetry.families import CONTENT_TYPE, Family, Labels
+from autoscaler.adapters.telemetry.metrics import Metrics
 from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.cli.judge import judge_with
 from autoscaler.cli.run_options import known_policies

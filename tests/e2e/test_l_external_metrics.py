@@ -38,7 +38,8 @@ async def metrics_api(control_plane: ControlPlane, deployed: Path) -> AsyncItera
 
 
 def recorded_hour() -> Callable[[float], float]:
-    """Requests/s of a recorded hour, by seconds of the story: Azure's of 2023 where the shared traces are, else the twenty minutes that ship, thrice."""
+    """Requests/s of a recorded hour, by seconds of the story: Azure's of 2023 where the shared traces are, else twenty
+    minutes that ship, thrice."""
     shared = Path(os.environ.get("SHARED_TRACES", ROOT.parent / "shared" / "traces")) / "azure-llm-2023-conv.csv.gz"
     arrivals = azure(shared) if shared.is_file() else plain(ROOT / "replay" / "standard" / "traces" / "chat.csv.gz")
     counts = [0] * int(HOUR_S / BIN_S)
