@@ -16,7 +16,7 @@ from urllib.parse import quote
 import numpy as np
 from aiohttp import web
 
-from autoscaler.adapters.telemetry.metrics import Family, Labels
+from autoscaler.adapters.telemetry.families import Family, Labels
 from autoscaler.errors import UsageError
 from autoscaler.external_metrics.answers import RefusedError
 from autoscaler.external_metrics.breaker import State
