@@ -15,7 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
-from autoscaler.adapters.telemetry.metrics import Family, Labels
+from autoscaler.adapters.telemetry.families import Family, Labels
 from autoscaler.external_metrics import front_proxy
 from autoscaler.external_metrics.answers import RefusedError
 from autoscaler.external_metrics.front_proxy import AmbiguousError

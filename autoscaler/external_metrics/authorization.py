@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.adapters.kubernetes.api import KubeApi
-from autoscaler.adapters.telemetry.metrics import Family
+from autoscaler.adapters.telemetry.families import Family
 from autoscaler.external_metrics.answers import RefusedError
 from autoscaler.external_metrics.identity import GROUP, GROUP_VERSION, MASTERS, VERSION, Access, MetricAccess, PathAccess, User
 from autoscaler.external_metrics.review_cache import ReviewCache, TooManyReviewsError

@@ -11,7 +11,7 @@ import numpy as np
 
 from autoscaler.adapters.kubernetes.api import KubeApi
 from autoscaler.adapters.kubernetes.api_error import ApiError
-from autoscaler.adapters.telemetry.metrics import Family
+from autoscaler.adapters.telemetry.families import Family
 from autoscaler.backoff import Backoff
 
 log = logging.getLogger(__name__)

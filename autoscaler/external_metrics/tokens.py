@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.adapters.kubernetes.api import KubeApi
-from autoscaler.adapters.telemetry.metrics import Family
+from autoscaler.adapters.telemetry.families import Family
 from autoscaler.external_metrics.identity import User
 from autoscaler.external_metrics.review_cache import ReviewCache
 from autoscaler.external_metrics.reviews import Reviewer, ReviewFailedError, review_families

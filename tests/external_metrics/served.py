@@ -111,7 +111,11 @@ async def served(
 ) -> AsyncIterator[Client]:
     """authority: signs the server's certificate; plain HTTP without."""
     made = make_app(
-        values, app.pop("authenticator", tokens()), app.pop("authorizer", namespaces()), clock=app.pop("clock", SystemClock()), **app
+        values,
+        app.pop("authenticator", tokens()),
+        app.pop("authorizer", namespaces()),
+        clock=app.pop("clock", SystemClock()),
+        **app,
     )
     context = None if authority is None else server_context(authority)
     async with serve(made, LOOPBACK, 0, context, **(serving or {})) as running:

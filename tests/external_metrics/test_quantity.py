@@ -65,7 +65,7 @@ def test_is_the_nearest_nano_and_canonical(value: float) -> None:
         assert decimal_of(text) == nearest
         assert abs(decimal_of(text) - Decimal(value)) <= Decimal("5e-10") + Decimal(math.ulp(value))
     mantissa, suffix = re.fullmatch(r"(-?[0-9]+)([a-zA-Z]?)", text).groups()  # type: ignore[union-attr]
-    assert int(mantissa) % 1000 != 0 or suffix == "" and mantissa == "0", "a larger suffix would have lost nothing"
+    assert int(mantissa) % 1000 != 0 or (suffix == "" and mantissa == "0"), "a larger suffix would have lost nothing"
 
 
 @given(st.floats(0, 1e12))
@@ -77,7 +77,24 @@ def test_what_an_hpa_makes_of_it_is_never_a_milli_too_many(value: float) -> None
 
 async def test_the_api_server_writes_them_so(control_plane: ControlPlane, namespace: str) -> None:
     """The targets of an HPA come back from the API server in canonical form, whatever form they were given in."""
-    values = [1.5, 100.0, 1000.0, 2500.0, 0.0004, 1e-9, 123456.789, 0.3, 1e6, 1.1e6, 1e9, 1e12, 1e15, 7.25e14, LARGEST, 100000000.1]
+    values = [
+        1.5,
+        100.0,
+        1000.0,
+        2500.0,
+        0.0004,
+        1e-9,
+        123456.789,
+        0.3,
+        1e6,
+        1.1e6,
+        1e9,
+        1e12,
+        1e15,
+        7.25e14,
+        LARGEST,
+        100000000.1,
+    ]
     values += [9.0 ** (power / 2) / 7 for power in range(-16, 30)]
     made = await control_plane.api.create(
         f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers?dryRun=All",
@@ -91,7 +108,10 @@ async def test_the_api_server_writes_them_so(control_plane: ControlPlane, namesp
                 "metrics": [
                     {
                         "type": "External",
-                        "external": {"metric": {"name": "m"}, "target": {"type": "AverageValue", "averageValue": f"{nanos(value)}n"}},
+                        "external": {
+                            "metric": {"name": "m"},
+                            "target": {"type": "AverageValue", "averageValue": f"{nanos(value)}n"},
+                        },
                     }
                     for value in values
                 ],

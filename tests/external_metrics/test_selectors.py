@@ -144,7 +144,28 @@ def requirements(draw: st.DrawFn) -> str:
 
 
 well_made = st.lists(requirements(), max_size=3).map(",".join)
-TOKENS = [*KEYS, *VALUES, "=", "==", "!=", "!", "(", ")", ",", "<", ">", " ", "\t", "\n", "-", "/", "A/b", "ü", "9" * 20, "x" * 64]
+TOKENS = [
+    *KEYS,
+    *VALUES,
+    "=",
+    "==",
+    "!=",
+    "!",
+    "(",
+    ")",
+    ",",
+    "<",
+    ">",
+    " ",
+    "\t",
+    "\n",
+    "-",
+    "/",
+    "A/b",
+    "ü",
+    "9" * 20,
+    "x" * 64,
+]
 ill_made = st.lists(st.sampled_from(TOKENS), max_size=8).map("".join)
 
 
@@ -188,9 +209,7 @@ async def test_the_real_api_server_agrees(control_plane: ControlPlane, namespace
     draw_selectors()
     await asyncio.gather(
         *(
-            control_plane.api.create(
-                path, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": some}}
-            )
+            control_plane.api.create(path, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": some}})
             for name, some in objects.items()
         )
     )

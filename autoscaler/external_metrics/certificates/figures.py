@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 
-from autoscaler.adapters.telemetry.metrics import Family, Labels
+from autoscaler.adapters.telemetry.families import Family, Labels
 from autoscaler.external_metrics.certificates.reading import end_s
 
 

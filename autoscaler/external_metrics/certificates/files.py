@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from autoscaler.adapters.telemetry.metrics import Family
+from autoscaler.adapters.telemetry.families import Family
 from autoscaler.external_metrics.certificates import figures
 from autoscaler.external_metrics.certificates.authority import Pair
 from autoscaler.external_metrics.certificates.reading import certificates_in, end_s, pair_of

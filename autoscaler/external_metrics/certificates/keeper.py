@@ -23,7 +23,7 @@ from autoscaler.adapters.kubernetes.api_error import ApiError
 from autoscaler.adapters.kubernetes.discovery import Resource
 from autoscaler.adapters.kubernetes.informer import Informer, InformerSettings
 from autoscaler.adapters.kubernetes.secrets import SECRETS
-from autoscaler.adapters.telemetry.metrics import Family
+from autoscaler.adapters.telemetry.families import Family
 from autoscaler.backoff import Backoff
 from autoscaler.external_metrics.certificates import clients as api_service
 from autoscaler.external_metrics.certificates import figures
