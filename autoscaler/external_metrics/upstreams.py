@@ -50,8 +50,8 @@ class Upstreams:
         for index, upstream in enumerate(federation.upstreams):
             if upstream.identity == "frontProxy" and client_certificate is None:
                 raise UsageError(
-                    f"{FLAG}: upstreams[{index}].identity: frontProxy needs a client certificate of ours, and there is none; impersonation "
-                    "is allowed without"
+                    f"{FLAG}: upstreams[{index}].identity: frontProxy needs a client certificate of ours, and there is none: beside "
+                    "--tls-cert give --client-cert and --client-key, or name impersonation, which needs none"
                 )
         self._is_own = is_own
         self._clients = {
