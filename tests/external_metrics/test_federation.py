@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from autoscaler.errors import UsageError
 from autoscaler.external_metrics.federation import Federation, Upstream, load_federation, overlaps
+from autoscaler.schema import schema_of
+from tests.conftest import ROOT
 from tests.realparts.certificates import Authority
 from tests.replay.made import write
 
@@ -110,6 +113,25 @@ def test_pem_in_the_file_itself(tmp_path: Path) -> None:
     (found,) = load_federation(write(tmp_path / "u.yaml", text)).upstreams
     assert found.ca is not None
     assert found.ca.startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_the_page_tells_every_field() -> None:
+    page = (ROOT / "docs" / "migrating-from-keda.md").read_text("utf-8").split("\n## Upstreams\n")[1]
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
+    told = {name: default.strip() for names, _, default in rows for name in re.findall(r"`(\w+)`", names)}
+    fields = schema_of(Upstream)["properties"]
+    assert set(told) == set(fields)
+    for name, schema in fields.items():
+        default = schema.get("default")
+        if isinstance(default, (str, int)) and name not in ("tokenFile", "largestAnswerBytes"):
+            assert told[name].strip("`") == str(default).lower(), name
+    assert (told["tokenFile"], told["largestAnswerBytes"]) == ("the pod's own", "1 MiB")
+    assert told["breaker"] == "5, `1s`, `30s`"
+
+
+def test_the_example_is_right() -> None:
+    (found,) = load_federation(ROOT / "deploy" / "examples" / "migrating-from-keda" / "upstreams.yaml").upstreams
+    assert (found.address, found.identity) == ("https://keda-metrics-apiserver.keda.svc:443", "impersonation")
 
 
 @pytest.mark.parametrize(
