@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from autoscaler.errors import UsageError
 from autoscaler.external_metrics.answers import RefusedError, status_of
 from autoscaler.external_metrics.federation import Federation, Upstream
 from autoscaler.external_metrics.identity import User
-from autoscaler.external_metrics.upstream_tls import Pair
+from autoscaler.external_metrics.upstream_tls import ClientCertificate, Pair
 from autoscaler.external_metrics.upstreams import Upstreams
 from tests.external_metrics.other_adapter import NAME, VALUES, OtherAdapter, Seen, answer
 from tests.realparts.certificates import Authority, KeyPair
@@ -53,7 +52,7 @@ def upstream(other: OtherAdapter, tmp_path: Path, **settings: Any) -> Upstream:
 
 
 def upstreams(
-    *all_of_them: Upstream, clock: ManualClock | None = None, certificate: Callable[[], Pair] | None = None
+    *all_of_them: Upstream, clock: ManualClock | None = None, certificate: ClientCertificate | None = None
 ) -> Upstreams:
     return Upstreams(
         Federation(upstreams=list(all_of_them)),
@@ -131,10 +130,12 @@ async def test_the_front_proxy_s_headers_are_client_go_s(tmp_path: Path) -> None
     """Behind our certificate, which is exchanged while connections are open; no token."""
     clients = Authority("clients", tmp_path)
     pairs = [pem(clients.client(name, user=name)) for name in ("first", "second")]
-    now = pairs[:1]
+    now: list[Pair | None] = [None]
     async with OtherAdapter(tmp_path) as other:
         other.ask_for(clients)
         async with upstreams(upstream(other, tmp_path, identity="frontProxy"), certificate=lambda: now[0]) as ours:
+            assert "no client certificate of ours yet" in (await refused(ours)).message
+            now[0] = pairs[0]
             await ours.forward("models", "m", "", PERSON)
             now[0] = pairs[1]
             await ours.forward("models", "m", "", HPA)
@@ -291,7 +292,7 @@ async def test_a_hanging_one_takes_no_more_than_its_places(tmp_path: Path) -> No
         errors = await asyncio.gather(*(refused(ours) for _ in range(10)))
         assert sorted(error.code for error in errors) == [503] * 8 + [504] * 2
         assert sum("none more is let wait" in error.message for error in errors) == 6
-        assert sum("none ended within 1 s" in error.message for error in errors) == 2
+        assert sum("no place became free in 0.5 s" in error.message for error in errors) == 2
         assert len(other.seen) == 2
 
 
@@ -318,8 +319,7 @@ async def test_a_server_that_restarted_is_asked_anew(tmp_path: Path) -> None:
     """A kept connection that it closed meanwhile costs no error."""
     async with OtherAdapter(tmp_path) as other, upstreams(upstream(other, tmp_path)) as ours:
         await ours.forward("models", "m", "", HPA)
-        for writer in list(other._open):
-            writer.transport.abort()
+        other.hang_up()
         assert (await ours.forward("models", "m", "", HPA)).status == 200
         assert other.connections == 2
 
