@@ -42,7 +42,7 @@ class _Failed:
 
 
 class ReviewCache(Generic[K, V]):
-    """review: asks; raises ReviewFailedError. renewed: whether an answer like this is worth renewing while it is in use.
+    """renewed: whether an answer like this is worth renewing while it is in use.
 
     An answer is as old as the asking for it: none is served KEPT_S after what it says may have changed. hits: answers from memory.
     """
@@ -100,7 +100,7 @@ class ReviewCache(Generic[K, V]):
             self._start(key, ask)
 
     def _start(self, key: K, ask: Callable[[], Awaitable[V]]) -> asyncio.Task[V]:
-        task = asyncio.create_task(self._review(key, ask))
+        task = asyncio.create_task(self._review(key, ask, self._clock.monotonic_s()))
         self._under_way[key] = task
         task.add_done_callback(lambda done: self._landed(key, done))
         return task
@@ -110,8 +110,7 @@ class ReviewCache(Generic[K, V]):
         if not task.cancelled():
             task.exception()  # looked at, also where nobody waited for it
 
-    async def _review(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
-        asked_at_s = self._clock.monotonic_s()
+    async def _review(self, key: K, ask: Callable[[], Awaitable[V]], asked_at_s: float) -> V:
         try:
             value = await ask()
         except ReviewFailedError as fault:

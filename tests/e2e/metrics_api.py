@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import ssl
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -70,13 +71,13 @@ class MetricsApi:
         finally:
             await process.stop()
 
-    async def process(self, name: str, *controllers: str, extra: Sequence[str] = ()) -> Process:
+    async def process(self, name: str, *controllers: str, extra: Sequence[str] = ()) -> Server:
         """The same, not started yet."""
         kubeconfig = await self.control_plane.service_account_kubeconfig(SYSTEM, ACCOUNT)
         directory = self.control_plane.directory / name
         directory.mkdir(exist_ok=True)
         command = [
-            *("python", "-m", "autoscaler", "external-metrics"),
+            *("-m", "autoscaler", "external-metrics"),
             f"--kubeconfig={kubeconfig}",
             f"--listen={LOOPBACK}:{self.port}",
             "--share-port",
@@ -86,7 +87,7 @@ class MetricsApi:
             *(f"--controller={url}" for url in controllers),
             *extra,
         ]
-        return python_process(name, command[1:], directory)
+        return Server(name, command, directory)
 
     async def available(self) -> Object:
         """The APIService's condition."""
@@ -112,18 +113,23 @@ class MetricsApi:
             return await asking.get(path, **params)
 
 
-def python_process(name: str, arguments: Sequence[str], directory: Path) -> Process:
-    import sys
+class Server(Process):
+    """A process whose own log tells when it is ready: it shares its port with others, so that asking there may ask another one."""
 
-    log = directory / f"{name}.log"
+    def __init__(self, name: str, arguments: Sequence[str], directory: Path) -> None:
+        super().__init__(
+            name, [sys.executable, *arguments], directory=directory, ready=self._is_ready, environment={"PYTHONPATH": str(ROOT)}
+        )
+        self._began_at = 0
 
-    async def ready() -> bool:
-        # It shares its port with others, so its own log tells.
-        with contextlib.suppress(FileNotFoundError):
-            return f"{name} is ready" in log.read_text("utf-8")
-        return False
+    async def launch(self) -> None:
+        self._began_at = self.log_path.stat().st_size if self.log_path.exists() else 0
+        await super().launch()
 
-    return Process(name, [sys.executable, *arguments], directory=directory, ready=ready, environment={"PYTHONPATH": str(ROOT)})
+    async def _is_ready(self) -> bool:
+        with self.log_path.open("rb") as log:
+            log.seek(self._began_at)
+            return f"{self.name} is ready".encode() in log.read()
 
 
 class Asking:
