@@ -129,21 +129,21 @@ class UpstreamClient:
         attempt = self.breaker.attempt()
         if attempt is None:  # opened while this one waited for its place
             self._refuse_while_open()
-        told = attempt.abandoned
+        told, why = attempt.abandoned, ""
         try:
             async with asyncio.timeout_at(end_s):
                 answer = await self._asked(path, query, carried)
-            told = attempt.failed if answer.status in FAULTY_CODES else attempt.succeeded
+            told, why = (attempt.failed if answer.status in FAULTY_CODES else attempt.succeeded), f"code {answer.status}"
             return answer
         except _FaultyError as fault:
-            told = attempt.failed
-            self._refuse(fault.code, str(fault))
+            told, why = attempt.failed, str(fault)
+            self._refuse(fault.code, why)
         except TimeoutError:
-            told = attempt.failed
-            self._refuse(504, f"no answer within {self._deadline_s:g} s")
+            told, why = attempt.failed, f"no answer within {self._deadline_s:g} s"
+            self._refuse(504, why)
         finally:
             told()
-            self._tell_change(before)
+            self._tell_change(before, why)
 
     async def _asked(self, path: str, query: str, carried: Headers) -> web.Response:
         url = self._base.join(URL.build(path=path, query_string=query, encoded=True))
@@ -168,15 +168,12 @@ class UpstreamClient:
     async def _body_of(self, answer: aiohttp.ClientResponse) -> bytes:
         most = self.upstream.largest_answer_bytes
         body = bytearray()
-        if (answer.content_length or 0) <= most:
-            async for chunk in answer.content.iter_any():
-                body += chunk
-                if len(body) > most:
-                    break
-            else:
-                return bytes(body)
-        answer.close()  # not released: the rest is never read
-        raise _FaultyError(502, f"its answer has more than {most} bytes (largestAnswerBytes)")
+        async for chunk in answer.content.iter_any():
+            body += chunk
+            if len(body) > most:
+                answer.close()  # not released: the rest is never read
+                raise _FaultyError(502, f"its answer has more than {most} bytes (largestAnswerBytes)")
+        return bytes(body)
 
     def _checked(self, answer: aiohttp.ClientResponse, body: bytes) -> web.Response:
         """Nothing but status and body are taken over: no Retry-After, no cookie, no header of the hop."""
@@ -220,10 +217,15 @@ class UpstreamClient:
     def _refuse(self, code: int, why: str) -> NoReturn:
         raise RefusedError(code, f"upstream {self.upstream.name} ({self.upstream.address}): {why}") from None
 
-    def _tell_change(self, before: State) -> None:
+    def _tell_change(self, before: State, why: str) -> None:
         after = self.breaker.state
         if after is State.OPEN and before is State.CLOSED:
-            log.warning("upstream %s: %d faults in a row; left alone", self.upstream.name, self.upstream.breaker.faults)
+            log.warning(
+                "upstream %s: %d faults in a row, the last: %s; it is left alone",
+                self.upstream.name,
+                self.upstream.breaker.faults,
+                why,
+            )
         elif after is State.CLOSED and before is State.OPEN:
             log.info("upstream %s answers again", self.upstream.name)
 
