@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import numpy as np
 import pytest
+import pytest_asyncio
 
 from autoscaler.clock import ManualClock
 from autoscaler.external_metrics import review_cache
@@ -19,6 +20,7 @@ class Server:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.arrived = asyncio.Event()
         self.answered = asyncio.Semaphore(0)
         self.open = asyncio.Event()
         self.open.set()
@@ -27,6 +29,8 @@ class Server:
     async def ask(self) -> int:
         self.asked += 1
         number = self.asked
+        if not self.open.is_set():
+            self.arrived.set()
         await self.open.wait()
         self.answered.release()
         if self.fault:
@@ -39,9 +43,11 @@ def clock() -> ManualClock:
     return ManualClock(1000.0)
 
 
-@pytest.fixture
-def cache(clock: ManualClock) -> ReviewCache[str, int]:
-    return ReviewCache(clock=clock, rng=np.random.default_rng(1), renewed=lambda value: value != 13)
+@pytest_asyncio.fixture(loop_scope="session")
+async def cache(clock: ManualClock) -> AsyncIterator[ReviewCache[str, int]]:
+    made: ReviewCache[str, int] = ReviewCache(clock=clock, rng=np.random.default_rng(1), renewed=lambda value: True)
+    yield made
+    await made.close()
 
 
 async def until_landed(server: Server) -> None:
@@ -86,20 +92,64 @@ async def test_an_answer_is_as_old_as_its_question(cache: ReviewCache[str, int],
     assert await cache.get("a", server.ask) == 2
 
 
-async def test_what_is_in_use_is_renewed_before_anybody_has_to_wait(cache: ReviewCache[str, int], clock: ManualClock) -> None:
+async def test_what_is_in_use_is_renewed_before_anybody_has_to_wait(
+    cache: ReviewCache[str, int], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_cache, "RENEWAL_S", 0.01)
     server = Server()
     assert await cache.get("a", server.ask) == 1
     await until_landed(server)
-    clock.advance_to(1008.0)
+    clock.advance_to(1007.9)
     server.open.clear()
-    assert [await cache.get("a", server.ask) for _ in range(5)] == [1] * 5
-    await asyncio.sleep(0)
+    assert await cache.get("a", server.ask) == 1
+    clock.advance_to(1008.0)
+    async with asyncio.timeout(5.0):
+        await server.arrived.wait()
     assert server.asked == 2
+    assert [await cache.get("a", server.ask) for _ in range(5)] == [1] * 5  # nobody waits for it
     server.open.set()
     await until_landed(server)
     clock.advance_to(1015.9)
     assert await cache.get("a", server.ask) == 2
-    assert server.asked == 2
+
+
+async def test_who_asks_every_fifteen_seconds_waits_once(cache: ReviewCache[str, int], clock: ManualClock) -> None:
+    server = Server()
+    waited = 0
+    for step in range(2 * 120):
+        if step % 30 == 0:
+            hits = cache.hits
+            await cache.get("a", server.ask)
+            waited += cache.hits == hits
+        await looked(cache, clock)
+    assert waited == 1
+    assert server.asked <= 16
+    # Nobody asks any more: it is forgotten.
+    for _ in range(2 * 50):
+        await looked(cache, clock)
+    asked = server.asked
+    assert len(cache) == 0
+    for _ in range(2 * 50):
+        await looked(cache, clock)
+    assert server.asked == asked
+
+
+async def looked(cache: ReviewCache[str, int], clock: ManualClock) -> None:
+    """Half a second later, and after all that was then asked for has landed."""
+    clock.advance_to(clock.now_s() + 0.5)
+    cache.renew_due()
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_so_many_are_renewed_at_once_and_no_more(cache: ReviewCache[str, int], clock: ManualClock) -> None:
+    server = Server()
+    for number in range(200):
+        await cache.get(str(number), server.ask)
+    clock.advance_to(1009.0)
+    cache.renew_due()
+    await asyncio.sleep(0)
+    assert server.asked == 200 + review_cache.MOST_RENEWED
 
 
 async def test_a_renewal_that_hangs_or_fails_makes_nothing_older_than_ten_seconds(
@@ -107,9 +157,9 @@ async def test_a_renewal_that_hangs_or_fails_makes_nothing_older_than_ten_second
 ) -> None:
     server = Server()
     assert await cache.get("a", server.ask) == 1
-    await until_landed(server)
     clock.advance_to(1008.0)
     server.open.clear()
+    cache.renew_due()
     assert await cache.get("a", server.ask) == 1
     clock.advance_to(1010.0)
     waiting = asyncio.create_task(cache.get("a", server.ask))
@@ -120,17 +170,16 @@ async def test_a_renewal_that_hangs_or_fails_makes_nothing_older_than_ten_second
         await waiting
 
 
-async def test_a_renewal_that_failed_is_not_tried_with_every_request(cache: ReviewCache[str, int], clock: ManualClock) -> None:
+async def test_a_renewal_that_failed_is_not_tried_with_every_look(cache: ReviewCache[str, int], clock: ManualClock) -> None:
     server = Server()
     await cache.get("a", server.ask)
-    await until_landed(server)
     server.fault = "no answer"
     clock.advance_to(1008.0)
-    assert await cache.get("a", server.ask) == 1
-    await until_landed(server)
     for _ in range(10):
-        assert await cache.get("a", server.ask) == 1
+        cache.renew_due()
         await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert await cache.get("a", server.ask) == 1
     assert server.asked == 2
 
 
@@ -140,6 +189,7 @@ async def test_what_is_not_worth_it_is_not_renewed(clock: ManualClock) -> None:
     await cache.get("a", server.ask)
     clock.advance_to(1009.0)
     assert await cache.get("a", server.ask) == 1
+    cache.renew_due()
     await asyncio.sleep(0)
     assert server.asked == 1
 
