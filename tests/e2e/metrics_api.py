@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import ssl
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,7 +20,7 @@ import yaml
 from autoscaler.external_metrics.identity import GROUP_VERSION
 from tests.conftest import ROOT
 from tests.e2e.world import SYSTEM
-from tests.realparts.api import Object
+from tests.realparts.api import ApiError, Object
 from tests.realparts.control_plane import ControlPlane
 from tests.realparts.ports import LOOPBACK, free_port
 from tests.realparts.processes import Process
@@ -56,9 +57,16 @@ class MetricsApi:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         # First: an API that nobody serves blocks the deletion of the stories' namespaces.
-        await self.control_plane.api.delete(f"{API_SERVICE}/{NAME}")
-        await self.control_plane.api.delete(f"/api/v1/namespaces/{SYSTEM}/services/{ACCOUNT}")
-        await self.control_plane.api.delete(f"/api/v1/namespaces/{SYSTEM}/secrets/{ACCOUNT}")
+        for path in (
+            f"{API_SERVICE}/{NAME}",
+            f"/api/v1/namespaces/{SYSTEM}/services/{ACCOUNT}",
+            f"/api/v1/namespaces/{SYSTEM}/secrets/{ACCOUNT}",
+        ):
+            try:
+                await self.control_plane.api.delete(path)
+            except ApiError as fault:
+                if fault.status != 404:  # the Secret is there once a server has made its certificates
+                    raise
 
     @contextlib.asynccontextmanager
     async def server(self, name: str, *controllers: str, extra: Sequence[str] = ()) -> AsyncIterator[Process]:
@@ -70,13 +78,13 @@ class MetricsApi:
         finally:
             await process.stop()
 
-    async def process(self, name: str, *controllers: str, extra: Sequence[str] = ()) -> Process:
+    async def process(self, name: str, *controllers: str, extra: Sequence[str] = ()) -> Server:
         """The same, not started yet."""
         kubeconfig = await self.control_plane.service_account_kubeconfig(SYSTEM, ACCOUNT)
         directory = self.control_plane.directory / name
         directory.mkdir(exist_ok=True)
         command = [
-            *("python", "-m", "autoscaler", "external-metrics"),
+            *("-m", "autoscaler", "external-metrics"),
             f"--kubeconfig={kubeconfig}",
             f"--listen={LOOPBACK}:{self.port}",
             "--share-port",
@@ -86,7 +94,24 @@ class MetricsApi:
             *(f"--controller={url}" for url in controllers),
             *extra,
         ]
-        return python_process(name, command[1:], directory)
+        return Server(name, command, directory)
+
+    @contextlib.asynccontextmanager
+    async def as_from_nothing(self) -> AsyncIterator[None]:
+        """Without what was installed here, which is put back afterwards."""
+        await self.__aexit__(None, None, None)
+        try:
+            yield
+        finally:
+            await self.__aexit__(None, None, None)
+            await self.__aenter__()
+
+    async def point_here(self) -> None:
+        """Makes the installed Service one that leads to this machine."""
+        api, ports = self.control_plane.api, [{"name": "https", "port": self.port}]
+        here = {"type": "ExternalName", "externalName": "localhost", "clusterIP": None, "clusterIPs": None, "selector": None}
+        await api.patch(f"/api/v1/namespaces/{SYSTEM}/services/{ACCOUNT}", {"spec": {**here, "ports": ports}})
+        await api.patch(f"{API_SERVICE}/{NAME}", {"spec": {"service": {"port": self.port}}})
 
     async def available(self) -> Object:
         """The APIService's condition."""
@@ -112,18 +137,23 @@ class MetricsApi:
             return await asking.get(path, **params)
 
 
-def python_process(name: str, arguments: Sequence[str], directory: Path) -> Process:
-    import sys
+class Server(Process):
+    """A process whose own log tells when it is ready: it shares its port with others, so that asking there may ask another one."""
 
-    log = directory / f"{name}.log"
+    def __init__(self, name: str, arguments: Sequence[str], directory: Path) -> None:
+        super().__init__(
+            name, [sys.executable, *arguments], directory=directory, ready=self._is_ready, environment={"PYTHONPATH": str(ROOT)}
+        )
+        self._began_at = 0
 
-    async def ready() -> bool:
-        # It shares its port with others, so its own log tells.
-        with contextlib.suppress(FileNotFoundError):
-            return f"{name} is ready" in log.read_text("utf-8")
-        return False
+    async def launch(self) -> None:
+        self._began_at = self.log_path.stat().st_size if self.log_path.exists() else 0
+        await super().launch()
 
-    return Process(name, [sys.executable, *arguments], directory=directory, ready=ready, environment={"PYTHONPATH": str(ROOT)})
+    async def _is_ready(self) -> bool:
+        with self.log_path.open("rb") as log:
+            log.seek(self._began_at)
+            return f"{self.name} is ready".encode() in log.read()
 
 
 class Asking:

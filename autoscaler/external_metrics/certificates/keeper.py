@@ -189,8 +189,8 @@ class CertificateKeeper:
         """Looks, and takes one step at most. Returns for how many seconds there is nothing to do."""
         clients = await self._clients()
         read = await self._secret.read()
-        stored = usable(read.stored, self._time.now_s())
-        self._take(stored, clients if isinstance(clients, Clients) else None)
+        known = clients if isinstance(clients, Clients) else None
+        self._take(usable(read.stored, known, self._time.now_s()), known)
         if isinstance(clients, ApiError):
             raise clients
         if self._clock.monotonic_s() - self._time_at_s > self._settings.time_s:
@@ -200,6 +200,7 @@ class CertificateKeeper:
             # What is made is made by the time of those who verify it; and often that time says that nothing is due.
             await self._look_at_time()
             step = self._next(read, clients)
+        stored = usable(read.stored, clients, self._time.now_s())
         if stored is not None and stored.is_whole and not isinstance(step, Restore):
             self._remembered = stored
         if isinstance(step, Wait):
@@ -224,7 +225,7 @@ class CertificateKeeper:
 
     def _next(self, read: Read, clients: Clients) -> Next:
         now_s = self._time.now_s()
-        stored = usable(read.stored, now_s)
+        stored = usable(read.stored, clients, now_s)
         seen = Seen(
             stored=read.stored,
             remembered=self._remembered,
@@ -297,6 +298,8 @@ class CertificateKeeper:
                 self.figures.fail("hindered", why, self._time.now_s())
             self._say(why)
             return
+        if self.figures.fault == "contested" and not self._pace.is_rested():
+            return  # for the moment it is as we want it; the next moment it may be undone again
         if self._said:
             log.info("certificates: all is well again")
         self.figures.fault = self._said = ""

@@ -18,10 +18,18 @@ class Pace:
 
     def wait_s(self) -> float:
         """How long until one more is allowed; 0: now, and it is counted."""
+        left = self._refilled()
+        if left >= 1.0:
+            self._left = left - 1.0
+            return 0.0
+        return (1.0 - left) * self._every_s
+
+    def is_rested(self) -> bool:
+        """Whether it has been quiet for so long that half of those at once are allowed again."""
+        return self._refilled() >= self._at_once / 2
+
+    def _refilled(self) -> float:
         now_s = self._monotonic_s()
         self._left = min(float(self._at_once), self._left + (now_s - self._at_s) / self._every_s)
         self._at_s = now_s
-        if self._left >= 1.0:
-            self._left -= 1.0
-            return 0.0
-        return (1.0 - self._left) * self._every_s
+        return self._left

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -137,7 +137,7 @@ Next: TypeAlias = Wait | Begin | Restore | Renew | Announce | Tell | Switch | Re
 
 def next_step(seen: Seen, plan: Plan) -> Next:
     """What is to be done now. The order is that of what hurts most: nothing to serve, clients that don't trust it, all else."""
-    stored = usable(seen.stored, seen.now_s)
+    stored = usable(seen.stored, seen.clients, seen.now_s)
     if stored is None or stored.is_empty:
         return _from_nothing(seen, "there is no Secret" if seen.stored is None else _lost(seen.stored))
     if restored := _restored(seen, stored):
@@ -150,6 +150,9 @@ def next_step(seen: Seen, plan: Plan) -> Next:
             return Renew(why=why)
         if coming is None and (why := _authority_due(current, seen, plan)):
             return Announce(why=why)
+    if stored.faults and stored.is_whole:
+        # Nothing that is needed is lost; but others may read it, too.
+        return Restore(stored=stored, why=_lost(stored))
     if coming is not None:
         return _announced(stored, seen, plan)
     if len(stored.bundle) > 1:
@@ -158,15 +161,23 @@ def next_step(seen: Seen, plan: Plan) -> Next:
     return Wait(for_s=_until_due_s(current, seen, plan), why=clients.why)
 
 
-def usable(stored: Stored | None, now_s: float) -> Stored | None:
-    """`stored` without generations that serve nobody any more: of an authority that has expired, or that can neither sign nor serve."""
+def usable(stored: Stored | None, clients: Clients | None, now_s: float) -> Stored | None:
+    """What of `stored` can be gone on with. clients: None: not known.
+
+    Without generations that serve nobody any more: of an authority that has expired, or that can neither sign nor serve. Where something was
+    wrong with it, what it lists may be less than what others serve by: then what clients trust stays trusted for an overlap.
+    """
     if stored is None:
         return None
 
     def is_dead(one: Generation | None) -> bool:
         return one is not None and (now_s >= end_s(one.ca) or (one.key_pem is None and one.serving is None))
 
-    return stored.without(current=is_dead(stored.current), coming=is_dead(stored.coming))
+    found = stored.without(current=is_dead(stored.current), coming=is_dead(stored.coming))
+    if not found.faults or clients is None or found.is_empty:
+        return found
+    bundle = tuple(dict.fromkeys((*found.bundle, *_known(clients, now_s))))[:MOST_KEPT]
+    return found if bundle == found.bundle else replace(found, bundle=bundle, since_s=now_s)
 
 
 def pair_to_serve(stored: Stored | None, in_hand: Pair | None, clients: Clients | None, now_s: float) -> Pair | None:
@@ -196,35 +207,47 @@ def pair_to_serve(stored: Stored | None, in_hand: Pair | None, clients: Clients 
 
 
 def _lost(stored: Stored) -> str:
-    return "the Secret can't be used: " + ("; ".join(stored.faults) or "its authority has expired")
+    words = "; ".join(stored.faults) or ("it holds nothing" if not stored.bundle else "its authority has expired")
+    return f"the Secret can't be used as it is: {words}"
 
 
 def _from_nothing(seen: Seen, why: str) -> Next:
-    back = usable(seen.remembered, seen.now_s)
+    back = usable(seen.remembered, None, seen.now_s)
     if back is not None and not back.is_empty and _is_of_use(back, seen):
-        return Restore(stored=back, why=why)
+        return _restore(back, seen, why)
     listed = () if seen.stored is None else seen.stored.bundle
-    known = sorted(seen.clients.trusted if seen.clients.reach_us else (), key=end_s, reverse=True)
-    kept = tuple(one for one in dict.fromkeys((*known, *listed)) if is_valid(one, seen.now_s))[:MOST_KEPT]
-    return Begin(kept=kept, why=why)
+    valid = (one for one in listed if is_valid(one, seen.now_s))
+    return Begin(kept=tuple(dict.fromkeys((*_known(seen.clients, seen.now_s), *valid)))[:MOST_KEPT], why=why)
+
+
+def _restore(back: Stored, seen: Seen, why: str) -> Restore:
+    # Others may have gone on since then, and serve by what isn't remembered here.
+    more = tuple(one for one in _known(seen.clients, seen.now_s) if one not in back.bundle)[:MOST_KEPT]
+    return Restore(stored=replace(back, bundle=(*back.bundle, *more), since_s=seen.now_s) if more else back, why=why)
+
+
+def _known(clients: Clients, now_s: float) -> list[x509.Certificate]:
+    """What clients trust by a caBundle that is ours to write, the longest-lived first. What others write they look after themselves."""
+    return sorted(
+        (one for one in clients.trusted if clients.whose is Whose.OURS and is_valid(one, now_s)), key=end_s, reverse=True
+    )
 
 
 def _is_of_use(back: Stored, seen: Seen) -> bool:
     """Whether clients still trust what is remembered: a process that was cut off may remember what all others have long left."""
-    valid = {one for one in seen.clients.trusted if is_valid(one, seen.now_s)}
-    return not seen.clients.reach_us or not valid or not valid.isdisjoint(back.bundle)
+    known = _known(seen.clients, seen.now_s)
+    return not known or not set(known).isdisjoint(back.bundle)
 
 
 def _restored(seen: Seen, stored: Stored) -> Restore | None:
     """Where a part of the Secret is lost that is remembered."""
-    back, current = usable(seen.remembered, seen.now_s), stored.current
+    back, current = usable(seen.remembered, None, seen.now_s), stored.current
     if back is None or back.current is None or not back.current.is_whole or not _is_of_use(back, seen):
         return None
-    lost = seen.stored is not None and bool(seen.stored.faults)
-    if current is None and lost and stored.coming is None:
-        return Restore(stored=back, why=_lost(stored))
+    if current is None and stored.faults and stored.coming == back.coming:
+        return _restore(back, seen, _lost(stored))
     if current is not None and not current.is_whole and current.ca == back.current.ca:
-        return Restore(stored=back, why=_lost(stored))
+        return _restore(back, seen, _lost(stored))
     known = seen.clients.trusted if seen.clients.whose is Whose.OURS else frozenset()
     if (
         current is not None

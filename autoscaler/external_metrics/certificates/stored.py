@@ -121,10 +121,8 @@ def data_of(stored: Stored) -> dict[str, str]:
     return {key: base64.b64encode(value).decode() for key, value in parts.items()}
 
 
-KEYS: Final = frozenset(
-    {BUNDLE, ROTATION}
-    | {f"{prefix}{name}.{end}" for prefix in ("", "next-") for name in ("authority", "tls", "client") for end in ("crt", "key")}
-)
+_OF_GENERATION: Final = tuple(f"{name}.{end}" for name in ("authority", "tls", "client") for end in ("crt", "key"))
+KEYS: Final = frozenset({BUNDLE, ROTATION, *(f"{prefix}{name}" for prefix in ("", "next-") for name in _OF_GENERATION)})
 """Ours; what else somebody put into the Secret stays."""
 
 
@@ -137,13 +135,15 @@ def stored_in(data: Mapping[str, Any]) -> Stored:
             parts[key] = base64.b64decode(str(data[key]), validate=True)
         except (binascii.Error, ValueError):
             faults.append(f"{key} is not base64")
-    current, coming = _generation(parts, "", faults), _generation(parts, "next-", faults)
+    coming, current = _generation(parts, "next-", faults), _generation(parts, "", faults)
     if coming is not None and not coming.is_whole:
         # It was written as a whole, and nobody relies on it yet: a new one is made.
         faults.append("the coming authority is not whole")
         coming = None
     since_s, why = _rotation(parts.get(ROTATION), faults)
     bundle = tuple(certificates_in(parts.get(BUNDLE, b"")))
+    if any(one is not None and one.ca not in bundle for one in (current, coming)):
+        faults.append(f"{BUNDLE} lacks an authority that is in use")
     return Stored(current=current, coming=coming, bundle=bundle, since_s=since_s, why=why, faults=tuple(faults))
 
 
@@ -151,7 +151,7 @@ def _generation(parts: Mapping[str, bytes], prefix: str, faults: list[str]) -> G
     named = f"{prefix}authority.crt"
     found = certificates_in(parts.get(named, b""))
     if not found:
-        if not prefix or any(key.startswith(prefix) for key in parts):
+        if not parts.keys().isdisjoint(f"{prefix}{name}" for name in _OF_GENERATION):
             faults.append(f"{named} holds no certificate")
         return None
     ca = found[0]
