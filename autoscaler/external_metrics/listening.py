@@ -179,7 +179,11 @@ class Listener:
     def _out_of_descriptors(self, fault: OSError) -> None:
         """Without a pause the ready listener would be asked again and again, and nobody else served."""
         if self._resuming is None:
-            log.warning("connections can't be accepted: %s; those that were idle for longest are closed", fault.strerror)
+            log.warning(
+                "connections can't be accepted: %s; those that were silent or idle for longest are closed", fault.strerror
+            )
+        for _ in range(min(_AT_ONCE, len(self._silent))):
+            self._let_go("too many silent")
         self._connections.make_room()
         self._loop.remove_reader(self._listening.fileno())
         self._resuming = self._loop.call_later(_PAUSE_S, self.open)

@@ -181,6 +181,8 @@ async def test_out_of_descriptors_it_goes_on(signed_by: Authority) -> None:
         idle = [await Peer.to(client, context) for _ in range(20)]
         for peer in idle:
             await peer.ask()
+        silent = await Peer.to(client, None)
+        await asyncio.sleep(0)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         with socket.socket() as newest:
             taken = newest.fileno()
@@ -192,10 +194,12 @@ async def test_out_of_descriptors_it_goes_on(signed_by: Authority) -> None:
                 with contextlib.suppress(BlockingIOError):
                     knocking.connect((LOOPBACK, client.serving.port))
                 await until(lambda: client.serving.connections.closed["too many"] > 0)
+                assert client.serving.connections.closed["too many silent"] == 1
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert (await client.get("/healthz")).code == 200
-        for peer in idle:
+        assert await silent.ended()
+        for peer in (*idle, silent):
             peer.close()
 
 
