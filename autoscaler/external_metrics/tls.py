@@ -28,7 +28,8 @@ class ServingTls:
 
     What is checked in the handshake: that a certificate that is shown is signed, for client authentication, by a CA that is or was trusted;
     if not, the handshake fails (Python has no way to let it through). What it is good for now, and whether it has expired, is judged with
-    each request (``peer.PeerCertificates``), so that those end in a 401 that says so. Sessions are not resumed by ticket.
+    each request (``peer.PeerCertificates``), so that those end in a 401 that says so. Sessions are not resumed by ticket. TLS 1.2 clients
+    may resume one by its id, which Python can't turn off either: OpenSSL keeps 20,480 of them at most, 6 KiB each with a certificate.
 
     Until the first pair is there every handshake ends with an alert: connections are refused, not kept waiting.
     """

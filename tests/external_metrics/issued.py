@@ -24,7 +24,7 @@ HOUR_S = 3600.0
 class How(TypedDict, total=False):
     """ca None: no BasicConstraints at all. usages: extended ones; None: not said. from_s, to_s: seconds from now. key: of an earlier
     certificate, to have the same CA under two. extensions: further ones, critical. identified: whether it names its own key and the
-    issuer's."""
+    issuer's. signs: whether its key usage allows to sign certificates; as `ca` where not said."""
 
     organizations: Sequence[str]
     ca: bool | None
@@ -36,6 +36,7 @@ class How(TypedDict, total=False):
     key: Key
     extensions: Sequence[x509.ExtensionType]
     identified: bool
+    signs: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ def _issue(issuer: Issued | None, names: Sequence[str], how: How) -> Issued:
     )
     if ca is not None:
         built = built.add_extension(x509.BasicConstraints(ca=ca, path_length=how.get("path_length")), critical=True)
-    built = built.add_extension(_key_usage(bool(ca)), critical=True)
+    built = built.add_extension(_key_usage(how.get("signs", bool(ca))), critical=True)
     if how.get("identified", True):
         signer = key if issuer is None else issuer.key
         built = built.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

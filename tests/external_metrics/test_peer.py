@@ -123,6 +123,9 @@ def test_what_is_no_ca_vouches_for_nobody() -> None:
     for wrong in (
         root("front-proxy-ca", ca=None),
         root("front-proxy-ca", ca=False),
+        root("front-proxy-ca", ca=None, signs=True),
+        root("front-proxy-ca", ca=False, signs=True),
+        root("front-proxy-ca", signs=False),
         root("front-proxy-ca", usages=SERVER),
     ):
         assert good_for([wrong.issue("front-proxy"), wrong], trust(proxies=[wrong])) == ""

@@ -212,6 +212,16 @@ async def test_an_earlier_ca_is_let_through_as_long_as_none_of_its_name_has_foll
                 assert await connection.echo("hello") == "2 hello"
 
 
+async def test_an_earlier_ca_makes_way_for_one_of_its_name() -> None:
+    old, new = root("client-ca"), root("client-ca")
+    tls = ServingTls()
+    tls.use(ONE.pem, ONE.key_pem)
+    tls.trust([old.pem])
+    tls.trust([new.pem])
+    async with served(tls) as port:
+        assert await refused(port, client_context(CA, old.issue("alice")))
+
+
 async def test_two_cas_of_one_name_whose_certificates_name_their_keys() -> None:
     old, new = root("client-ca"), root("client-ca")
     tls = ServingTls()
