@@ -25,6 +25,7 @@ from autoscaler.adapters.kubernetes.informer import Informer, InformerSettings
 from autoscaler.adapters.kubernetes.secrets import SECRETS
 from autoscaler.adapters.telemetry.families import Family
 from autoscaler.backoff import Backoff
+from autoscaler.errors import OutsideError
 from autoscaler.external_metrics.certificates import clients as api_service
 from autoscaler.external_metrics.certificates import figures
 from autoscaler.external_metrics.certificates.authority import Pair, pem_of
@@ -78,11 +79,13 @@ DEFAULTS = KeeperSettings()
 
 
 class CertificateKeeper:
-    """One replica. `run()` as a task; `use` is given each certificate that is to be served from then on, with its key, PEM.
+    """One replica. `run()` as a task; `use` is given each certificate that is to be served from then on, with its key, PEM. It may raise
+    OutsideError where it can't; then what is in hand goes on being served.
 
-    ready: set when `use` was called for the first time; before that there is nothing to do TLS with, so wait for it before listening. While
-    the API server is away what is in hand goes on being served, also past its end. client_pair: for upstream adapters. ca_pem: every
-    authority that is trusted now, b"" before anything was read.
+    ready: set when `use` was called for the first time; before that there is nothing to do TLS with, so wait for it before listening: a
+    process that starts while the API server is away has nothing, and tries until it is back. While it is away later, what is in hand goes
+    on being served, also past its end. client_pair: for upstream adapters, which are to trust what the Secret's ``ca.crt`` holds, and to read
+    it again when it changes. ca_pem: every authority that is trusted now, b"" before anything was read.
     """
 
     def __init__(
@@ -174,6 +177,9 @@ class CertificateKeeper:
             except ApiError as fault:
                 wait_s = self._backoff.next_s(fault.retry_after_s)
                 self._failed("conflict" if fault.conflict else "api", str(fault), self._backoff.failures)
+            except OutsideError as fault:
+                wait_s = self._backoff.next_s()
+                self._failed("unusable", str(fault), self._backoff.failures)
             except Exception as fault:
                 # A fault of ours, or a certificate that nobody foresaw: never die of it, since then nothing would be renewed any more.
                 log.exception("certificates: a step failed; trying again")
@@ -250,7 +256,6 @@ class CertificateKeeper:
     async def _do(self, step: Next, read: Read, clients: Clients, stored: Stored | None) -> None:
         assert not isinstance(step, Wait)
         name = type(step).__name__
-        log.info("certificates: %s, because %s", name.lower(), step.why or "it is due")
         if isinstance(step, Tell):
             assert stored is not None
             await tell_clients(self._api, clients, stored.bundle, self._settings.call_timeout_s)
@@ -262,6 +267,7 @@ class CertificateKeeper:
             if answered:
                 self._asked = Asked.NOTHING
         self.figures.writes[name] += 1
+        log.info("certificates: %s: %s", name.lower(), step.why or "it is due")
 
     # ------------------------------------------------------------ what is in use
 

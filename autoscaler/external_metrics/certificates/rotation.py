@@ -40,6 +40,12 @@ class Plan:
     settle_s: float = 60.0
     overlap_s: float = 86400.0
 
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("names must hold one DNS name at least")
+        if self.settle_s < 0 or self.overlap_s < 0:
+            raise ValueError(f"settle_s and overlap_s must not be negative (are: {self.settle_s:g}, {self.overlap_s:g})")
+
 
 class Asked(Enum):
     """What an administrator asked for."""

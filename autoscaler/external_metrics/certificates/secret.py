@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from autoscaler.adapters.kubernetes.api import KubeApi, Object
@@ -25,7 +25,7 @@ class Read:
     stored: Stored | None
     asked: Asked = Asked.NOTHING
     asked_wrongly: str = ""
-    item: Object | None = None
+    item: Object | None = field(default=None, repr=False)
 
 
 class CertificateSecret:

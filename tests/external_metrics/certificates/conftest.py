@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -33,6 +32,7 @@ from autoscaler.external_metrics.certificates import (
 )
 from autoscaler.external_metrics.certificates.reading import certificates_in
 from autoscaler.external_metrics.certificates.stored import Stored, stored_in
+from autoscaler.external_metrics.tls import ServingTls
 from autoscaler.ports import Clock
 from tests.realparts.api import Api, ApiError, Object, conditions
 from tests.realparts.control_plane import ControlPlane
@@ -70,19 +70,18 @@ DAYS: Final = Lifetimes()
 
 
 class Replica:
-    """A TLS server that answers discovery, and serves whatever certificate it was last given. Replicas may share a port."""
+    """A server that answers discovery, and serves whatever certificate it was last given. Replicas may share a port."""
 
-    def __init__(self, port: int, folder: Path) -> None:
+    def __init__(self, port: int, client_ca: Path) -> None:
         self.answered = 0
         self.used: list[x509.Certificate] = []
         self._port = port
-        self._file = folder / f"pair-{id(self)}.pem"
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._tls = ServingTls()
+        self._tls.trust([client_ca.read_bytes()])
         self._runner: web.AppRunner | None = None
 
     def use(self, certificate_pem: bytes, key_pem: bytes) -> None:
-        self._file.write_bytes(key_pem + certificate_pem)
-        self._context.load_cert_chain(self._file)
+        self._tls.use(certificate_pem, key_pem)
         self.used.append(x509.load_pem_x509_certificate(certificate_pem))
 
     async def __aenter__(self) -> Replica:
@@ -90,7 +89,7 @@ class Replica:
         app.router.add_get("/apis/" + GROUP_VERSION, self._discover)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, LOOPBACK, self._port, ssl_context=self._context, reuse_port=True).start()
+        await web.TCPSite(self._runner, LOOPBACK, self._port, ssl_context=self._tls.context, reuse_port=True).start()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -109,18 +108,17 @@ class Replica:
 class World:
     """The Service and the APIService of one test, and what is known of its certificates."""
 
-    def __init__(self, control_plane: ControlPlane, namespace: str, folder: Path, session: HttpKubeApi) -> None:
+    def __init__(self, control_plane: ControlPlane, namespace: str, session: HttpKubeApi) -> None:
         self.control_plane = control_plane
         self.api: Api = control_plane.api
         self.namespace = namespace
         self.port = free_port()
         self.session = session
-        self._folder = folder
 
     # The parts.
 
     def replica(self) -> Replica:
-        return Replica(self.port, self._folder)
+        return Replica(self.port, self.control_plane.front_proxy_authority.certificate)
 
     def keeper(
         self,
@@ -223,7 +221,7 @@ class Load:
     """GETs through the aggregator, several at a time, each as soon as the one before was answered."""
 
     def __init__(self, world: World, at_once: int = 4, pause_s: float = 0.01) -> None:
-        self.failed: list[str] = []
+        self.failed: list[tuple[float, str]] = []
         self.answered = 0
         self._world = world
         self._at_once = at_once
@@ -242,6 +240,12 @@ class Load:
             assert self.failed == []
             assert self.answered > 50
 
+    def last_failure_s(self) -> float:
+        """Monotonic; takes the failures so far off the list."""
+        last_s = max((at_s for at_s, _ in self.failed), default=0.0)
+        self.failed.clear()
+        return last_s
+
     async def _ask(self) -> None:
         # Kept connections to the API server: what is exercised are those from there on.
         control_plane = self._world.control_plane
@@ -253,7 +257,7 @@ class Load:
                 if answer.status == 200:
                     self.answered += 1
                 else:
-                    self.failed.append(f"{time.time():.3f} {answer.status}: {text}")
+                    self.failed.append((time.monotonic(), f"{answer.status}: {text}"))
                 await asyncio.sleep(self._pause_s)
 
 
@@ -321,11 +325,11 @@ async def as_keeper(control_plane: ControlPlane, namespace: str, url: str | None
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def world(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> AsyncIterator[World]:
+async def world(control_plane: ControlPlane, namespace: str) -> AsyncIterator[World]:
     """The Service, the APIService (nobody else's during the test), and a session with a keeper's rights."""
     await grant(control_plane, namespace)
     async with as_keeper(control_plane, namespace) as session:
-        made = World(control_plane, namespace, tmp_path, session)
+        made = World(control_plane, namespace, session)
         await made.make_api_service()
         try:
             yield made

@@ -334,3 +334,9 @@ def test_lifetimes_reach_what_is_made(plan: Plan) -> None:
     short = replace(plan, lifetimes=Lifetimes(ca_s=100.0, leaf_s=10.0))
     made = after(Begin(kept=(), why=""), Stored(current=None), short, NOW_S)
     assert next_step(seen(made), short) == Wait(for_s=pytest.approx(20 / 3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"names": ()}, {"settle_s": -1.0}, {"overlap_s": -1.0}])
+def test_plans_that_make_no_sense(plan: Plan, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        replace(plan, **wrong)

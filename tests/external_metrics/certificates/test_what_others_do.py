@@ -136,6 +136,45 @@ async def test_a_bundle_of_other_hands_is_put_right(world: World) -> None:
         assert len(replica.used) == 1
 
 
+async def test_a_bundle_that_is_emptied_under_load_is_soon_forgotten(world: World) -> None:
+    async with world.replica() as replica, running(world.keeper(replica.use)):
+        await world.until_served()
+        async with Load(world) as load:
+            emptied_s = time.monotonic()
+            await world.tell(b"")
+            await world.until_api_service(lambda item: bool(bundle_of(item)), timeout_s=5)
+            await world.until_served()
+            await asyncio.sleep(0.3)  # what was under way
+            assert load.last_failure_s() < emptied_s + 2.0
+            await asyncio.sleep(0.5)  # load on what is trusted now
+
+
+async def test_a_replica_that_is_cut_off_for_a_rotation_costs_no_request(world: World) -> None:
+    async with (
+        world.control_plane.fault_proxy() as proxy,
+        as_keeper(world.control_plane, world.namespace, proxy.url) as session,
+        world.replica() as one,
+        world.replica() as other,
+    ):
+        keepers = world.keeper(one.use, overlap_s=5.0), world.keeper(other.use, overlap_s=5.0, seed=8, api=session)
+        async with running(*keepers):
+            await world.until_served()
+            await until(lambda: len(other.used) == 1)
+            first = await mended(world)
+            async with Load(world):
+                proxy.rule = lambda request: Drop()
+                proxy.cut_streams()
+                keepers[0].rotate_now()
+                await until(lambda: len(one.used) == 2)
+                await asyncio.sleep(1.0)  # load on both
+                assert len(other.used) == 1
+                proxy.rule = lambda request: None
+                await until(lambda: len(other.used) == 2, timeout_s=3)
+                await mended(world, first)
+                await asyncio.sleep(0.3)  # load on what is served now
+            assert one.used == other.used
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
