@@ -24,7 +24,6 @@ from autoscaler.adapters.kubernetes.api import HttpKubeApi
 from autoscaler.adapters.kubernetes.credentials import find
 from autoscaler.adapters.telemetry.families import Family
 from autoscaler.clock import SystemClock
-from autoscaler.errors import UsageError
 from autoscaler.external_metrics.authentication import RequestAuthenticator
 from autoscaler.external_metrics.authorization import ReviewedAuthorizer
 from autoscaler.external_metrics.catalogue import metric_of
@@ -35,7 +34,7 @@ from autoscaler.external_metrics.certificates import (
     Plan,
     service_names,
 )
-from autoscaler.external_metrics.federation import Federation, load_federation
+from autoscaler.external_metrics.federation import Federation, load_federation, overlaps
 from autoscaler.external_metrics.following import Following
 from autoscaler.external_metrics.server import make_app, serve
 from autoscaler.external_metrics.store import Store
@@ -80,6 +79,8 @@ async def run(settings: ServerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     federation = Federation(upstreams=[]) if settings.upstreams is None else load_federation(settings.upstreams)
+    for overlap in overlaps(federation):
+        log.warning("%s", overlap)
     clock = SystemClock()
     rng = np.random.default_rng()  # noqa: TID251 - jitter of retries; nothing that is answered draws from it
     who = settings.identity or socket.gethostname()
@@ -99,13 +100,9 @@ async def run(settings: ServerSettings) -> None:
         authorizer = ReviewedAuthorizer(api, clock=clock, rng=rng)
         stack.push_async_callback(authorizer.close)
 
-        def client_pair() -> tuple[bytes, bytes]:
+        def client_pair() -> tuple[bytes, bytes] | None:
             pair = certificates.client_pair
-            if pair is None:
-                raise UsageError(
-                    "there is no client certificate towards upstreams: give --client-cert and --client-key beside --tls-cert"
-                )
-            return pair.certificate_pem, pair.key_pem
+            return None if pair is None else (pair.certificate_pem, pair.key_pem)
 
         own_pair = settings.certificate is None or settings.client_certificate is not None
         upstreams = await stack.enter_async_context(

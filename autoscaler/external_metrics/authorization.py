@@ -31,7 +31,7 @@ class Verdict:
 
 
 class ReviewedAuthorizer:
-    """identity.Authorizer. Verdicts are kept for 10 s; one that allows, and is in use, is renewed before that, so that nobody waits."""
+    """identity.Authorizer. Verdicts are kept for 10 s; one that allows is renewed before that while it is in use, so that nobody waits."""
 
     def __init__(self, api: KubeApi, *, clock: Clock, rng: np.random.Generator) -> None:
         self._outcomes: Counter[str] = Counter()

@@ -8,6 +8,7 @@ take too long: no timer by request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import logging
 from collections import Counter
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _BODY_S: Final = 1.0
 """How long the rest of a request's body, which nobody reads, is waited for, so that the client sees its answer before the end."""
+_FIRST_BYTES_S: Final = 1.0
+"""How long who has said nothing yet may begin to, when the server stops: they may have come a moment ago."""
 _LONGEST_HEADER: Final = LONGEST + 1  # differs from the line's limit, which is how the one fault is told from the other
 _MOST_HEADERS: Final = 100
 
@@ -49,11 +52,15 @@ class Deadlines:
 
 
 class Waits(Enum):
-    """What a connection is waited on for."""
+    """What a connection is waited on for. FIRST: anything at all; clients also open some in store."""
 
+    FIRST = "first head"
     HEAD = "head"
     ANSWER = "answer"
     IDLE = "idle"
+
+
+_SILENT: Final = (Waits.IDLE, Waits.FIRST)
 
 
 class Connection(RequestHandler):
@@ -63,7 +70,7 @@ class Connection(RequestHandler):
 
     def __init__(self, server: Connections, **limits: Any) -> None:
         super().__init__(server, **limits)
-        self.waits = Waits.HEAD
+        self.waits = Waits.FIRST
         self.since_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -71,7 +78,7 @@ class Connection(RequestHandler):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self.waits is Waits.IDLE:
+        if self.waits in _SILENT:
             self._now(Waits.HEAD)
         super().data_received(data)
 
@@ -130,7 +137,12 @@ class Connections(web.Server):
         super().__init__(handle, request_factory=self._request)
         self._most = most
         self.deadlines = deadlines
-        self._after_s = {Waits.HEAD: deadlines.head_s, Waits.ANSWER: deadlines.answer_s, Waits.IDLE: deadlines.idle_s}
+        self._after_s = {
+            Waits.FIRST: deadlines.head_s,
+            Waits.HEAD: deadlines.head_s,
+            Waits.ANSWER: deadlines.answer_s,
+            Waits.IDLE: deadlines.idle_s,
+        }
         self._open: dict[Connection, None] = {}
         self._none_open = asyncio.Event()
         self._none_open.set()
@@ -188,7 +200,7 @@ class Connections(web.Server):
 
     def _end(self, one: Connection, reason: str) -> None:
         self.closed[reason] += 1
-        if one.waits is Waits.IDLE:
+        if one.waits in _SILENT:
             one.force_close()  # with a goodbye, so that the client opens another
         else:
             one.abort()
@@ -211,13 +223,22 @@ class Connections(web.Server):
 
     async def finish(self, within_s: float) -> None:
         """Closes what is idle, waits for what is being asked and answered, and ends what is left after `within_s`."""
+        self._close_those(Waits.IDLE)
+        if not await self._gone(min(within_s, _FIRST_BYTES_S)):
+            self._close_those(Waits.FIRST)
+            if not await self._gone(within_s - _FIRST_BYTES_S):
+                for one in self:
+                    self._end(one, "shutdown")
+        await self.shutdown(0.0)
+
+    def _close_those(self, waits: Waits) -> None:
         for one in self:
-            if one.waits is Waits.IDLE:
+            if one.waits is waits:
                 one.force_close()
-        try:
+
+    async def _gone(self, within_s: float) -> bool:
+        """Whether the last one goes in time."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._none_open.wait()
-        except TimeoutError:
-            for one in self:
-                self._end(one, "shutdown")
-        await self.shutdown(0.0)
+        return not self._open

@@ -16,15 +16,14 @@ import msgspec
 from msgspec import Meta
 
 from autoscaler.configuration import read_settings
-from autoscaler.spec import ROLE_PATTERN, Base, DnsName, Duration
+from autoscaler.spec import HTTPS_PATTERN, NAMESPACES_PATTERN, ROLE_PATTERN, Base, DnsName, Duration
 from autoscaler.structure import Flaw
 
 FLAG: Final = "--upstreams"
 EVERY: Final = "*"
-HTTPS_PATTERN: Final = r"^https://[^\s?#@]+$"
 TOKEN_FILE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
-Namespace = Annotated[str, Meta(pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$", max_length=63)]
+Namespace = Annotated[str, Meta(pattern=NAMESPACES_PATTERN, max_length=63)]
 Prefix = Annotated[str, Meta(pattern=r"^[^/%\s]+$", min_length=1, max_length=253)]
 
 
@@ -73,7 +72,7 @@ class Upstream(Base):
     token_file: Annotated[str, Meta(min_length=1)] = TOKEN_FILE
     """Our service account's token; for impersonation."""
     deadline: Duration = "5s"
-    """For the whole of a request, the wait for a free place included."""
+    """For the whole of a request; half of it may be waited for a free place."""
     concurrency: Annotated[int, Meta(ge=1, le=1024)] = 32
     """Requests under way at once; as many more may wait."""
     largest_answer_bytes: Annotated[int, Meta(ge=1024, le=64 * 2**20)] = 2**20

@@ -39,7 +39,6 @@ class OwnMetrics:
         self._histograms: dict[str, Histogram] = {}
         held = Gauge(_PREFIX + "values", "Values that are held, known or not.", registry=registry)
         held.set_function(values.metrics)
-        self._values = values
 
     def count(self, kind: str, code: int, took_s: float) -> None:
         """One request. kind: from a list that the server has, never of the request's own words, which would be series without end."""
@@ -57,12 +56,6 @@ class OwnMetrics:
         return generate_latest(self.registry) + "".join(rendered([*self._own(connections), *self._families()])).encode()
 
     def _own(self, connections: Connections | None) -> Iterable[Family]:
-        yield Family(
-            name="external_metrics_oldest_value_seconds",
-            help="Age of the oldest known value, by metric.",
-            kind="gauge",
-            samples={(("metric", metric),): age_s for metric, age_s in self._values.oldest_s().items()},
-        )
         if connections is not None:
             yield Family(
                 name="external_metrics_connections",

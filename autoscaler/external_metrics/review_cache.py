@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,13 @@ from autoscaler.ports import Clock
 KEPT_S: Final = 10.0
 """As long as Kubernetes' own servers keep them, both ways (apiserver, pkg/server/options/{authentication,authorization}.go)."""
 RENEWED_FROM_S: Final = 8.0
+RENEWAL_S: Final = 0.5
+"""Between two looks for what is to be renewed."""
+MOST_RENEWED: Final = 64
+"""With each look: what a client that asks for ten thousand things costs the API server stays within what its own clients may."""
+IN_USE_S: Final = 35.0
+"""So long after it was last asked for. An HPA asks every 15 s, or 30 s where somebody has chosen that: without this it would be each of
+its requests that waits for a review, as it is with Kubernetes' own servers."""
 MOST_KEPT: Final = 16_384
 MOST_UNDER_WAY: Final = 512
 
@@ -31,6 +38,9 @@ class TooManyReviewsError(ReviewFailedError):
 class _Found(Generic[V]):
     value: V
     asked_at_s: float
+    used_at_s: float
+    again: Callable[[], Awaitable[V]] | None
+    """How to renew it; None where it is not to be renewed, so that nothing of what was asked is kept."""
 
 
 @dataclass(slots=True)
@@ -42,7 +52,7 @@ class _Failed:
 
 
 class ReviewCache(Generic[K, V]):
-    """review: asks; raises ReviewFailedError. renewed: whether an answer like this is worth renewing while it is in use.
+    """renewed: whether an answer like this is worth renewing while it is in use, so that nobody waits for it.
 
     An answer is as old as the asking for it: none is served KEPT_S after what it says may have changed. hits: answers from memory.
     """
@@ -55,6 +65,7 @@ class ReviewCache(Generic[K, V]):
         self._found: dict[K, _Found[V]] = {}  # oldest first
         self._failed: dict[K, _Failed] = {}
         self._under_way: dict[K, asyncio.Task[V]] = {}
+        self._renewing: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._found)
@@ -62,12 +73,11 @@ class ReviewCache(Generic[K, V]):
     async def get(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
         """What `ask` found not long ago, or finds now. Raises ReviewFailedError."""
         found = self._found.get(key)
+        now_s = self._clock.monotonic_s()
         if found is not None:
-            age_s = self._clock.monotonic_s() - found.asked_at_s
-            if age_s < KEPT_S:
+            found.used_at_s = now_s
+            if now_s - found.asked_at_s < KEPT_S:
                 self.hits += 1
-                if age_s >= RENEWED_FROM_S and self._renewed(found.value):
-                    self._renew(key, ask)
                 return found.value
         task = self._under_way.get(key)
         if task is None:
@@ -78,7 +88,9 @@ class ReviewCache(Generic[K, V]):
 
     async def close(self) -> None:
         """Gives up what is under way."""
-        tasks = list(self._under_way.values())
+        tasks: list[asyncio.Task[Any]] = list(self._under_way.values())
+        if self._renewing is not None:
+            tasks.append(self._renewing)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -93,14 +105,32 @@ class ReviewCache(Generic[K, V]):
         if len(self._under_way) >= MOST_UNDER_WAY:
             raise TooManyReviewsError(f"{MOST_UNDER_WAY} reviews are under way already")
 
-    def _renew(self, key: K, ask: Callable[[], Awaitable[V]]) -> None:
-        failed = self._failed.get(key)
-        waiting = failed is not None and self._clock.monotonic_s() < failed.until_s
-        if key not in self._under_way and not waiting and len(self._under_way) < MOST_UNDER_WAY:
-            self._start(key, ask)
+    def renew_due(self) -> None:
+        """Asks anew for what is in use and soon too old; done by itself, while there is something to renew."""
+        self._forget_old()
+        now_s = self._clock.monotonic_s()
+        left = MOST_RENEWED
+        for key, found in self._found.items():
+            if left == 0 or now_s - found.asked_at_s < RENEWED_FROM_S:
+                break
+            failed = self._failed.get(key)
+            if (
+                found.again is not None
+                and now_s - found.used_at_s < IN_USE_S
+                and key not in self._under_way
+                and (failed is None or now_s >= failed.until_s)
+                and len(self._under_way) < MOST_UNDER_WAY
+            ):
+                self._start(key, found.again)
+                left -= 1
+
+    async def _renew(self) -> None:
+        while any(found.again is not None for found in self._found.values()):
+            await asyncio.sleep(RENEWAL_S)
+            self.renew_due()
 
     def _start(self, key: K, ask: Callable[[], Awaitable[V]]) -> asyncio.Task[V]:
-        task = asyncio.create_task(self._review(key, ask))
+        task = asyncio.create_task(self._review(key, ask, self._clock.monotonic_s()))
         self._under_way[key] = task
         task.add_done_callback(lambda done: self._landed(key, done))
         return task
@@ -110,17 +140,20 @@ class ReviewCache(Generic[K, V]):
         if not task.cancelled():
             task.exception()  # looked at, also where nobody waited for it
 
-    async def _review(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
-        asked_at_s = self._clock.monotonic_s()
+    async def _review(self, key: K, ask: Callable[[], Awaitable[V]], asked_at_s: float) -> V:
         try:
             value = await ask()
         except ReviewFailedError as fault:
             self._note(key, str(fault))
             raise
         self._failed.pop(key, None)
-        self._found.pop(key, None)
-        self._found[key] = _Found(value, asked_at_s)
+        before = self._found.pop(key, None)
+        again = ask if self._renewed(value) else None
+        used_at_s = asked_at_s if before is None else before.used_at_s
+        self._found[key] = _Found(value, asked_at_s, used_at_s, again)
         self._forget_old()
+        if again is not None and (self._renewing is None or self._renewing.done()):
+            self._renewing = asyncio.create_task(self._renew())
         return value
 
     def _note(self, key: K, words: str) -> None:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 DEADLINE_S: Final = 10.0
 """As Kubernetes' own servers have it (apiserver, pkg/server/options/authorization.go), tries in between included."""
 _TRY_S: Final = 4.0
-_AT_ONCE: Final = 12
+AT_ONCE: Final = 12
 """For each kind: both together stay below what one session sends at once, so that a flood of tokens leaves room for who asks with rights."""
 
 
@@ -36,7 +36,7 @@ class Reviewer:
         self._path = path
         self._head = {"apiVersion": "/".join(path.split("/")[2:4]), "kind": kind}
         self._rng = rng
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._last_fault = ""
 
     async def ask(self, spec: dict[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,11 @@ import os
 import ssl
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from autoscaler.errors import OutsideError
 
@@ -23,9 +26,10 @@ _NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
 class ServingTls:
     """TLS ≥ 1.2 that asks for a client certificate without requiring one, so that probes and users with a token still connect.
 
-    What is checked in the handshake: that a certificate that is shown is signed, for client authentication, by one of all the CAs that were
-    ever trusted; if not, the handshake fails (Python has no way to let it through). What it is good for now, and whether it has expired, is
-    judged with each request (``peer.PeerCertificates``), so that those end in a 401 that says so. Sessions are not resumed by ticket.
+    What is checked in the handshake: that a certificate that is shown is signed, for client authentication, by a CA that is or was trusted;
+    if not, the handshake fails (Python has no way to let it through). What it is good for now, and whether it has expired, is judged with
+    each request (``peer.PeerCertificates``), so that those end in a 401 that says so. Sessions are not resumed by ticket. TLS 1.2 clients
+    may resume one by its id, which Python can't turn off either: OpenSSL keeps 20,480 of them at most, 6 KiB each with a certificate.
 
     Until the first pair is there every handshake ends with an alert: connections are refused, not kept waiting.
     """
@@ -42,35 +46,26 @@ class ServingTls:
         context.sni_callback = self._hand_on  # called with every handshake, with or without a server name
         self.context: Final = context
         self._present: ssl.SSLContext | None = None
-        self._authorities: dict[bytes, None] = {}
+        self._pair: tuple[bytes, bytes] | None = None
+        self._authorities: list[x509.Certificate] = []
 
     def use(self, certificate_pem: bytes, key_pem: bytes) -> None:
         """Serves this pair to all handshakes from now on; open connections are not touched. certificate_pem: the leaf first, then its
         intermediate CAs. Raises OutsideError where the two are no pair; what was served before then still is."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            with ExitStack() as files:
-                paths = (files.enter_context(_as_file(certificate_pem)), files.enter_context(_as_file(key_pem)))
-                # A key under a password would otherwise be asked for at the terminal.
-                context.load_cert_chain(*paths, password=b"")
-        except (ssl.SSLError, ValueError) as fault:
-            raise OutsideError(
-                f"the serving certificate and its key can't be used: {_words(fault)}. Needed: PEM, the leaf first, and its key without "
-                "a password. What was served before, if anything, still is"
-            ) from None
-        for authority in self._authorities:
-            context.load_verify_locations(cadata=authority)
-        self._present = context
+        pair = certificate_pem, key_pem
+        self._present = _context(pair, self._authorities)
+        self._pair = pair
 
     def trust(self, ca_pems: Iterable[bytes]) -> None:
-        """Lets handshakes through with certificates of these CAs, beside those of all earlier ones: whoever shows a certificate of a CA
-        that is trusted no more gets a 401 that says so. Raises OutsideError where one is no certificate."""
-        found = [_authority(pem) for pem in ca_pems]
-        for authority in found:
-            if authority not in self._authorities:
-                self._authorities[authority] = None
-                if self._present is not None:
-                    self._present.load_verify_locations(cadata=authority)
+        """Lets handshakes through with certificates of these CAs from now on. Open connections are not touched. Also of those that were
+        given earlier, so that their certificates end in a 401 that says so; but for such as have the name of one that is given now: OpenSSL
+        takes the first of a name, unless certificates name their issuer's key. Raises OutsideError where one is no certificate."""
+        given = list(dict.fromkeys(_authority(pem) for pem in ca_pems))
+        names = {authority.subject for authority in given}
+        given += [authority for authority in self._authorities if authority.subject not in names]
+        if given != self._authorities:
+            self._present = None if self._pair is None else _context(self._pair, given)
+            self._authorities = given
 
     def _hand_on(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> int | None:
         if self._present is None:
@@ -79,11 +74,27 @@ class ServingTls:
         return None
 
 
-def _authority(pem: bytes) -> bytes:
-    """As DER, after a try whether OpenSSL takes it."""
+def _context(pair: tuple[bytes, bytes], authorities: Iterable[x509.Certificate]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        authority = ssl.PEM_cert_to_DER_cert(pem.decode("ascii").strip())
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=authority)
+        with _as_file(pair[0]) as certificate, _as_file(pair[1]) as key:
+            # A key under a password would otherwise be asked for at the terminal.
+            context.load_cert_chain(certificate, key, password=b"")
+    except (ssl.SSLError, ValueError) as fault:
+        raise OutsideError(
+            f"the serving certificate and its key can't be used: {_words(fault)}. Needed: PEM, the leaf first, and its key without "
+            "a password. What was served before, if anything, still is"
+        ) from None
+    for authority in authorities:
+        context.load_verify_locations(cadata=authority.public_bytes(Encoding.DER))
+    return context
+
+
+def _authority(pem: bytes) -> x509.Certificate:
+    """After a try whether OpenSSL takes it."""
+    try:
+        authority = x509.load_pem_x509_certificate(pem)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=authority.public_bytes(Encoding.DER))
     except (ssl.SSLError, ValueError) as fault:
         raise OutsideError(f"a client CA can't be used: {_words(fault)}. Needed: one certificate as PEM") from None
     return authority

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
 from typing import Final, NoReturn
 
 import aiohttp
@@ -22,7 +21,7 @@ from autoscaler.external_metrics.carried_identity import Headers, front_proxy_he
 from autoscaler.external_metrics.federation import Upstream
 from autoscaler.external_metrics.identity import User
 from autoscaler.external_metrics.reread import RereadFile
-from autoscaler.external_metrics.upstream_tls import Pair, TlsUnusableError, UpstreamTls
+from autoscaler.external_metrics.upstream_tls import ClientCertificate, TlsUnusableError, UpstreamTls
 from autoscaler.ports import Clock
 from autoscaler.spec import duration_s
 
@@ -48,7 +47,7 @@ class UpstreamClient:
     """
 
     def __init__(
-        self, upstream: Upstream, *, clock: Clock, rng: np.random.Generator, client_certificate: Callable[[], Pair] | None
+        self, upstream: Upstream, *, clock: Clock, rng: np.random.Generator, client_certificate: ClientCertificate | None
     ) -> None:
         self.upstream = upstream
         self.requests: Counter[int] = Counter()
@@ -101,7 +100,8 @@ class UpstreamClient:
         self.under_way += 1
         end_s = asyncio.get_running_loop().time() + self._deadline_s
         try:
-            await self._take_place(end_s)
+            # Half of it at most, so that who gets a place at last still has time: what is only late because of us tells the breaker nothing.
+            await self._take_place(end_s - self._deadline_s / 2)
             try:
                 answer = await self._attempted(path, query, carried, end_s)
             finally:
@@ -114,13 +114,14 @@ class UpstreamClient:
             self._refuse(502, f"it does not accept our {told}: {_message_of(answer)}")
         return answer
 
-    async def _take_place(self, end_s: float) -> None:
+    async def _take_place(self, until_s: float) -> None:
         try:
-            async with asyncio.timeout_at(end_s):
+            async with asyncio.timeout_at(until_s):
                 await self._places.acquire()
         except TimeoutError:  # those that have the places tell the breaker
             self._refuse(
-                503, f"{self.upstream.concurrency} requests to it are under way, and none ended within {self._deadline_s:g} s"
+                503,
+                f"{self.upstream.concurrency} requests to it are under way, and no place became free in {self._deadline_s / 2:g} s",
             )
 
     async def _attempted(self, path: str, query: str, carried: Headers, end_s: float) -> web.Response:
@@ -128,21 +129,21 @@ class UpstreamClient:
         attempt = self.breaker.attempt()
         if attempt is None:  # opened while this one waited for its place
             self._refuse_while_open()
-        told = attempt.abandoned
+        told, why = attempt.abandoned, ""
         try:
             async with asyncio.timeout_at(end_s):
                 answer = await self._asked(path, query, carried)
-            told = attempt.failed if answer.status in FAULTY_CODES else attempt.succeeded
+            told, why = (attempt.failed if answer.status in FAULTY_CODES else attempt.succeeded), f"code {answer.status}"
             return answer
         except _FaultyError as fault:
-            told = attempt.failed
-            self._refuse(fault.code, str(fault))
+            told, why = attempt.failed, str(fault)
+            self._refuse(fault.code, why)
         except TimeoutError:
-            told = attempt.failed
-            self._refuse(504, f"no answer within {self._deadline_s:g} s")
+            told, why = attempt.failed, f"no answer within {self._deadline_s:g} s"
+            self._refuse(504, why)
         finally:
             told()
-            self._tell_change(before)
+            self._tell_change(before, why)
 
     async def _asked(self, path: str, query: str, carried: Headers) -> web.Response:
         url = self._base.join(URL.build(path=path, query_string=query, encoded=True))
@@ -167,15 +168,12 @@ class UpstreamClient:
     async def _body_of(self, answer: aiohttp.ClientResponse) -> bytes:
         most = self.upstream.largest_answer_bytes
         body = bytearray()
-        if (answer.content_length or 0) <= most:
-            async for chunk in answer.content.iter_any():
-                body += chunk
-                if len(body) > most:
-                    break
-            else:
-                return bytes(body)
-        answer.close()  # not released: the rest is never read
-        raise _FaultyError(502, f"its answer has more than {most} bytes (largestAnswerBytes)")
+        async for chunk in answer.content.iter_any():
+            body += chunk
+            if len(body) > most:
+                answer.close()  # not released: the rest is never read
+                raise _FaultyError(502, f"its answer has more than {most} bytes (largestAnswerBytes)")
+        return bytes(body)
 
     def _checked(self, answer: aiohttp.ClientResponse, body: bytes) -> web.Response:
         """Nothing but status and body are taken over: no Retry-After, no cookie, no header of the hop."""
@@ -219,10 +217,15 @@ class UpstreamClient:
     def _refuse(self, code: int, why: str) -> NoReturn:
         raise RefusedError(code, f"upstream {self.upstream.name} ({self.upstream.address}): {why}") from None
 
-    def _tell_change(self, before: State) -> None:
+    def _tell_change(self, before: State, why: str) -> None:
         after = self.breaker.state
         if after is State.OPEN and before is State.CLOSED:
-            log.warning("upstream %s: %d faults in a row; left alone", self.upstream.name, self.upstream.breaker.faults)
+            log.warning(
+                "upstream %s: %d faults in a row, the last: %s; it is left alone",
+                self.upstream.name,
+                self.upstream.breaker.faults,
+                why,
+            )
         elif after is State.CLOSED and before is State.OPEN:
             log.info("upstream %s answers again", self.upstream.name)
 

@@ -16,6 +16,8 @@ log: Final = logging.getLogger(__name__)
 
 Pair: TypeAlias = tuple[bytes, bytes]
 """A certificate (its chain may follow) and its private key, PEM."""
+ClientCertificate: TypeAlias = Callable[[], Pair | None]
+"""Gives the one to show now; None while there is none yet."""
 
 
 class TlsUnusableError(Exception):
@@ -26,7 +28,7 @@ class UpstreamTls:
     """`context()` is the one to connect with now. A new one is made when the authority or the client certificate has changed; what is
     connected already stays connected, but no request goes out on it any more."""
 
-    def __init__(self, name: str, authority: RereadFile | str, pair: Callable[[], Pair] | None) -> None:
+    def __init__(self, name: str, authority: RereadFile | str, pair: ClientCertificate | None) -> None:
         self._name = name
         self._authority = authority
         self._pair = pair
@@ -36,8 +38,11 @@ class UpstreamTls:
 
     def context(self) -> ssl.SSLContext:
         """Raises TlsUnusableError where there never was one that can be used."""
+        pair = self._pair() if self._pair else None
+        if self._pair and pair is None:
+            raise TlsUnusableError("there is no client certificate of ours yet")
         try:
-            of = (self._authority_pem(), self._pair() if self._pair else None)
+            of = (self._authority_pem(), pair)
         except OSError as error:
             raise TlsUnusableError(f"its certificate authority can't be read: {error}") from None
         if of != self._made_of and of != self._refused:

@@ -23,7 +23,7 @@ from autoscaler.external_metrics.breaker import State
 from autoscaler.external_metrics.federation import FLAG, Federation, Upstream
 from autoscaler.external_metrics.identity import GROUP_VERSION, User
 from autoscaler.external_metrics.upstream import UpstreamClient
-from autoscaler.external_metrics.upstream_tls import Pair
+from autoscaler.external_metrics.upstream_tls import ClientCertificate
 from autoscaler.ports import Clock
 
 _QUERY: Final = frozenset("!$%&'()*+,-./:;=?@_~[]^|{}`<>\"\\0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -33,7 +33,7 @@ _QUERY: Final = frozenset("!$%&'()*+,-./:;=?@_~[]^|{}`<>\"\\0123456789abcdefghij
 class Upstreams:
     """Other adapters by the requests they own. Use as an async context manager; nothing connects before it is needed.
 
-    client_certificate: our certificate and key (PEM), asked before each connection so that it can change; needed where an upstream has
+    client_certificate: gives our certificate and key (PEM), asked before each request so that it can change; needed where an upstream has
     identity frontProxy. is_own: whether a metric (in lower case) is in our own catalogue; such ones go to no upstream but those with
     beforeOwn. Raises UsageError for an upstream with frontProxy without `client_certificate`.
     """
@@ -44,14 +44,14 @@ class Upstreams:
         *,
         clock: Clock,
         rng: np.random.Generator,
-        client_certificate: Callable[[], Pair] | None = None,
+        client_certificate: ClientCertificate | None = None,
         is_own: Callable[[str], bool] = lambda metric: False,
     ) -> None:
         for index, upstream in enumerate(federation.upstreams):
             if upstream.identity == "frontProxy" and client_certificate is None:
                 raise UsageError(
-                    f"{FLAG}: upstreams[{index}].identity: frontProxy needs a client certificate of ours, and there is none; impersonation "
-                    "is allowed without"
+                    f"{FLAG}: upstreams[{index}].identity: frontProxy needs a client certificate of ours, and there is none: beside "
+                    "--tls-cert give --client-cert and --client-key, or name impersonation, which needs none"
                 )
         self._is_own = is_own
         self._clients = {

@@ -49,6 +49,3 @@ class Values(Protocol):
 
     def metrics(self) -> int:
         """How many values there are, known or not; for own metrics."""
-
-    def oldest_s(self) -> Mapping[str, float]:
-        """By metric, the age of the oldest value that is known; for own metrics."""

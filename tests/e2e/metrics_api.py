@@ -20,7 +20,7 @@ import yaml
 from autoscaler.external_metrics.identity import GROUP_VERSION
 from tests.conftest import ROOT
 from tests.e2e.world import SYSTEM
-from tests.realparts.api import Object
+from tests.realparts.api import ApiError, Object
 from tests.realparts.control_plane import ControlPlane
 from tests.realparts.ports import LOOPBACK, free_port
 from tests.realparts.processes import Process
@@ -57,9 +57,16 @@ class MetricsApi:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         # First: an API that nobody serves blocks the deletion of the stories' namespaces.
-        await self.control_plane.api.delete(f"{API_SERVICE}/{NAME}")
-        await self.control_plane.api.delete(f"/api/v1/namespaces/{SYSTEM}/services/{ACCOUNT}")
-        await self.control_plane.api.delete(f"/api/v1/namespaces/{SYSTEM}/secrets/{ACCOUNT}")
+        for path in (
+            f"{API_SERVICE}/{NAME}",
+            f"/api/v1/namespaces/{SYSTEM}/services/{ACCOUNT}",
+            f"/api/v1/namespaces/{SYSTEM}/secrets/{ACCOUNT}",
+        ):
+            try:
+                await self.control_plane.api.delete(path)
+            except ApiError as fault:
+                if fault.status != 404:  # the Secret is there once a server has made its certificates
+                    raise
 
     @contextlib.asynccontextmanager
     async def server(self, name: str, *controllers: str, extra: Sequence[str] = ()) -> AsyncIterator[Process]:
@@ -88,6 +95,23 @@ class MetricsApi:
             *extra,
         ]
         return Server(name, command, directory)
+
+    @contextlib.asynccontextmanager
+    async def as_from_nothing(self) -> AsyncIterator[None]:
+        """Without what was installed here, which is put back afterwards."""
+        await self.__aexit__(None, None, None)
+        try:
+            yield
+        finally:
+            await self.__aexit__(None, None, None)
+            await self.__aenter__()
+
+    async def point_here(self) -> None:
+        """Makes the installed Service one that leads to this machine."""
+        api, ports = self.control_plane.api, [{"name": "https", "port": self.port}]
+        here = {"type": "ExternalName", "externalName": "localhost", "clusterIP": None, "clusterIPs": None, "selector": None}
+        await api.patch(f"/api/v1/namespaces/{SYSTEM}/services/{ACCOUNT}", {"spec": {**here, "ports": ports}})
+        await api.patch(f"{API_SERVICE}/{NAME}", {"spec": {"service": {"port": self.port}}})
 
     async def available(self) -> Object:
         """The APIService's condition."""

@@ -8,6 +8,7 @@ import gzip
 import itertools
 import json
 import os
+import shlex
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
@@ -17,6 +18,7 @@ from typing import Any
 import pytest_asyncio
 
 from tests.conftest import ROOT
+from tests.docs.pages import shell_lines
 from tests.e2e.audit import Right, refused, rights, used
 from tests.e2e.metrics_api import ACCOUNT, Asking, MetricsApi, hpa, of
 from tests.e2e.world import SYSTEM, World, autoscaler, deployment, workload
@@ -287,6 +289,43 @@ async def namespaces_still_go(control_plane: ControlPlane) -> None:
     await control_plane.create_namespace("goes")
     await control_plane.api.delete("/api/v1/namespaces/goes")
     await control_plane.api.until("/api/v1/namespaces", lambda found: "goes" not in found, timeout_s=40)
+
+
+async def test_l_the_readme_takes_an_hpa_user_from_apply_to_the_first_scaling(world: World, metrics_api: MetricsApi) -> None:
+    """The section's commands as printed; between the first two the Service is pointed at this machine, since pods don't run here."""
+    commands = [
+        line.replace(" models ", f" {world.namespace} ").replace("/models/", f"/{world.namespace}/")
+        for line in shell_lines(ROOT / "README.md")
+        if any(word in line for word in ("external-metrics", "apiservice", "hpa-desired-replicas", "external.metrics.k8s.io"))
+    ]
+    assert len(commands) == 4
+    await world.apply(deployment("llama", 1))
+    await world.until_ready("llama", 1)
+    async with (
+        world.traffic("llama", lambda _at_s: 6.0, past_s=600.0, has_past=True),
+        world.controller("story-l-readme") as controller,
+        metrics_api.as_from_nothing(),
+    ):
+        printed = ""
+        for number, command in enumerate(commands):
+            words = [str(ROOT / word) if word.startswith("deploy/") else word for word in shlex.split(command)[1:]]
+            if number == 1:
+                await metrics_api.point_here()
+                server = await metrics_api.process("story-l-readme-api", controller.url)
+                await server.start(ready_within_s=40)
+            if number == 3:
+                await world.until_condition("llama", "Ready", "True")
+            done = await world.control_plane.kubectl(*words, timeout_s=90)
+            assert done.code == 0, f"{command}\n{done.err}"
+            printed = done.out
+        try:
+            explained = await controller.get(f"/api/services/{world.namespace}/llama/explain")
+            (item,) = json.loads(printed)["items"]
+            assert int(item["value"]) == explained["planned"] > 1
+            await world.until_replicas("llama", lambda count: count == explained["planned"])
+            assert written_by_hpa(world, "llama")
+        finally:
+            await server.stop()
 
 
 async def test_l_z_the_servers_rights_are_enough_and_all_needed(control_plane: ControlPlane, metrics_api: MetricsApi) -> None:

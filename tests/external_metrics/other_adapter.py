@@ -67,7 +67,7 @@ class OtherAdapter:
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.use(self.authority.server(f"other-{id(self)}", names=names, days=days))
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     def use(self, pair: KeyPair) -> None:
         """Its serving certificate from now on."""
@@ -94,13 +94,22 @@ class OtherAdapter:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._server is not None
         self._server.close()
-        for writer in list(self._open):
-            writer.transport.abort()
+        serving = list(self._open.values())
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
         await self._server.wait_closed()
+
+    def hang_up(self) -> None:
+        """Close every connection, as a restart does."""
+        for writer in self._open:
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._open.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[writer] = task
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 seen = _seen(head, writer)
@@ -111,7 +120,7 @@ class OtherAdapter:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the client is done
         finally:
-            self._open.discard(writer)
+            del self._open[writer]
             writer.close()
 
 

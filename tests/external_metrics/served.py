@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from autoscaler.clock import SystemClock
 from autoscaler.external_metrics.answers import RefusedError
@@ -45,6 +46,9 @@ class Namespaces:
     def __init__(self, allowed: Mapping[str, frozenset[str]]) -> None:
         self._allowed = allowed
         self.asked: list[Access] = []
+
+    def allow(self, user: str, namespace: str) -> None:
+        self._allowed = {**self._allowed, user: self._allowed.get(user, frozenset()) | {namespace}}
 
     async def authorize(self, user: User, access: Access) -> None:
         self.asked.append(access)
@@ -96,18 +100,16 @@ class Client:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token:
             sent["Authorization"] = f"Bearer {token}"
-        from yarl import URL
-
         asked = self.session.request(method, URL(self.url + path, encoded=True), headers=sent, allow_redirects=False)
         async with asked as answer:
             text = await answer.text()
             is_json = answer.content_type == "application/json" and text
-            return Answer(answer.status, dict(answer.headers), await answer.json() if is_json else None, text)
+            return Answer(answer.status, answer.headers, await answer.json() if is_json else None, text)
 
 
 @contextlib.asynccontextmanager
 async def served(
-    values: Store, *, authority: Authority | None = None, serving: Mapping[str, Any] | None = None, **app: Any
+    values: Store, *, authority: Authority | None = None, port: int = 0, serving: Mapping[str, Any] | None = None, **app: Any
 ) -> AsyncIterator[Client]:
     """authority: signs the server's certificate; plain HTTP without."""
     made = make_app(
@@ -118,7 +120,7 @@ async def served(
         **app,
     )
     context = None if authority is None else server_context(authority)
-    async with serve(made, LOOPBACK, 0, context, **(serving or {})) as running:
+    async with serve(made, LOOPBACK, port, context, **(serving or {})) as running:
         scheme = "http" if authority is None else "https"
         trusted = True if authority is None else authority.client_context()
         connector = aiohttp.TCPConnector(ssl=trusted)

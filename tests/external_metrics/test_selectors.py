@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from hypothesis import given, settings
@@ -182,10 +183,8 @@ def test_what_is_not_in_is_notin(key: str, values: frozenset[str], some: dict[st
 
 @given(st.text())
 def test_any_text_is_parsed_or_refused(text: str) -> None:
-    try:
-        parse(text)
-    except SelectorError as refused:
-        assert str(refused)
+    with contextlib.suppress(SelectorError):
+        assert parse(text).text == text
 
 
 async def test_the_real_api_server_agrees(control_plane: ControlPlane, namespace: str) -> None:
@@ -228,6 +227,7 @@ async def listed(api: Api, path: str, selector: str) -> set[str] | None:
     try:
         answer = await api.get(path, labelSelector=selector)
     except ApiError as refused:
-        assert refused.status == 400, refused
-        return None
+        if refused.status == 400:
+            return None
+        raise
     return {item["metadata"]["name"] for item in answer["items"]}
