@@ -20,7 +20,7 @@ What a keeper needs to be allowed, and nothing else (the test suite runs under e
 from autoscaler.external_metrics.certificates.authority import CLIENT_NAME, Lifetimes, Pair, service_names
 from autoscaler.external_metrics.certificates.files import CertificateFiles
 from autoscaler.external_metrics.certificates.keeper import SECRET_NAME, CertificateKeeper, KeeperSettings
-from autoscaler.external_metrics.certificates.rotation import Plan
+from autoscaler.external_metrics.certificates.plan import Plan
 from autoscaler.external_metrics.certificates.secret import ROTATE
 
 __all__ = [

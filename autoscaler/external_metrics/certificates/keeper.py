@@ -31,24 +31,13 @@ from autoscaler.external_metrics.certificates import figures
 from autoscaler.external_metrics.certificates.authority import Pair, pem_of
 from autoscaler.external_metrics.certificates.clients import Clients, read_clients, tell_clients
 from autoscaler.external_metrics.certificates.pace import Pace
-from autoscaler.external_metrics.certificates.reading import due_s, end_s
-from autoscaler.external_metrics.certificates.rotation import (
-    Announce,
-    Asked,
-    Begin,
-    Next,
-    Plan,
-    Renew,
-    Restore,
-    Seen,
-    Tell,
-    Wait,
-    next_step,
-    pair_to_serve,
-    usable,
-)
+from autoscaler.external_metrics.certificates.plan import Asked, Plan
+from autoscaler.external_metrics.certificates.report import Report
+from autoscaler.external_metrics.certificates.rotation import Seen, next_step
 from autoscaler.external_metrics.certificates.secret import CertificateSecret, Read
 from autoscaler.external_metrics.certificates.server_time import ServerTime
+from autoscaler.external_metrics.certificates.serving import pair_to_serve, usable
+from autoscaler.external_metrics.certificates.steps import Announce, Begin, Next, Renew, Restore, Tell, Wait
 from autoscaler.external_metrics.certificates.stored import Step, Stored
 from autoscaler.external_metrics.certificates.writing import after
 from autoscaler.ports import Clock
@@ -126,7 +115,7 @@ class CertificateKeeper:
         self._remembered: Stored | None = None
         self._authority: x509.Certificate | None = None
         self._told: tuple[object, float] | None = None  # what clients know, and since when by the monotonic clock
-        self._said = ""
+        self._report = Report(self.figures, plan.lifetimes)
 
     def rotate_now(self) -> None:
         """A new authority and all that it signs, as the Secret's annotation asks for it; done step by step by `run`."""
@@ -210,7 +199,9 @@ class CertificateKeeper:
         if stored is not None and stored.is_whole and not isinstance(step, Restore):
             self._remembered = stored
         if isinstance(step, Wait):
-            self._well(read.asked_wrongly or step.why)
+            self._report.well(
+                read.asked_wrongly or step.why, self.serving_pair, self._time.now_s(), contested=not self._pace.is_rested()
+            )
             return max(step.for_s, 0.05)
         if wait_s := self._pace.wait_s():
             self._failed("contested", f"what is written is undone again and again ({step.why}); trying once in a while")
@@ -290,50 +281,5 @@ class CertificateKeeper:
         self.ready.set()
         log.info("certificates: serving %r", pair)
 
-    # ------------------------------------------------------------ what is said
-
     def _failed(self, reason: str, words: str, failures: int = 1) -> None:
-        self.figures.fail(reason, words, self._time.now_s())
-        if reason == "conflict" and failures < 3:
-            return  # another replica was faster, as it should be
-        self._say(words)
-
-    def _well(self, why: str) -> None:
-        if why:
-            if self.figures.fault != "hindered" or self.figures.last_fault != why:
-                self.figures.fail("hindered", why, self._time.now_s())
-            self._say(why)
-            return
-        if self.figures.fault == "contested" and not self._pace.is_rested():
-            return  # for the moment it is as we want it; the next moment it may be undone again
-        if self._said:
-            log.info("certificates: all is well again")
-        self.figures.fault = self._said = ""
-
-    def _say(self, words: str) -> None:
-        """Once, and not with every try of a long outage; but again while the certificate's end comes near."""
-        left = self._left()
-        if f"{words}{left}" != self._said:
-            self._said = f"{words}{left}"
-            log.warning("certificates: %s%s", words, left)
-
-    def _left(self) -> str:
-        pair, now_s = self.serving_pair, self._time.now_s()
-        if pair is None:
-            return "; there is none to serve with"
-        if now_s < due_s(pair.leaf, self._plan.lifetimes):
-            return ""
-        left_s = end_s(pair.leaf) - now_s
-        if left_s <= 0:
-            return "; the serving certificate HAS EXPIRED and is served all the same: clients that verify it refuse us"
-        within = next((words for limit_s, words in _SPANS if left_s <= limit_s), "")
-        return f"; the serving certificate should have been renewed and expires{within}"
-
-
-_SPANS = (
-    (60.0, " within a minute"),
-    (3600.0, " within an hour"),
-    (6 * 3600.0, " within 6 hours"),
-    (86400.0, " within a day"),
-    (7 * 86400.0, " within a week"),
-)
+        self._report.failed(reason, words, self.serving_pair, self._time.now_s(), failures)

@@ -8,7 +8,7 @@ from typing import Final
 from autoscaler.adapters.kubernetes.api import KubeApi, Object
 from autoscaler.adapters.kubernetes.api_error import ApiError
 from autoscaler.adapters.kubernetes.secrets import SECRETS
-from autoscaler.external_metrics.certificates.rotation import Asked
+from autoscaler.external_metrics.certificates.plan import Asked
 from autoscaler.external_metrics.certificates.stored import KEYS, Stored, data_of, stored_in
 
 ROTATE: Final = "inference-autoscaler.io/rotate"

@@ -10,23 +10,10 @@ from cryptography import x509
 
 from autoscaler.external_metrics.certificates.authority import Lifetimes
 from autoscaler.external_metrics.certificates.clients import ABSENT, Clients, Whose
-from autoscaler.external_metrics.certificates.rotation import (
-    Announce,
-    Asked,
-    Begin,
-    Plan,
-    Renew,
-    Restart,
-    Restore,
-    Retire,
-    Seen,
-    Switch,
-    Tell,
-    Wait,
-    next_step,
-    pair_to_serve,
-    usable,
-)
+from autoscaler.external_metrics.certificates.plan import Asked, Plan
+from autoscaler.external_metrics.certificates.rotation import Seen, next_step
+from autoscaler.external_metrics.certificates.serving import pair_to_serve, usable
+from autoscaler.external_metrics.certificates.steps import Announce, Begin, Renew, Restart, Restore, Retire, Switch, Tell, Wait
 from autoscaler.external_metrics.certificates.stored import Generation, Step, Stored
 from autoscaler.external_metrics.certificates.writing import after
 
