@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -60,6 +61,7 @@ class Replica:
         self._port = port
         self._tls = ServingTls()
         self._tls.trust([client_ca.read_bytes()])
+        self._listening = socket.socket()
         self._runner: web.AppRunner | None = None
 
     def use(self, certificate_pem: bytes, key_pem: bytes) -> None:
@@ -71,10 +73,16 @@ class Replica:
         app.router.add_get("/apis/" + GROUP_VERSION, self._discover)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, LOOPBACK, self._port, ssl_context=self._tls.context, reuse_port=True).start()
+        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._listening.bind((LOOPBACK, self._port))
+        await web.SockSite(self._runner, self._listening, ssl_context=self._tls.context).start()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # asyncio loses a connection that it has accepted when its server is closed before it gets to it: first no more are accepted.
+        asyncio.get_running_loop().remove_reader(self._listening)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         if self._runner is not None:
             await self._runner.cleanup()
 
