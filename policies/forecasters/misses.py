@@ -40,7 +40,7 @@ class Misses(Kept):
     def learn(self, spreads: Floats, interval_s: float, known: Bools | None) -> None:
         """spreads (n,): by how many spreads what came exceeded what was expected."""
         rows = np.arange(len(spreads)) if known is None else np.flatnonzero(known)
-        places = np.searchsorted(EDGES, spreads if known is None else spreads[rows], side="right")
+        places = EDGES.searchsorted(spreads if known is None else spreads[rows], side="right")
         keep = 0.5 ** (interval_s / MEMORY_S)
         if known is None:
             self.counts *= keep

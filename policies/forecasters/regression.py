@@ -8,6 +8,7 @@ import numpy as np
 
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats
+from autoscaler.core.rows import every
 
 LARGEST: Final = 30.0
 """The mean variance of a weight, as a multiple of what it was at first, up to which old examples fade. Beyond it nothing has told
@@ -49,6 +50,10 @@ class Regression(Kept):
             told = np.where(known[:, None], told, 0.0)
         self.weights = self.weights + gain * error[:, None]
         after = self.covariances - gain[:, :, None] * told[:, None, :]
+        self.covariances = after
         trace = np.add.reduce(after.diagonal(0, 1, 2), 1)
         fades = trace < self._most if known is None else (trace < self._most) & known
-        self.covariances = after * np.where(fades, 1.0 / keep, 1.0)[:, None, None]
+        if every(fades):
+            after *= 1.0 / keep
+        else:
+            after *= np.where(fades, 1.0 / keep, 1.0)[:, None, None]
