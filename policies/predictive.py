@@ -22,7 +22,7 @@ from autoscaler.core.kept import Kept
 from autoscaler.core.model import Bools, Floats, Forecast, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, complete_params, stack_params
 from autoscaler.core.rows import chosen, every, some
-from autoscaler.core.seen import any_unknown, seen
+from autoscaler.core.seen import seen
 from autoscaler.core.sizing import whole_replicas
 from autoscaler.core.value import maker
 from policies.forecasters.installed import forecasters
@@ -108,7 +108,7 @@ class Predictive:
             self._reactive.learn(observation)
         queue = seen(observation, "queue")
         waits_s = queue / terms.served_per_s
-        self._allowance.learn(rates, waits_s, terms.allowed_s, terms.late_ratio, self.params["aim"], interval_s)
+        self._allowance.learn(rates, outlook.known, waits_s, terms.allowed_s, terms.late_ratio, self.params["aim"], interval_s)
         self._recent.learn(outlook.known, queue * terms.drains, outlook.reached, interval_s)
         self._look_up(observation)
         judged = outlook.judged
@@ -132,7 +132,7 @@ class Predictive:
         number = int(observation.at_s // REFRESH_S)
         rows = None
         if number == self._looked_up:
-            if not any_unknown(self._quantiles.promised):
+            if not self._quantiles.any_missing:
                 return
             rows = np.isnan(self._quantiles.promised)
         self._looked_up = number

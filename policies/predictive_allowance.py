@@ -15,8 +15,8 @@ import numpy as np
 
 from autoscaler.core.constant import constant
 from autoscaler.core.kept import Column, Kept
-from autoscaler.core.model import Floats
-from autoscaler.core.rows import chosen
+from autoscaler.core.model import Bools, Floats
+from autoscaler.core.rows import chosen, some
 from autoscaler.core.seen import any_unknown
 
 SPEED: Final = 0.0002
@@ -45,14 +45,23 @@ class Allowance(Kept):
         self._share: Floats = np.empty(0)
         self._speed: Floats = np.empty(0)
         self._pace: Floats = np.empty(0)
+        self._calm: Floats = np.empty(0)
 
     def fresh(self, n: int) -> dict[str, Column]:
         return {"care": np.zeros(n), "typical": np.zeros(n)}
 
     def learn(
-        self, rates: Floats, waits_s: Floats, allowed_s: Floats, late_ratio: Floats, aim: Floats, interval_s: float
+        self,
+        rates: Floats,
+        known: Bools | None,
+        waits_s: Floats,
+        allowed_s: Floats,
+        late_ratio: Floats,
+        aim: Floats,
+        interval_s: float,
     ) -> None:
-        """rates (n,): arrivals; waits_s (n,): how long the newest of them waits; NaN where unknown, which moves nothing.
+        """rates (n,): arrivals; waits_s (n,): how long the newest of them waits; NaN where unknown, which moves nothing. known (n,): whose rates
+        are; None: everybody's.
 
         late_ratio (n,): what the promise allows, 1 − promised; aim (n,): the share of it to spend."""
         of = self._of
@@ -61,13 +70,14 @@ class Allowance(Kept):
             self._share = aim * late_ratio
             self._pace = constant(interval_s / TYPICAL_S)
             self._speed = interval_s * SPEED / np.sqrt(np.maximum(late_ratio, 1e-6) * 100.0)
-        if any_unknown(rates):
-            known = rates == rates
+            self._calm = self._speed * -self._share
+        if known is not None:
             waits_s, rates = np.where(known, waits_s, 0.0), np.where(known, rates, self.typical)
         typical = chosen(self.typical > _ZERO, self.typical, rates)
         self.typical = typical + self._pace * (rates - typical)
-        moves = (waits_s > allowed_s) - self._share
+        late = waits_s > allowed_s
+        moves = self._speed * (late - self._share) if some(late) else self._calm
         if any_unknown(waits_s):
             moves = np.where(waits_s == waits_s, moves, 0.0)
-        care = self.care + self._speed * moves * (rates / np.maximum(self.typical, _SMALLEST_PER_S))
+        care = self.care + moves * (rates / np.maximum(self.typical, _SMALLEST_PER_S))
         self.care = np.minimum(np.maximum(care, _LEAST), _MOST)

@@ -46,7 +46,7 @@ class Misses(Kept):
             self.counts *= keep
         else:
             self.counts[rows] *= keep
-        self.counts[rows, places] += 1.0
+        np.add.at(self.counts, (rows, places), 1.0)
 
     def exceeded(self, shares: Floats) -> Floats:
         """How many spreads are exceeded with the probabilities `shares` (n, k): (n, k)."""

@@ -49,8 +49,8 @@ class Regression(Kept):
             gain, error = np.where(known[:, None], gain, 0.0), np.where(known, error, 0.0)
             told = np.where(known[:, None], told, 0.0)
         self.weights = self.weights + gain * error[:, None]
-        after = self.covariances - gain[:, :, None] * told[:, None, :]
-        self.covariances = after
+        after = gain[:, :, None] * told[:, None, :]
+        self.covariances = np.subtract(self.covariances, after, out=after)
         trace = np.add.reduce(after.diagonal(0, 1, 2), 1)
         fades = trace < self._most if known is None else (trace < self._most) & known
         if every(fades):
