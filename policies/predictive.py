@@ -83,7 +83,8 @@ class Predictive:
         self._answered: Observation | None = None
         self._need: Need | None = None
         self._ahead_s: Floats | None = None
-        self._ahead_of: tuple[Any, ...] = ()
+        self._lead_s: Floats = np.empty(0)
+        self._interval_s = 0.0
         self._quantiles = Quantiles(n)
         self._age_s: Floats = np.empty(0)
         self._looked_up = -1
@@ -121,10 +122,10 @@ class Predictive:
         """From the end of the latest sample to the moment when a replica that is ordered now serves, (n,)."""
         signal = observation.signals.get("demand")
         age_s = np.zeros(len(observation)) if signal is None else signal.age_s
-        of = (observation.lead_time_s, observation.interval_s)
-        if self._ahead_s is None or self._ahead_of[0] is not of[0] or self._ahead_of[1] != of[1] or not _same(self._age_s, age_s):
-            self._ahead_of, self._age_s = of, age_s
-            self._ahead_s = of[0] + np.where(age_s < 4.0 * of[1], age_s, of[1])
+        lead_s, interval_s = observation.lead_time_s, observation.interval_s
+        if self._ahead_s is None or lead_s is not self._lead_s or interval_s != self._interval_s or not _same(self._age_s, age_s):
+            self._lead_s, self._interval_s, self._age_s = lead_s, interval_s, age_s
+            self._ahead_s = lead_s + np.where(age_s < 4.0 * interval_s, age_s, interval_s)
         return self._ahead_s
 
     def _look_up(self, observation: Observation) -> None:
@@ -168,13 +169,15 @@ class Predictive:
         backlog = queue * drains
         ready_later = np.exp(centre + self.params["room"] * spread) / own
         joining = coming(observation, queue, self._terms.bearable, outlook.recent, drains, room=ready_later, begun=belief.begun)
-        least = chosen(recent > rate, recent, rate) / own + backlog + joining
+        provided = rate / own
+        needed = chosen(recent > rate, recent, rate)
+        least = (provided if needed is rate else needed / own) + backlog + joining
         if some(self._recent.surprised):
             # What no forecast knew of: the present speaks at once.
             present = self._reactive.needed(observation) + joining
             least = np.where(self._recent.surprised & (present > least), present, least)
         kept = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest)) / own
-        most = most_kept(kept, np.exp(centre) / own, rate / own, self._recent.lasting)
+        most = most_kept(kept, np.exp(centre) / own, provided, self._recent.lasting)
         least, most = whole_replicas(least), whole_replicas(np.maximum(most, least))
         quiet = outlook.quiet
         if quiet is not None:
@@ -214,8 +217,7 @@ class Predictive:
         return found
 
     def _forecast(self, observation: Observation) -> Forecast:
-        outlook, missed = self._outlook, self._grace.missed
-        begun = outlook.spreads.seen > _ZERO
+        outlook, missed, begun = self._outlook, self._grace.missed, self._belief.begun
         values = np.exp(outlook.centre[:, None] + self._quantiles.shown * outlook.spread[:, None])
         return _make_forecast(
             made_at_s=observation.at_s,

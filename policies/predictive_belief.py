@@ -56,4 +56,4 @@ class Belief:
     def highest_log(self, peak: Floats, centre: Floats) -> Floats:
         """The log of the highest demand (n,) that is believed. peak, centre (n,): logs of what was needed at most lately and of what is as
         likely as not to be needed."""
-        return np.asarray(np.minimum(peak + _FURTHEST, np.fmax(peak, centre) + self.believed))
+        return np.minimum(peak + _FURTHEST, np.fmax(peak, centre) + self.believed)

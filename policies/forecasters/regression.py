@@ -37,7 +37,8 @@ class Regression(Kept):
 
     def predict(self, features: Floats, row: int | None = None) -> Floats:
         """features (n, d) → (n,); with a row, (m, d) → (m,): of that service at m moments."""
-        return np.asarray(np.add.reduce((self.weights if row is None else self.weights[row]) * features, 1))
+        found: Floats = np.add.reduce((self.weights if row is None else self.weights[row]) * features, 1)
+        return found
 
     def learn(self, features: Floats, values: Floats, keep: float, known: Bools | None) -> None:
         """Takes an example (n, d) → (n,) of each service; keep: what an example still counts after the next one. known (n,): the rows

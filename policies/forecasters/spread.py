@@ -100,8 +100,8 @@ class Spread(Kept):
         a factor of five."""
         usual = np.exp(features[:, _ERRORS - 1])
         found = _TYPICAL * np.exp(self.regression.predict(features, row))
-        least, most = np.maximum(_SMALLEST, _LEAST_SHARE * usual), np.minimum(_MOST_TIMES * usual, _LARGEST)
-        return np.asarray(np.minimum(np.maximum(found, least), most))
+        found = np.maximum(found, np.maximum(_SMALLEST, _LEAST_SHARE * usual))
+        return np.minimum(found, np.minimum(_MOST_TIMES * usual, _LARGEST))
 
     def learn(self, features: Floats, errors: Floats, spreads: Floats, step_s: float, known: Bools | None) -> None:
         """errors (n,): how far off a forecast was, made when the features were these, and by how much it said it would be, spreads (n,). step_s:
