@@ -65,6 +65,7 @@ class Outlook:
         self.names = [name for kind in forecasters for name in kind.experts]
         self._kinds = forecasters
         self._experts = [self._made_of(kind, n) for kind in forecasters]
+        self._level_is_told = any(one is self.levels for one in self._experts)
         self.mix = Regression(n, np.zeros(len(self.names) + 1))
         self.spreads = Spread(n)
         self.misses = Misses(n)
@@ -228,8 +229,8 @@ class Outlook:
     def _mixed(self, features: Floats, row: int | None = None) -> Floats:
         """What the experts together say, as a difference to the level."""
         change = self.mix.predict(features, row)
-        if every(abs(change) <= _BEYOND):
-            return change  # the last minute's level is among the experts, at 0: no further from it is no further from all of them
+        if self._level_is_told and every(abs(change) <= _BEYOND):
+            return change  # not too far from the level itself, which is an expert's word: then not from all of them
         experts = features[:, :-1]
         change = np.minimum(change, np.maximum.reduce(experts, 1) + _BEYOND)
         return np.asarray(np.maximum(change, np.minimum.reduce(experts, 1) - _BEYOND))
