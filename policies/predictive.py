@@ -109,7 +109,7 @@ class Predictive:
             self._reactive.learn(observation)
         queue = seen(observation, "queue")
         waits_s = queue / terms.served_per_s
-        self._allowance.learn(rates, outlook.known, waits_s, terms.allowed_s, terms.late_ratio, self.params["aim"], interval_s)
+        self._allowance.learn(rates, waits_s, terms.allowed_s, terms.late_ratio, self.params["aim"], interval_s)
         self._recent.learn(outlook.known, queue * terms.drains, outlook.reached, interval_s)
         self._look_up(observation)
         judged = outlook.judged

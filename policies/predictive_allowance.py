@@ -15,7 +15,7 @@ import numpy as np
 
 from autoscaler.core.constant import constant
 from autoscaler.core.kept import Column, Kept
-from autoscaler.core.model import Bools, Floats
+from autoscaler.core.model import Floats
 from autoscaler.core.rows import chosen, some
 from autoscaler.core.seen import any_unknown
 
@@ -51,17 +51,9 @@ class Allowance(Kept):
         return {"care": np.zeros(n), "typical": np.zeros(n)}
 
     def learn(
-        self,
-        rates: Floats,
-        known: Bools | None,
-        waits_s: Floats,
-        allowed_s: Floats,
-        late_ratio: Floats,
-        aim: Floats,
-        interval_s: float,
+        self, rates: Floats, waits_s: Floats, allowed_s: Floats, late_ratio: Floats, aim: Floats, interval_s: float
     ) -> None:
-        """rates (n,): arrivals; waits_s (n,): how long the newest of them waits; NaN where unknown, which moves nothing. known (n,): whose rates
-        are; None: everybody's.
+        """rates (n,): arrivals; waits_s (n,): how long the newest of them waits; NaN where unknown, which moves nothing.
 
         late_ratio (n,): what the promise allows, 1 − promised; aim (n,): the share of it to spend."""
         of = self._of
@@ -71,7 +63,8 @@ class Allowance(Kept):
             self._pace = constant(interval_s / TYPICAL_S)
             self._speed = interval_s * SPEED / np.sqrt(np.maximum(late_ratio, 1e-6) * 100.0)
             self._calm = self._speed * -self._share
-        if known is not None:
+        if any_unknown(rates):
+            known = rates == rates
             waits_s, rates = np.where(known, waits_s, 0.0), np.where(known, rates, self.typical)
         typical = chosen(self.typical > _ZERO, self.typical, rates)
         self.typical = typical + self._pace * (rates - typical)

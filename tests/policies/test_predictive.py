@@ -251,7 +251,7 @@ def spent(
 ) -> float:
     rates, waits_s, allowed_s, late_ratio, aim = (np.array([value]) for value in (rate, wait_s, 5.0, late, 1.0))
     for _ in range(ticks):
-        allowance.learn(rates, None, waits_s, allowed_s, late_ratio, aim, interval_s)
+        allowance.learn(rates, waits_s, allowed_s, late_ratio, aim, interval_s)
     return float(allowance.care[0])
 
 
