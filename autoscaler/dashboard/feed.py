@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import chain
 from typing import Any, Final
 
 from aiohttp import web
@@ -65,11 +66,9 @@ class Feed:
                 continue
             seen = publisher.ticks
             # Taken together, before anything is awaited: a tick's columns are in the order of these objects.
-            lines = list(publisher.tick_lines())
-            if publisher.objects is not objects:
-                objects = publisher.objects
-                lines[:0] = objects
-            for line in lines:
+            tick, before, objects = publisher.tick_lines(), objects, publisher.objects
+            # One after the other: while many objects are sent the tick grows older, which its first line then tells.
+            for line in chain(() if objects is before else objects, tick):
                 await _sent(response, line)
 
 

@@ -128,6 +128,44 @@ async def test_a_target_that_nobody_sees_has_no_count() -> None:
     assert value.why == "TargetMissing: there is no Deployment llama"
 
 
+async def test_a_target_that_nobody_sees_has_no_queue_per_replica() -> None:
+    told = Told(
+        [a_spec("llama", publication=Publication(signals=("queue",))), a_spec("qwen")], {**SIGNALS, "queue": lambda *_: 20.0}
+    )
+    told.cluster.changes = {
+        "ready": np.array([0, 5]),
+        "hands_off": np.array([True, False]),
+        "hands_off_why": {0: "TargetUnreadable: our rights were taken away"},
+    }
+    await told.tick()
+    (value,) = told.find(QUEUE_PER_REPLICA)
+    assert math.isnan(value.value), "the whole queue, as if none were ready, would scale up many times over"
+    assert value.why == "TargetUnreadable: our rights were taken away"
+    assert told.find("queue")[0].value == 20.0, "that one is known all the same"
+    assert told.find(QUEUE_PER_REPLICA, "qwen")[0].value == 4.0
+
+
+async def test_a_tick_that_took_longer_than_its_interval_is_told_as_old_as_it_is() -> None:
+    told = Told([a_spec("llama", mode="Recommend")], SIGNALS)
+    await told.tick()
+    await told.publisher.report(replace(told.ticks[-1], timings_s={"read": 30.0, "act": 20.0}))
+    assert take(told.store, told.publisher, told.clock)
+    assert told.find(DESIRED)[0].age_s == 50.0
+
+
+async def test_a_ticks_age_is_that_of_its_sending_and_not_of_what_is_sent_before_it() -> None:
+    told = Told([a_spec("llama", mode="Recommend")], SIGNALS)
+    await told.tick()
+    lines = told.publisher.tick_lines()
+    told.clock.advance_to(told.clock.now_s() + 40.0)  # many objects, on a slow line
+    await told.publisher.report(replace(told.ticks[-1], number=99))
+    first = msgspec.json.decode(next(lines), type=AnyLine)
+    assert isinstance(first, TickLine)
+    assert (first.number, first.age_s) == (1, 40.0), (
+        "the tick that was the last one when the objects were, as old as it is by now"
+    )
+
+
 async def test_signals_are_served_where_the_manifest_says_so() -> None:
     publication = Publication(signals=("running", "queue"), labels=(("model", "llama-3"),), max_age_s=20.0)
     told = Told([a_spec("qwen"), a_spec("llama", publication=publication)], {**SIGNALS, "running": lambda _at_s, _row: 17.5})
