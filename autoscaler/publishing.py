@@ -17,7 +17,7 @@ import orjson
 from autoscaler.core.model import UNSEEN, Fleet, Floats, Ints, SignalColumn
 from autoscaler.core.signals import SignalState
 from autoscaler.ports import Clock, Tick
-from autoscaler.published import DESIRED, FORECAST, QUANTILE_LABEL, QUEUE_PER_REPLICA, SCHEMA
+from autoscaler.published import DESIRED, FORECAST, POLICY_LABEL, QUANTILE_LABEL, QUEUE_PER_REPLICA, SCHEMA
 
 MAX_AGE_S: Final = 60.0
 INTERVALS_OLD: Final = 4
@@ -112,7 +112,7 @@ class Publisher:
                     "rows": np.ascontiguousarray(rows),
                     "values": values,
                     "windows_s": [forecast.window_s] * len(values),
-                    "labels": {QUANTILE_LABEL: f"{quantile:g}", "policy": policy},
+                    "labels": {QUANTILE_LABEL: f"{quantile:g}", POLICY_LABEL: policy},
                 }
 
 

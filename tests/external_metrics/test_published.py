@@ -21,8 +21,11 @@ from autoscaler.dashboard.feed import Feed
 from autoscaler.dashboard.server import make_app, serve
 from autoscaler.dashboard.watching import Watched
 from autoscaler.errors import UsageError
+from autoscaler.external_metrics.answers import RefusedError
 from autoscaler.external_metrics.following import Following
+from autoscaler.external_metrics.selectors import parse
 from autoscaler.external_metrics.store import Held, Index, Snapshot, Store
+from autoscaler.external_metrics.value_lists import value_list
 from autoscaler.external_metrics.values import Labels, Value
 from autoscaler.ports import Tick
 from autoscaler.published import DESIRED, FORECAST, QUEUE_PER_REPLICA, AnyLine, Column, Objects, TickLine
@@ -216,6 +219,26 @@ async def test_forecasts_have_a_quantile_and_a_window() -> None:
     median, high = told.find(FORECAST)
     assert (median.labels["quantile"], median.labels["policy"], median.value, median.window_s) == ("0.5", "seer", 3.0, 120.0)
     assert (high.labels["quantile"], math.isnan(high.value)) == ("0.95", True)
+
+
+async def test_forecasts_of_two_policies_are_told_apart_by_both_labels() -> None:
+    told = Told([a_spec("llama")], SIGNALS)
+    await told.tick()
+    forecast = Forecast(
+        made_at_s=0.0,
+        times_s=np.array([120.0]),
+        quantiles=np.array([0.9]),
+        values=np.array([[[3.0]]]),
+        unit="requests/s",
+        window_s=120.0,
+    )
+    tick = told.ticks[-1]
+    both = (("seer", np.array([0]), forecast), ("oracle", np.array([0]), forecast))
+    await told.publisher.report(replace(tick, decisions=replace(tick.decisions, forecasts=both)))
+    assert take(told.store, told.publisher, told.clock)
+    with pytest.raises(RefusedError, match="add policy=seer or policy=oracle to it"):
+        value_list(told.store, "team", FORECAST, parse("inference-autoscaler.io/name=llama,quantile=0.9"))
+    assert b'"value":"3"' in value_list(told.store, "team", FORECAST, parse("quantile=0.9,policy=seer"))
 
 
 async def test_only_a_leader_is_served_and_the_later_tick_of_two() -> None:
