@@ -17,6 +17,8 @@ from autoscaler.published import PATH
 from autoscaler.publishing import Publisher, head_line
 
 MOST_READERS: Final = 16
+MOST_OF_ONE_ADDRESS: Final = 4
+"""Whoever reaches this port could otherwise hold all the places alone, and every HPA would stand still."""
 ALIVE_S: Final = 5.0
 """An empty line so often, so that a reader can tell a quiet controller from a lost connection."""
 SEND_TIMEOUT_S: Final = 30.0
@@ -28,7 +30,8 @@ class Feed:
     def __init__(self, publisher: Publisher, controller: str) -> None:
         self._publisher = publisher
         self._controller = controller
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], str | None] = {}
+        """By who reads: the address."""
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_get(PATH, self.handle)
@@ -41,13 +44,15 @@ class Feed:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if len(self._tasks) >= MOST_READERS:
             return error(503, f"{MOST_READERS} readers are there already; try again later")
+        if list(self._tasks.values()).count(request.remote) >= MOST_OF_ONE_ADDRESS:
+            return error(503, f"{MOST_OF_ONE_ADDRESS} readers of {request.remote} are there already; try again later")
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._tasks[task] = request.remote
         try:
             return await self._send(request)
         finally:
-            self._tasks.discard(task)
+            del self._tasks[task]
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import aiohttp
 import msgspec
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from autoscaler.clock import ManualClock, SystemClock
 from autoscaler.controller import Controller
 from autoscaler.core.model import Forecast, Publication, ScalingSpec
 from autoscaler.dashboard.board import Board
-from autoscaler.dashboard.feed import Feed
+from autoscaler.dashboard.feed import MOST_OF_ONE_ADDRESS, Feed
 from autoscaler.dashboard.server import make_app, serve
 from autoscaler.dashboard.watching import Watched
 from autoscaler.errors import UsageError
@@ -28,7 +29,7 @@ from autoscaler.external_metrics.store import Held, Index, Snapshot, Store
 from autoscaler.external_metrics.value_lists import value_list
 from autoscaler.external_metrics.values import Labels, Value
 from autoscaler.ports import Tick
-from autoscaler.published import DESIRED, FORECAST, QUEUE_PER_REPLICA, AnyLine, Column, Objects, TickLine
+from autoscaler.published import DESIRED, FORECAST, PATH, QUEUE_PER_REPLICA, AnyLine, Column, Objects, TickLine
 from autoscaler.publishing import OBJECTS_A_LINE, Publisher
 from tests.realparts.ports import LOOPBACK, free_port
 from tests.ticks import PER_REPLICA, MadeCluster, MadeMetrics, a_spec
@@ -320,6 +321,19 @@ async def test_a_follower_that_comes_late_is_told_at_once() -> None:
         await asyncio.wait_for(following.first.wait(), 2)
         assert following.connected == 1
         assert following.why_not() == ""
+
+
+async def test_nobody_takes_all_the_places_of_readers_alone() -> None:
+    told = Told([a_spec("llama", mode="Recommend")], SIGNALS)
+    await told.tick()
+    async with controlling(told) as process, AsyncExitStack() as held, aiohttp.ClientSession() as session:
+        statuses = [
+            (await held.enter_async_context(session.get(process.url + PATH))).status for _ in range(MOST_OF_ONE_ADDRESS + 1)
+        ]
+        assert statuses == [200] * MOST_OF_ONE_ADDRESS + [503]
+        elsewhere = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+        async with aiohttp.ClientSession(connector=elsewhere) as other, other.get(process.url + PATH) as answer:
+            assert answer.status == 200
 
 
 @pytest.mark.parametrize(
