@@ -242,6 +242,7 @@ async def test_l_servers_come_and_go_and_certificates_change_without_a_failed_ge
         await metrics_api.until_available()
         await world.until_condition("llama", "ScalingActive", "True")
         assert await asking.value(world.namespace, "desired-replicas", "llama") >= 1
+        available = await metrics_api.available()
         async with asking.steadily(path, of("llama")):
             await one.restart()
             await other.restart()
@@ -259,7 +260,9 @@ async def test_l_servers_come_and_go_and_certificates_change_without_a_failed_ge
                 await asyncio.sleep(0.05)
         assert len(asking.bad) <= 4, asking.bad
         await namespaces_still_go(world.control_plane)
-        assert (await metrics_api.available())["status"] == "True"
+        after = await metrics_api.available()
+        assert after["status"] == "True"
+        assert after["lastTransitionTime"] == available["lastTransitionTime"], "the aggregator never took it for unavailable"
 
 
 async def rotated(control_plane: ControlPlane) -> None:
