@@ -90,20 +90,18 @@ class Publisher:
         yield _line({"kind": "end", "number": head["number"]})
 
     def _columns(self, tick: Tick) -> Iterator[dict[str, Any]]:
-        fleet, signals = tick.fleet, tick.readings.signals
+        fleet = tick.fleet
         unseen = _unseen(fleet)
         unpublished = {**self._shadowed, **unseen}
         counts = tick.plan.replicas.astype(np.float64)
         counts[list(unpublished)] = np.nan
         yield {"metric": DESIRED, "values": counts, "why": _texts(unpublished)}
-        if (queue := signals.get("queue")) is not None:
-            told = _told(tick, "queue", queue, None)
-            per_replica = _known(queue) / np.maximum(fleet.ready, 1)
-            per_replica[list(unseen)] = np.nan  # with none seen as ready it would be the whole queue, and many times too much
-            yield {"metric": QUEUE_PER_REPLICA, **told, "values": per_replica, "why": {**told["why"], **_texts(unseen)}}
+        told = _told(tick, "queue", None)
+        per_replica = told["values"] / np.maximum(fleet.ready, 1)
+        per_replica[list(unseen)] = np.nan  # with none seen as ready it would be the whole queue, and many times too much
+        yield {"metric": QUEUE_PER_REPLICA, **told, "values": per_replica, "why": {**told["why"], **_texts(unseen)}}
         for name, rows in self._published.items():
-            if (column := signals.get(name)) is not None:
-                yield {"metric": name, "rows": rows, **_told(tick, name, column, rows)}
+            yield {"metric": name, "rows": rows, **_told(tick, name, rows)}
         for policy, rows, forecast in tick.decisions.forecasts:
             for index, quantile in enumerate(forecast.quantiles.tolist()):
                 values = np.ascontiguousarray(forecast.values[:, index, 0])
@@ -155,9 +153,15 @@ def _unseen(fleet: Fleet) -> dict[int, str]:
     return {row: why for row, why in fleet.hands_off_why.items() if why.partition(":")[0] in UNSEEN}
 
 
-def _told(tick: Tick, name: str, column: SignalColumn, rows: Ints | None) -> dict[str, Any]:
+def _told(tick: Tick, name: str, rows: Ints | None) -> dict[str, Any]:
     """values, ages_s, windows_s and why of a signal, of all rows or of these."""
-    chosen = np.arange(len(column.values)) if rows is None else rows
+    chosen = np.arange(len(tick.fleet)) if rows is None else rows
+    column = tick.readings.signals.get(name)
+    if column is None:
+        return {
+            "values": np.full(len(chosen), np.nan),
+            "why": dict.fromkeys(map(str, range(len(chosen))), f"{name} was not read"),
+        }
     values = _known(column)[chosen]
     told: dict[str, Any] = {"values": values, "ages_s": column.age_s[chosen]}
     if column.span_s is not None:

@@ -129,7 +129,7 @@ class Following:
 
     async def _listen(self, key: tuple[str, str], lines: AsyncIterator[bytes], progress: Callable[[], None]) -> None:
         decoder = msgspec.json.Decoder(AnyLine)
-        controller, index, growing = key[1], Index(), Index()
+        controller, index, growing = "", Index(), Index()
         revision = -1
         tick: TickLine | None = None
         received_s = 0.0
@@ -144,6 +144,8 @@ class Following:
                     controller = f"{name}@{key[1]}"
                     log.info("following the controller %s", controller)
                     self._faults.pop(key, None)
+                case _ if not controller:
+                    raise OutsideError("it didn't say first who speaks, and in which form")
                 case Objects() as part:
                     if part.first == 0:
                         growing = Index()

@@ -182,6 +182,15 @@ async def test_signals_are_served_where_the_manifest_says_so() -> None:
     assert told.find("running", "qwen") == [], "nobody said that it may"
 
 
+async def test_what_nobody_read_is_not_known_rather_than_not_there() -> None:
+    told = Told([a_spec("llama", publication=Publication(signals=("ttft_s",)))], {"concurrency": load})
+    await told.tick()
+    for metric in ("ttft_s", QUEUE_PER_REPLICA):
+        (found,) = told.find(metric)
+        assert math.isnan(found.value)
+        assert "was not read" in found.why
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
 async def test_what_is_no_number_never_becomes_one(value: float) -> None:
     publication = Publication(signals=("queue",))
