@@ -57,7 +57,12 @@ class PoolTable:
         self.multiple: Ints = np.array([specs[row].replica_multiple for row in self.row.tolist()], dtype=np.int64)
         self.unit: Ints = self.size * self.multiple
         """Accelerators of the fewest replicas that come together."""
+        slots = np.maximum(self.per_node[self.pool] // np.maximum(self.size, 1), 1)
+        self.room: Ints = np.maximum(self.per_node[self.pool] // slots, self.size) * self.multiple
+        """Accelerators of a node that such a unit needs where only its kind is there: 4 of 8 for a replica of 3, of which two fit."""
         self.several: Ints = np.flatnonzero(np.bincount(self.row, minlength=len(specs))[self.row] > 1)
+        self.choices: Ints = np.bincount(self.row, minlength=len(specs))[self.row]
+        """How many places each place's row has."""
         self.most_ranks = int(self.rank.max(initial=0)) + 1
         self.sizes: Ints = np.unique(self.size)[::-1]
         """All sizes, the largest first."""

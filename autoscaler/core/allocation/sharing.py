@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoscaler.core.allocation.places import Places, largest, places
-from autoscaler.core.allocation.wishes import Wishes, in_order, placed_units, wishes
+from autoscaler.core.allocation.places import Places, places
+from autoscaler.core.allocation.split import in_order, placed_units
+from autoscaler.core.allocation.wishes import Wishes, wishes
 from autoscaler.core.model import Bools, Decisions, Fleet, Ints, Pause
 from autoscaler.core.node_pools import PoolTable
 from autoscaler.core.table import Table
@@ -55,7 +56,7 @@ def share(table: Table, fleet: Fleet, decisions: Decisions, *, want: Ints | None
     held = np.minimum(wanted, current)
     kept = np.where(claims, _kept(table, fleet, decisions), current)
     firm = np.minimum(kept if firm is None else np.maximum(kept, firm), held)
-    wished = wishes(pools, fleet, want=wanted, held=held, firm=firm, least=table.min_replicas, most=_largest(pools, held))
+    wished = wishes(pools, fleet, want=wanted, held=held, firm=firm, least=table.min_replicas)
     found = places(pools, wished)
     replicas = _replicas(pools, wished, found, wanted, held, firm)
     for row in pools.unplaceable:
@@ -68,20 +69,12 @@ def share(table: Table, fleet: Fleet, decisions: Decisions, *, want: Ints | None
     )
 
 
-def _largest(pools: PoolTable, held: Ints) -> Ints:
-    """Accelerators (P,) at the largest, by what is surely there: the replicas of services that name one pool."""
-    units = held[pools.row] // pools.multiple
-    units[pools.several] = 0
-    return largest(pools, units)
-
-
 def _replicas(pools: PoolTable, wished: Wishes, found: Places, wanted: Ints, held: Ints, firm: Ints) -> Ints:
     """Replicas (n,) of the units that have a place. A count that is no whole number of units is kept as it is while it holds its whole ones."""
     count = len(wanted)
     replicas = wanted.copy()
     rows = pools.row
-    of_place = np.minimum(found.units * pools.multiple, wished.replicas)
-    total = np.bincount(rows, of_place, count).astype(np.int64)
+    total = np.minimum(np.bincount(rows, found.units * pools.multiple, count).astype(np.int64), wanted)
     keeps = np.bincount(rows, found.units - wished.held, count) >= 0
     total = np.maximum(total, np.where(keeps, held, firm))
     replicas[rows] = total[rows]
