@@ -45,6 +45,14 @@ class Claims:
             weight=self.weight,
         )
 
+    def beside(self, others: Claims) -> Claims:
+        """These, then the others."""
+        pairs = {name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in _COLUMNS}
+        return Claims(weight=self.weight, **pairs)
+
+
+_COLUMNS: Final = ("segment", "unit", "base", "demand", "held", "priority", "group")
+
 
 def fill(segment: Ints, low: Floats, high: Floats, weight: Floats, capacity: Floats) -> Floats:
     """Σ over a segment of clip(level × weight, low, high) = its capacity (S,), or of high where that is less: the amounts (J,)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,8 +95,3 @@ def _words(
     if missing:
         told += f"; {missing} more are wished and have no place"
     return told
-
-
-def bare_nodes(pools: tuple[PoolSpec, ...]) -> Mapping[str, int]:
-    """Of pools that no service runs on."""
-    return {pool.name: min(pool.min_nodes, pool.most_nodes) for pool in pools}

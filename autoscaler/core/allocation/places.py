@@ -16,7 +16,7 @@ from autoscaler.core.allocation.packing import Packed, pack
 from autoscaler.core.allocation.priority import grant
 from autoscaler.core.allocation.wishes import Wishes
 from autoscaler.core.model import Bools, Ints
-from autoscaler.core.node_pools import NO_BOUND, PoolTable
+from autoscaler.core.node_pools import PoolTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def packed(table: PoolTable, replicas: Ints) -> Packed:
     """The nodes that replicas (J,) fill."""
     kinds = len(table.sizes)
     slots = table.pool * kinds + table.size_number
-    counts = np.bincount(slots, replicas, len(table.pools) * kinds).astype(np.int64).reshape(-1, kinds)
+    counts = np.bincount(slots, replicas, len(table.pools) * kinds).astype(np.int64).reshape(len(table.pools), kinds)
     return pack(table.per_node, table.sizes, counts)
 
 
@@ -72,12 +72,23 @@ def _claims(table: PoolTable, wishes: Wishes, segment: Ints) -> Claims:
     )
 
 
-def _by_stages(table: PoolTable, claims: Claims, least: Ints, capacity: Ints) -> Ints:
-    """Lower bounds first where the pool says so, then the rest. claims: of any places; least: likewise."""
+def _by_stages(claims: Claims, least: Ints, capacity: Ints, over: Bools) -> Ints:
+    """Lower bounds first where the pool says so, then the rest. least: units of each claim. over (S,): segments in which more is there than
+    they may have: there, what is there comes before all growth of its own priority, so that equals lose nothing by a bound that is lower
+    than the truth, and to higher priorities no more than these get."""
     if least.any():
         base = grant(replace(claims, demand=np.clip(least, claims.base, claims.demand)), capacity)
         claims = replace(claims, base=base)
-    return grant(claims, capacity)
+    if not over.any():
+        return grant(claims, capacity)
+    keeps = np.where(over[claims.segment], np.clip(claims.held, claims.base, claims.demand), claims.demand)
+    grows = np.flatnonzero(keeps < claims.demand)
+    growth = claims.of(grows, claims.base)
+    growth = replace(growth, base=0 * grows, held=0 * grows, demand=growth.demand - keeps[grows], priority=2 * growth.priority)
+    units = grant(replace(claims, demand=keeps, priority=2 * claims.priority + 1).beside(growth), capacity)
+    granted = units[: len(keeps)]
+    granted[grows] += units[len(keeps) :]
+    return granted
 
 
 def _least(table: PoolTable, wishes: Wishes) -> Ints:
@@ -92,10 +103,10 @@ def _within_quotas(table: PoolTable, wishes: Wishes) -> Ints:
     if not len(chosen):
         return wishes.want
     there = np.bincount(table.group, wishes.held * table.unit, len(table.group_most)).astype(np.int64)
-    capacity = np.maximum(np.minimum(table.group_most, NO_BOUND), there)
+    capacity = np.maximum(table.group_most, there)
     claims = _claims(table, wishes, table.group)
     units = wishes.want.copy()
-    units[chosen] = _by_stages(table, claims.of(chosen, claims.base), _least(table, wishes)[chosen], capacity)
+    units[chosen] = _by_stages(claims.of(chosen, claims.base), _least(table, wishes)[chosen], capacity, there > table.group_most)
     return units
 
 
@@ -104,7 +115,8 @@ def _within_pools(table: PoolTable, wishes: Wishes) -> Ints:
     capacity = largest(table, wishes.held)
     claims = _claims(table, wishes, table.pool)
     least = _least(table, wishes)
-    units = _by_stages(table, claims, least, capacity)
+    over = capacity > table.most_nodes * table.usable
+    units = _by_stages(claims, least, capacity, over)
     needed = packed(table, units * table.multiple).nodes
     if (needed <= table.most_nodes).all():
         return units
@@ -112,29 +124,30 @@ def _within_pools(table: PoolTable, wishes: Wishes) -> Ints:
     bad = needed > most
     if not bad.any():
         return units
-    return _refit(table, claims, least, units, capacity, most, bad)
+    low = np.bincount(table.pool, claims.held * table.unit, len(capacity)).astype(np.int64)
+    found = _refit(table, claims, least, units, (low, capacity), most, bad, over)
+    return _fill_gaps(table, claims, found, most, bad)
 
 
-def _refit(table: PoolTable, claims: Claims, least: Ints, units: Ints, capacity: Ints, most: Ints, bad: Bools) -> Ints:
-    """Where sizes don't fill nodes: the largest number of accelerators that can be shared out and still fits, found by halving; then the
-    gaps are filled by priority. What is there fits in any case (`most` was made from it)."""
+def _refit(
+    table: PoolTable, claims: Claims, least: Ints, units: Ints, between: tuple[Ints, Ints], most: Ints, bad: Bools, over: Bools
+) -> Ints:
+    """Where sizes don't fill nodes: the largest number of accelerators that can be shared out and still fits, found by halving. between:
+    what is there, which fits in any case, and what was too much (P,). most (P,): nodes."""
     chosen = np.flatnonzero(bad[table.pool])
     some, floor = claims.of(chosen, claims.base), least[chosen]
-    low = np.bincount(table.pool, claims.held * table.unit, len(capacity)).astype(np.int64)
-    high = capacity.copy()
+    low, high = between
     found = units.copy()
     found[chosen] = np.minimum(claims.held, claims.demand)[chosen]
-    settled = np.zeros(len(table.pools), dtype=np.bool_)
     while (bad & (low < high)).any():
         middle = (low + high + 1) // 2
         tried = units.copy()
-        tried[chosen] = _by_stages(table, some, floor, middle)
+        tried[chosen] = _by_stages(some, floor, middle, over)
         fits = packed(table, tried * table.multiple).nodes <= most
         low, high = np.where(fits, middle, low), np.where(fits, high, middle - 1)
         take = (fits & bad)[table.pool]
         found[take] = tried[take]
-        settled |= fits
-    return _fill_gaps(table, claims, found, most, bad)
+    return found
 
 
 def _fill_gaps(table: PoolTable, claims: Claims, units: Ints, most: Ints, bad: Bools) -> Ints:

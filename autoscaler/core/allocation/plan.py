@@ -32,8 +32,8 @@ def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBud
         wanted = shared.replicas
     cuts = list(budget_cuts(table, current, wanted, may_write, budget))
     replicas = within_budget(current, wanted, cuts)
-    if shared is not None and cuts and (wanted < np.minimum(desired, current)).any():
-        # Some were to go so that others could come, and now not all of them may. Nobody goes for a replica that isn't added.
+    if shared is not None and cuts and ((wanted < np.minimum(desired, current)).any() or any(not cut.up for cut in cuts)):
+        # Who was to go and may not keeps its place, and nobody goes for a replica that isn't added.
         again = np.clip(desired, replicas, np.maximum(replicas, current))
         shared = share(table, fleet, decisions, want=again, firm=np.minimum(replicas, current))
         replicas = np.where(may_write, shared.replicas, replicas)

@@ -181,14 +181,14 @@ def test_a_budget_of_changes_is_kept_and_nobody_goes_for_a_replica_that_is_not_a
     st.sampled_from((1, 2, 4)),
 )
 def test_equals_are_within_one_replica_of_their_fair_share(services: list[tuple[int, int]], nodes: int, size: int) -> None:
-    """Of a namespace of its own each; whatever they had before."""
+    """Of a namespace of its own each; whatever they had before, as long as the pool holds that."""
     specs = [a_service(f"s{n}", namespace=f"team-{n}", accelerators_per_replica=size) for n in range(len(services))]
     current, desired = [s[0] for s in services], [s[1] for s in services]
+    nodes = max(nodes, -(-size * sum(min(have, wish) for have, wish in services) // 8))
     plan = plan_of(specs, current, desired, pools=(a_pool(max_nodes=nodes),))
-    there = sum(min(have, wish) for have, wish in services)
-    shares = max_min(desired, max(nodes * 8 // size, there))
+    shares = max_min(desired, nodes * 8 // size)
     assert all(abs(count - share) < 1 + 1e-6 for count, share in zip(plan.replicas.tolist(), shares, strict=True))
-    assert plan.replicas.sum() == min(sum(desired), max(nodes * 8 // size, there))
+    assert plan.replicas.sum() == min(sum(desired), nodes * 8 // size)
 
 
 def max_min(wishes: Sequence[float], total: float) -> list[float]:
@@ -222,3 +222,22 @@ def test_over_ticks_with_churn_nobody_starves_and_nothing_moves_without_a_reason
         current = plan.replicas.tolist()
         served += plan.replicas > 0
     assert (served == 40).all()
+
+
+@given(cases(several=False, sizes=(1, 2, 4), multiples=(1,)), st.integers(0, 2))
+def test_a_pool_that_is_said_to_be_smaller_than_what_runs_costs_nobody_more_than_higher_priorities_get(
+    case: Case, nodes: int
+) -> None:
+    pools = [replace(pool, max_nodes=nodes, quotas=(), min_replicas_first=False) for pool in case.pools]
+    plan = replace(case, pools=pools).plan()
+    for pool in pools:
+        rows = [row for row, spec in enumerate(case.specs) if spec.pool == pool.name]
+        if takes(case, kept(case), pool.name) <= 8 * nodes:
+            continue
+        for row in rows:
+            lost = min(case.current[row], case.desired[row]) - int(plan.replicas[row])
+            if lost > 0:
+                assert any(
+                    plan.replicas[other] > case.current[other] and case.specs[other].priority > case.specs[row].priority
+                    for other in rows
+                )
