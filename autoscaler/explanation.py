@@ -78,6 +78,7 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
         error=tick.outcome.errors.get(row, ""),
         hands_off=fleet.hands_off_why.get(row, "") or ("not ours to write" if fleet.hands_off[row] else ""),
         nodes=dict(plan.nodes),
+        node_words=_words_of(spec.pool, [use.name for use in spec.pools], plan.node_words),
         problems=list(tick.problems),
     )
 
@@ -123,6 +124,7 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
         error=tick["errors"].get(text, ""),
         hands_off=tick["hands_off"].get(text, ""),
         nodes=dict(tick["nodes"]),
+        node_words=_words_of(spec.get("pool"), [use["name"] for use in spec.get("pools", ())], tick.get("node_words", {})),
         problems=list(tick["problems"]),
     )
 
@@ -154,6 +156,7 @@ def _document(
     error: str,
     hands_off: str,
     nodes: dict[str, int],
+    node_words: dict[str, str],
     problems: list[str],
 ) -> dict[str, Any]:
     for signal in signals:
@@ -201,6 +204,7 @@ def _document(
         "hands_off": hands_off,
         "pool": pool,
         "nodes": nodes,
+        "node_words": node_words,
         "steps": steps,
         "problems": problems,
     }
@@ -224,6 +228,11 @@ def _sentence(
     on_the_way = f", {counts['starting']} starting" if counts["starting"] else ""
     on_the_way += f"; {update}" if update else ""
     return f"{planned} {'replica' if planned == 1 else 'replicas'}. {'. '.join(parts)}. Now {counts['ready']} ready{on_the_way}."
+
+
+def _words_of(pool: str | None, pools: Sequence[str], words: Mapping[str, str]) -> dict[str, str]:
+    """Why as many nodes, of the pools that a service names."""
+    return {name: words[name] for name in pools or filter(None, [pool]) if name in words}
 
 
 def _role(role: Role | Mapping[str, Any] | None, words: str) -> dict[str, str] | None:

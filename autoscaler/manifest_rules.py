@@ -118,6 +118,22 @@ RULES: Final[tuple[Rule, ...]] = (
         "must be at least 1 where nodePool is given",
         lambda wanted: "nodePool" not in wanted or wanted["acceleratorsPerReplica"] > 0,
     ),
+    _service(
+        "one-way-to-name-pools",
+        "spec",
+        "nodePools",
+        "!has(self.nodePools) || !has(self.nodePool) || size(self.nodePools) == 0",
+        "only one of nodePool and nodePools is allowed",
+        lambda wanted: "nodePool" not in wanted or not wanted.get("nodePools"),
+    ),
+    _service(
+        "pools-need-accelerators",
+        "spec",
+        "acceleratorsPerReplica",
+        "!has(self.nodePools) || size(self.nodePools) == 0 || self.acceleratorsPerReplica > 0",
+        "must be at least 1 where nodePools are given",
+        lambda wanted: not wanted.get("nodePools") or wanted["acceleratorsPerReplica"] > 0,
+    ),
     # ------------------------------------------------------------ objective
     _service(
         "target-has-the-unit-of-its-signal",
@@ -424,6 +440,22 @@ RULES: Final[tuple[Rule, ...]] = (
         cel="self.minNodes <= self.maxNodes",
         message="minNodes must not be greater than maxNodes",
         holds=lambda wanted: wanted["minNodes"] <= wanted["maxNodes"],
+    ),
+    Rule(
+        name="zones-hold-the-minimum",
+        kind="AcceleratorPool",
+        at="spec",
+        field="zones",
+        cel=(
+            "!has(self.zones) || size(self.zones) == 0 || self.zones.exists(z, !has(z.maxNodes)) || "
+            "self.zones.map(z, z.maxNodes).sum() >= self.minNodes"
+        ),
+        message="the zones' maxNodes must add up to minNodes at least",
+        holds=lambda wanted: (
+            not wanted.get("zones")
+            or any("maxNodes" not in zone for zone in wanted["zones"])
+            or sum(zone["maxNodes"] for zone in wanted["zones"]) >= wanted["minNodes"]
+        ),
     ),
 )
 

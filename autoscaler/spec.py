@@ -26,6 +26,7 @@ TARGET_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%)
 BESIDE_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%?)$"
 DNS_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 ROLE_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+RESOURCE_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 URL_PATTERN: Final = r"^https?://[^\s?#@]+$"
 HTTPS_PATTERN: Final = r"^https://[^\s?#@]+$"
 NAMESPACES_PATTERN: Final = r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$"
@@ -466,6 +467,16 @@ class Pause(Base):
     reason: Annotated[str, Meta(max_length=256, description="Why, for others.")] = ""
 
 
+class NodePoolUse(Base):
+    """One of the pools that replicas may run on."""
+
+    name: Annotated[DnsName, Meta(description="The AcceleratorPool.")]
+    requests_per_second: Annotated[
+        Annotated[float, Meta(gt=0, le=1e9)] | None,
+        Meta(description="What a replica does on its nodes; as capacity.requestsPerSecond where left out."),
+    ] = None
+
+
 RoleName = Annotated[str, Meta(pattern=ROLE_PATTERN, max_length=63)]
 
 
@@ -597,6 +608,17 @@ class InferenceAutoscalerSpec(Base):
     ] = 1
     accelerators_per_replica: Annotated[int, Meta(ge=0, le=1024, description="GPUs that one replica takes.")] = 1
     node_pool: Annotated[DnsName | None, Meta(description="The AcceleratorPool its replicas run on.")] = None
+    node_pools: Annotated[
+        list[NodePoolUse],
+        Meta(
+            max_length=8,
+            description=(
+                "Several AcceleratorPools that the target's pods may run on, in the place of nodePool, each once: "
+                "what is there is used first, then the one whose request costs least."
+            ),
+            extra_json_schema=_unique_by("name"),
+        ),
+    ] = msgspec.field(default_factory=list)
     priority: Annotated[
         int, Meta(ge=-1000000, le=1000000, description="Who goes first when changes or GPUs are scarce; higher first.")
     ] = 0
@@ -786,6 +808,39 @@ class PoolBackend(Base):
     type: Annotated[Literal["DryRun"], Meta(description="DryRun: show the planned number of nodes, change nothing.")] = "DryRun"
 
 
+class PoolZone(Base):
+    """A zone that a pool's nodes may be in."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=63, description="As nodes are labelled, such as europe-west4-a.")]
+    max_nodes: Annotated[
+        Annotated[int, Meta(ge=0, le=100000)] | None, Meta(description="The most nodes there; none but maxNodes where left out.")
+    ] = None
+
+
+class Spot(Base):
+    """Nodes that may be taken away at short notice, for less money."""
+
+    share: Annotated[Share, Meta(description="How much of the nodes may be spot.")] = "100%"
+    on_demand_nodes: Annotated[int, Meta(ge=0, le=100000, description="The first nodes, which never are.")] = 0
+    cost_per_hour: Annotated[
+        Annotated[float, Meta(ge=0, le=1e9)] | None,
+        Meta(description="Price of one spot node for one hour; the pool's costPerHour where left out."),
+    ] = None
+
+
+class Quota(Base):
+    """What one namespace may have of a pool."""
+
+    namespace: Annotated[str, Meta(pattern=ROLE_PATTERN, max_length=63, description="The namespace of the InferenceAutoscalers.")]
+    accelerators: Annotated[
+        Annotated[int, Meta(ge=0, le=100000000)] | None,
+        Meta(description="The most accelerators that its planned replicas take; no bound where left out."),
+    ] = None
+    weight: Annotated[
+        int, Meta(ge=1, le=1000, description="Its share beside others' of the same priority where the pool is full.")
+    ] = 1
+
+
 class AcceleratorPoolSpec(Base):
     """A pool of GPU nodes that services share."""
 
@@ -793,6 +848,40 @@ class AcceleratorPoolSpec(Base):
     accelerators_per_node: Annotated[int, Meta(ge=1, le=1024, description="GPUs of one node.")] = 8
     min_nodes: Annotated[int, Meta(ge=0, le=100000, description="Lower bound.")] = 0
     cost_per_hour: Annotated[float, Meta(ge=0, le=1e9, description="Price of one node for one hour, in any one currency.")] = 0.0
+    resource_name: Annotated[
+        str,
+        Meta(
+            pattern=RESOURCE_PATTERN,
+            max_length=317,
+            description="The extended resource that is counted, such as nvidia.com/gpu, or a MIG profile or shared slice of its own.",
+        ),
+    ] = "nvidia.com/gpu"
+    zones: Annotated[
+        list[PoolZone],
+        Meta(
+            max_length=16,
+            description="Zones of its nodes, each once; nodes are spread as equally as their bounds allow.",
+            extra_json_schema=_unique_by("name"),
+        ),
+    ] = msgspec.field(default_factory=list)
+    spot: Annotated[Spot | None, Meta(description="How much of it may be spot nodes; none where left out.")] = None
+    quotas: Annotated[
+        list[Quota],
+        Meta(
+            max_length=256,
+            description="What namespaces may have of it, each once; others have no bound, and the weight 1.",
+            extra_json_schema=_unique_by("namespace"),
+        ),
+    ] = msgspec.field(default_factory=list)
+    min_replicas_first: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Where it is full: every service's minReplicas come before what higher priorities want beyond theirs. "
+                "False: strictly by priority."
+            )
+        ),
+    ] = True
     backend: Annotated[PoolBackend, Meta(description="How its size is set.")] = msgspec.field(default_factory=PoolBackend)
 
 
@@ -802,6 +891,7 @@ class AcceleratorPoolStatus(Base):
     observed_generation: Annotated[int | None, Meta(description="The generation that was decided on.")] = None
     nodes: Annotated[int | None, Meta(description="Nodes now.")] = None
     planned_nodes: Annotated[int | None, Meta(description="Nodes that the services' plan needs.")] = None
+    reason: Annotated[Annotated[str, Meta(max_length=4096)] | None, Meta(description="Why this many, in one sentence.")] = None
     conditions: Annotated[
         list[Condition],
         Meta(

@@ -163,5 +163,7 @@ def _print(document: dict[str, Any]) -> None:
         after = "can't tell" if step["after"] is None else str(step["after"])
         steps.add_row(step["step"], escape(step["name"]), f"{before} → {after}" if before else after, escape(step["words"]))
     out.print(Padding(steps, (0, 0, 0, 2), expand=False))
+    for pool, words in document.get("node_words", {}).items():
+        out.print(f"\n[bold]Nodes of {escape(pool)}[/]\n  {escape(words)}", soft_wrap=True)
     for problem in document["problems"]:
         out.print(f"[dim]{escape(problem)}[/]", soft_wrap=True)

@@ -160,6 +160,14 @@ NOTHING_MORE: Final = Publication()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolUse:
+    """A pool that a service's pods may run on, and the requests/s of a ready replica there (None: as its capacity says)."""
+
+    name: str
+    per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSpec:
     """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.spec``."""
 
@@ -191,6 +199,8 @@ class ScalingSpec:
     replica_multiple: int = 1
     accelerators_per_replica: int = 1
     pool: str | None = None
+    pools: tuple[PoolUse, ...] = ()
+    """Several pools that its pods may run on, in the place of `pool`."""
     priority: int = 0
     stale_after_s: float = 60.0
     idle_after_s: float | None = None
@@ -218,6 +228,23 @@ class ScalingSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """A zone of a pool's nodes; max_nodes None: no bound of its own."""
+
+    name: str
+    max_nodes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What a namespace's planned replicas may take of a pool (accelerators None: no bound), and its weight beside others of one priority."""
+
+    namespace: str
+    accelerators: int | None = None
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSpec:
     """A node pool's configuration."""
 
@@ -226,6 +253,26 @@ class PoolSpec:
     max_nodes: int
     accelerators_per_node: int
     cost_per_hour: float = 0.0
+    resource: str = "nvidia.com/gpu"
+    """The extended resource that `accelerators_per_node` counts; a MIG profile or a shared slice is a resource of its own."""
+    zones: tuple[Zone, ...] = ()
+    spot_ratio: float = 0.0
+    """How much of its nodes may be spot, beyond the first `on_demand_nodes`, at `spot_cost_per_hour` each (None: the same price)."""
+    on_demand_nodes: int = 0
+    spot_cost_per_hour: float | None = None
+    quotas: tuple[Quota, ...] = ()
+    min_replicas_first: bool = True
+    """Whether every service's lower bound comes before what higher priorities want beyond theirs."""
+
+    @property
+    def most_nodes(self) -> int:
+        """The upper bound that its zones leave."""
+        bounds = [zone.max_nodes for zone in self.zones]
+        return (
+            min(self.max_nodes, sum(bound for bound in bounds if bound is not None))
+            if bounds and None not in bounds
+            else self.max_nodes
+        )
 
 
 # ---------------------------------------------------------------- what is seen
@@ -304,6 +351,8 @@ class Fleet:
     which, in the form "Reason: words".
     memories: by key, what the status remembered of services (only read for services the engine has not met yet).
     paused: a cluster-wide switch; None where it is off.
+    pool_nodes: nodes that are there, ready or coming, by pool; None: nobody tells.
+    placed: by row, replicas on each pool's nodes, of services that may run on several; None: nobody tells.
     """
 
     revision: int
@@ -321,6 +370,8 @@ class Fleet:
     paused: Pause | None = None
     surge: Ints | None = None
     versions: tuple[Versions, ...] | None = None
+    pool_nodes: Mapping[str, int] | None = None
+    placed: Mapping[int, Mapping[str, int]] | None = None
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -516,7 +567,10 @@ class Decisions:
 @tick_value
 class Plan:
     """What is to be done. replicas (n,): planned counts. act (n,): True where the count may be written (mode Active, nobody else's
-    number, not the same already). headroom (n,): replicas' worth of empty room on nodes. nodes: by pool name."""
+    number, not the same already). headroom (n,): replicas' worth of empty room on nodes. nodes: by pool name.
+
+    Where `replicas` is below the fleet's `current`, that many of a service's replicas are to leave; a pool whose nodes are more than `nodes`
+    has some to give back once they are empty. Neither names which."""
 
     at_s: float
     replicas: Ints
@@ -524,7 +578,13 @@ class Plan:
     headroom: Ints
     nodes: Mapping[str, int]
     limits: Mapping[int, Limit] = field(default_factory=dict)
-    """Rows that the fleet-wide budget cut, with the words for it."""
+    """Rows that a pool, a quota or the fleet-wide budget cut, with the words for it."""
+    node_words: Mapping[str, str] = field(default_factory=dict)
+    """Why this many nodes, by pool name."""
+    zone_nodes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Of pools with zones: nodes by zone."""
+    spot_nodes: Mapping[str, int] = field(default_factory=dict)
+    """Of pools that may have spot nodes: how many of `nodes` may be."""
 
 
 class Written(IntEnum):

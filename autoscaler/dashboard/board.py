@@ -157,6 +157,7 @@ class Board:
                     "min": pool.min_nodes,
                     "max": pool.max_nodes,
                     "accelerators_per_node": pool.accelerators_per_node,
+                    "words": plan.node_words.get(pool.name, ""),
                 }
                 for pool in fleet.pools
             ],

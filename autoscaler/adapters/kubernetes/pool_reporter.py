@@ -1,4 +1,4 @@
-"""Writes the planned number of nodes into the pools' status, when it changes."""
+"""Writes the planned number of nodes, and why it is that, into the pools' status, when it changes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from autoscaler.ports import Tick
 log = logging.getLogger(__name__)
 
 CALL_TIMEOUT_S: Final = 5.0
+MOST_WORDS: Final = 4096
 
 
 class PoolReporter:
@@ -24,7 +25,7 @@ class PoolReporter:
     def __init__(self, api: KubeApi, may_write: Callable[[], bool]) -> None:
         self._api = api
         self._may_write = may_write
-        self._sent: dict[str, int] = {}
+        self._sent: dict[str, tuple[int, str]] = {}
 
     async def report(self, tick: Tick) -> None:
         if not tick.leading:
@@ -39,18 +40,20 @@ class PoolReporter:
             del self._sent[gone]
 
     async def _write(self, tick: Tick) -> None:
-        for pool, nodes in tick.plan.nodes.items():
-            if self._sent.get(pool) == nodes or not self._may_write():
+        told = {pool: (nodes, tick.plan.node_words.get(pool, "")[:MOST_WORDS]) for pool, nodes in tick.plan.nodes.items()}
+        # Numbers first: words alone may wait for a later tick.
+        for pool, (nodes, words) in sorted(told.items(), key=lambda one: self._sent.get(one[0], (-1, ""))[0] == one[1][0]):
+            if self._sent.get(pool) == (nodes, words) or not self._may_write():
                 continue
             try:
                 await self._api.request(
                     "PATCH",
                     f"{POOLS.path(None, pool)}/status",
-                    body={"status": {"plannedNodes": nodes}},
+                    body={"status": {"plannedNodes": nodes, "reason": words}},
                     content_type=MERGE_PATCH,
                     timeout_s=CALL_TIMEOUT_S,
                 )
             except ApiError as fault:
                 log.warning("the status of AcceleratorPool %s was not written: %s", pool, fault, extra={"object": pool})
             else:
-                self._sent[pool] = nodes
+                self._sent[pool] = nodes, words

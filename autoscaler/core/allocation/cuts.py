@@ -1,0 +1,58 @@
+"""What was cut by a pool's bound or a quota, in words that name the resource."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from autoscaler.core.allocation.sharing import Shared
+from autoscaler.core.model import Fleet, Ints, Limit
+
+POOL_FULL: Final = "NodePoolFull"
+QUOTA: Final = "NamespaceQuota"
+NO_NODE_FITS: Final = "NoNodeFits"
+
+
+def place_limits(shared: Shared, fleet: Fleet, desired: Ints, replicas: Ints) -> dict[int, Limit]:
+    """By row, where fewer than desired have a place. replicas (n,): what is planned in the end."""
+    table = shared.table
+    rows = np.flatnonzero((shared.replicas < desired) & (replicas < desired))
+    if not len(rows):
+        return {}
+    first, last = np.searchsorted(table.row, rows), np.searchsorted(table.row, rows, side="right")
+    by_quota, by_pool = (
+        np.bincount(table.row, cut, len(desired))[rows] for cut in (shared.places.quota_cut, shared.places.pool_cut)
+    )
+    bounds = [
+        f"{pool.name} has at most {pool.most_nodes} nodes of {pool.accelerators_per_node} {pool.resource}" for pool in table.pools
+    ]
+    limits: dict[int, Limit] = {}
+    columns = (rows, first, last, by_quota >= by_pool, desired[rows], shared.replicas[rows], replicas[rows], fleet.current[rows])
+    for row, begin, end, of_quota, wish, placed, planned, current in zip(*(one.tolist() for one in columns), strict=True):
+        if row in table.unplaceable:
+            limits[row] = Limit(name=NO_NODE_FITS, before=wish, after=planned, why=table.unplaceable[row])
+            continue
+        if of_quota:
+            words = _quota_words(shared, begin, end)
+        else:
+            named = [bounds[pool] for pool in table.pool[begin:end].tolist()]
+            words = f"{'pool' if len(named) == 1 else 'pools'} {' and '.join(named)}, shared by priority and then fairly"
+        leave = min(current, wish) - planned
+        room = f"; {leave} of those that are there make room for others" if leave > 0 else ""
+        limits[row] = Limit(
+            name=QUOTA if of_quota else POOL_FULL,
+            before=wish,
+            after=planned,
+            why=f"{words}: {placed} of {wish} replicas have a place{room}",
+        )
+    return limits
+
+
+def _quota_words(shared: Shared, begin: int, end: int) -> str:
+    """Of the place (from begin to before end) whose quota took most."""
+    table = shared.table
+    place = begin + int(np.argmax(shared.places.quota_cut[begin:end]))
+    group = int(table.group[place])
+    pool = table.pools[int(table.pool[place])]
+    return f"namespace {table.group_namespace[group]} may have {int(table.group_most[group])} {pool.resource} of pool {pool.name}"
