@@ -126,6 +126,7 @@ def pool_spec(manifest: spec.AcceleratorPool) -> PoolSpec:
         max_nodes=wanted.max_nodes,
         accelerators_per_node=wanted.accelerators_per_node,
         cost_per_hour=wanted.cost_per_hour,
+        backend=wanted.backend,
     )
 
 

@@ -59,7 +59,7 @@ def fleet_record(
         "shadow": shadow,
         "revision": fleet.revision,
         "services": [_service(spec) for spec in fleet.specs],
-        "pools": [msgspec.to_builtins(pool) for pool in fleet.pools],
+        "pools": [_pool(pool) for pool in fleet.pools],
         "memories": {key: msgspec.to_builtins(memory) for key, memory in fleet.memories.items()},
         "wanted": wanted,
         "state": state,
@@ -229,6 +229,13 @@ def _service(spec: ScalingSpec) -> dict[str, Any]:
     # Where signals come from and what is published is no part of a decision, and the first may name servers.
     told: dict[str, Any] = msgspec.to_builtins(spec if spec.sources is None else replace(spec, sources=None))
     del told["publication"]
+    return told
+
+
+def _pool(pool: PoolSpec) -> dict[str, Any]:
+    # How its size is set is no part of a decision, and names accounts.
+    told: dict[str, Any] = msgspec.to_builtins(pool if pool.backend is None else replace(pool, backend=None))
+    del told["backend"]
     return told
 
 

@@ -52,13 +52,15 @@ def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBud
                     f"{int(granted[row])} of {int(wanted[row])} fit in now"
                 ),
             )
+    there = np.where(may_write, replicas, current)
     return _plan(
         at_s=decisions.at_s,
         replicas=replicas,
         act=may_write & (replicas != current),
         headroom=decisions.headroom,
-        nodes=_nodes(table, fleet, np.where(may_write, replicas, current), decisions.headroom) if fleet.pools else {},
+        nodes=_nodes(table, fleet, there, decisions.headroom) if fleet.pools else {},
         limits=limits,
+        taken=_accelerators(table, fleet, there) if fleet.pools else {},
     )
 
 
@@ -80,7 +82,16 @@ def _share_out(wanted: Ints, table: Table, allowance: int) -> Ints:
 
 def _nodes(table: Table, fleet: Fleet, replicas: Ints, headroom: Ints) -> dict[str, int]:
     """Nodes by pool: the accelerators that replicas (also those on their way out) and headroom take, within the pool's bounds."""
-    there = replicas + fleet.draining + headroom
+    by_pool = _accelerators(table, fleet, replicas + headroom)
+    return {
+        pool.name: min(max(-(-by_pool.get(pool.name, 0) // pool.accelerators_per_node), pool.min_nodes), pool.max_nodes)
+        for pool in fleet.pools
+    }
+
+
+def _accelerators(table: Table, fleet: Fleet, replicas: Ints) -> dict[str, int]:
+    """By pool, what these replicas, those on their way out and an update's take."""
+    there = replicas + fleet.draining
     if fleet.surge is not None:
         there = there + fleet.surge  # an update that sets new replicas beside the old ones would wait for a node for ever
     accelerators = there * table.accelerators
@@ -88,7 +99,4 @@ def _nodes(table: Table, fleet: Fleet, replicas: Ints, headroom: Ints) -> dict[s
     for row, spec in enumerate(table.specs):
         if spec.pool is not None:
             by_pool[spec.pool] = by_pool.get(spec.pool, 0) + int(accelerators[row])
-    return {
-        pool.name: min(max(-(-by_pool.get(pool.name, 0) // pool.accelerators_per_node), pool.min_nodes), pool.max_nodes)
-        for pool in fleet.pools
-    }
+    return by_pool

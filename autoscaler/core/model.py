@@ -226,6 +226,8 @@ class PoolSpec:
     max_nodes: int
     accelerators_per_node: int
     cost_per_hour: float = 0.0
+    backend: object = None
+    """How its size is set (the manifest's `backend`); the core hands it on to the node pools unread."""
 
 
 # ---------------------------------------------------------------- what is seen
@@ -525,6 +527,8 @@ class Plan:
     nodes: Mapping[str, int]
     limits: Mapping[int, Limit] = field(default_factory=dict)
     """Rows that the fleet-wide budget cut, with the words for it."""
+    taken: Mapping[str, int] = field(default_factory=dict)
+    """By pool: accelerators that pods ask for by themselves (planned replicas, those on their way out, an update's), headroom not among them."""
 
 
 class Written(IntEnum):
