@@ -23,9 +23,7 @@ class PoolReporter:
     """A Reporter. may_write: asked right before each write whether this process leads. told: what is known of each pool. What fails is
     written with the next tick."""
 
-    def __init__(
-        self, api: KubeApi, may_write: Callable[[], bool], told: Callable[[], Mapping[str, PoolTold]] = dict
-    ) -> None:
+    def __init__(self, api: KubeApi, may_write: Callable[[], bool], told: Callable[[], Mapping[str, PoolTold]] = dict) -> None:
         self._api = api
         self._may_write = may_write
         self._told = told

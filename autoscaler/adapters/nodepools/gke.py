@@ -58,6 +58,8 @@ class Gke:
         pool, ready, changing = await asyncio.gather(
             self._call("GET", self._pool, deadline_s), self._ready.count(deadline_s), self._under_way(deadline_s)
         )
+        if not pool.get("name"):
+            raise PoolProblem(PoolReason.UnexpectedAnswer, "the answer is no node pool")
         scaling: Mapping[str, Any] = pool.get("autoscaling") or {}
         groups = [match.groups() for url in pool.get("instanceGroupUrls") or () if (match := _GROUP.search(str(url)))]
         zones = max(1, len(groups) or len(pool.get("locations") or ()))

@@ -32,6 +32,8 @@ class MinSize:
         item, ready = await asyncio.gather(
             self._objects.request("GET", await self._path(deadline_s), deadline_s), self._ready.count(deadline_s)
         )
+        if not dig(item, "metadata", "resourceVersion"):
+            raise PoolProblem(PoolReason.UnexpectedAnswer, f"what the API server answered is no {self._ref.kind}")
         annotations = dig(item, "metadata", "annotations") or {}
         if MAX_SIZE not in annotations:
             raise PoolProblem(

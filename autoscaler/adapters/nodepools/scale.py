@@ -41,6 +41,9 @@ class Scale:
             self._objects.request("GET", served.path(namespace, name, "scale"), deadline_s),
             self._ready.count(deadline_s),
         )
+        # A count of 0 is left out of a Scale; without a version it is none at all.
+        if not dig(scale, "metadata", "resourceVersion") or not isinstance(item.get("metadata"), dict):
+            raise PoolProblem(PoolReason.UnexpectedAnswer, f"what the API server answered is no Scale of {self._ref.name}")
         _must_be_static(served, item)
         words = _trouble(item)
         return PoolState(

@@ -63,9 +63,9 @@ class Renewed(Generic[T]):
             raise
 
     def refused(self) -> None:
-        """It was not taken: the next one who asks gets a new one."""
-        if self._clock.monotonic_s() >= self._fetched_at_s + AGAIN_S:
-            self._renew_at_s = self._ends_at_s = float("-inf")
+        """It was not taken: the next one who asks gets a new one, but not in a storm."""
+        self._renew_at_s = min(self._renew_at_s, self._fetched_at_s + AGAIN_S)
+        self._ends_at_s = self._renew_at_s
 
 
 async def read_token_file(path: str, what: str) -> Hidden[str]:
