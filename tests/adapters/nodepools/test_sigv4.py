@@ -85,7 +85,9 @@ def keys(token: str = "", access: str = "AKIDEXAMPLE", secret: str = SECRET) -> 
     return AwsKeys(access, Hidden(secret), Hidden(token))
 
 
-@pytest.mark.parametrize(("name", "method", "path", "headers", "body", "token", "signature"), VECTORS, ids=[v[0] for v in VECTORS])
+@pytest.mark.parametrize(
+    ("name", "method", "path", "headers", "body", "token", "signature"), VECTORS, ids=[v[0] for v in VECTORS]
+)
 def test_a_vector_of_aws(
     name: str, method: str, path: str, headers: dict[str, str], body: bytes, token: str, signature: str
 ) -> None:
