@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -96,9 +97,7 @@ class Aks:
         follow = answer.headers.get("azure-asyncoperation", "")
         # Our token is shown to nobody but the management API, whatever a header says.
         self._operation.began(follow if follow.startswith(self._management + "/") else None)
-        return PoolState(
-            target=wish.nodes, ready=over.ready, max_nodes=over.max_nodes, changing="the order is under way", version=over.version
-        )
+        return replace(over, target=wish.nodes, changing="the order is under way")
 
     async def _under_way(self, deadline_s: float) -> str:
         """The operation of our last order, if it goes on still."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -95,9 +96,7 @@ class Eks:
         answer = await self._call("POST", url, deadline_s, {"scalingConfig": config})
         name = dig(answer, "update", "id")
         self._update.began(name if isinstance(name, str) else None)
-        return PoolState(
-            target=wish.nodes, ready=over.ready, min_nodes=over.min_nodes, max_nodes=over.max_nodes, changing=f"update {name}"
-        )
+        return replace(over, target=wish.nodes, changing=f"update {name}")
 
     async def _under_way(self, deadline_s: float) -> str:
         """Our last update, if it goes on still."""

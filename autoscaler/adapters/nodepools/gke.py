@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -92,9 +93,7 @@ class Gke:
         answer = await self._call("POST", f"{self._pool}:{order}", deadline_s, body)
         name = str(answer.get("name") or "")
         self._operation.began(name if re.fullmatch(r"[-A-Za-z0-9]+", name) else None)
-        return PoolState(
-            target=wish.nodes, ready=over.ready, multiple=over.multiple, max_nodes=over.max_nodes, changing=f"operation {name}"
-        )
+        return replace(over, target=wish.nodes, changing=f"operation {name}")
 
     def _state(
         self,

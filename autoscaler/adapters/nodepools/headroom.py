@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
@@ -66,7 +67,7 @@ class Headroom:
         if free == 0:
             for kind in (buffers, POD_TEMPLATES) if buffers else (DEPLOYMENTS,):
                 await self._remove(kind, deadline_s)
-            return PoolState(ready=over.ready, version=0)
+            return replace(over, target=None, version=0)
         if buffers:
             # The template first: a buffer that names none is in error until it is there. Killed between the two, the next tick does both.
             await self._apply(POD_TEMPLATES, {"template": self._template()}, {}, deadline_s)
@@ -81,7 +82,7 @@ class Headroom:
                 "template": self._template(),
             }
         await self._apply(buffers or DEPLOYMENTS, {"spec": spec}, {TARGET: str(wish.nodes)}, deadline_s)
-        return PoolState(target=wish.nodes, ready=over.ready, version=free)
+        return replace(over, target=wish.nodes, version=free)
 
     async def _buffers(self, deadline_s: float) -> Served | None:
         """CapacityBuffers, where they are to be used."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 
 from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
 from autoscaler.adapters.nodepools.kube_objects import FIELD_MANAGER, MERGE, KubeObjects, dig, whole
@@ -56,7 +57,7 @@ class MinSize:
         path = await self._path(deadline_s)
         item = await self._objects.request("PATCH", path, deadline_s, params=params, body=patch, content_type=MERGE)
         version = item["metadata"].get("resourceVersion")
-        return PoolState(target=wish.nodes, ready=over.ready, max_nodes=over.max_nodes, version=version)
+        return replace(over, target=wish.nodes, version=version)
 
     async def _path(self, deadline_s: float) -> str:
         ref = self._ref

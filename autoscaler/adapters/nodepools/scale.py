@@ -7,6 +7,7 @@ MachinePool (cluster-api api/core/v1beta2), a kind of one's own. The API server 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
@@ -26,7 +27,7 @@ MANAGED_BY: Final = "cluster.x-k8s.io/replicas-managed-by"
 class Scale:
     """One object's count."""
 
-    capabilities = Capabilities(sets="Nodes", tells_ready=True, tells_bounds=False, versioned=True)
+    capabilities = Capabilities(sets="Nodes", tells_ready=True, tells_bounds=True, versioned=True)
 
     def __init__(self, objects: KubeObjects, ref: ObjectRef, ready: ReadyNodes) -> None:
         self._objects = objects
@@ -36,19 +37,21 @@ class Scale:
     async def get(self, deadline_s: float) -> PoolState:
         served = await self._served(deadline_s)
         name, namespace = self._ref.name, self._ref.namespace
-        item, scale, ready = await asyncio.gather(
-            self._objects.request("GET", served.path(namespace, name), deadline_s),
+        item = await self._objects.request("GET", served.path(namespace, name), deadline_s)
+        # First, since a dynamic pool's scale can't be read: the API server fails where the count is not there.
+        _must_be_static(served, item)
+        scale, ready = await asyncio.gather(
             self._objects.request("GET", served.path(namespace, name, "scale"), deadline_s),
             self._ready.count(deadline_s),
         )
         # A count of 0 is left out of a Scale; without a version it is none at all.
         if not dig(scale, "metadata", "resourceVersion") or not isinstance(item.get("metadata"), dict):
             raise PoolProblem(PoolReason.UnexpectedAnswer, f"what the API server answered is no Scale of {self._ref.name}")
-        _must_be_static(served, item)
         words = _trouble(item)
         return PoolState(
             target=whole(dig(scale, "spec", "replicas")) or 0,
             ready=_ready_of(item, scale) if ready is None else ready,
+            max_nodes=_limit(item),
             owner=_owner(item),
             reason=None if not words else shortage(words) or PoolReason.Scaling,
             problem=words,
@@ -68,7 +71,7 @@ class Scale:
         }
         path = served.path(self._ref.namespace, self._ref.name, "scale")
         answer = await self._objects.request("PUT", path, deadline_s, params={"fieldManager": FIELD_MANAGER}, body=body)
-        return PoolState(target=whole(dig(answer, "spec", "replicas")), ready=over.ready, version=answer.get("metadata") or {})
+        return replace(over, target=whole(dig(answer, "spec", "replicas")) or 0, version=answer.get("metadata") or {})
 
     async def _served(self, deadline_s: float) -> Served:
         ref = self._ref
@@ -100,6 +103,12 @@ def _owner(item: Object) -> str:
 def _ready_of(item: Object, scale: Object) -> int | None:
     ready = whole(dig(item, "status", "readyReplicas"))
     return whole(dig(scale, "status", "replicas")) if ready is None else ready
+
+
+def _limit(item: Object) -> int | None:
+    """Karpenter's own bound of a static NodePool (spec.limits.nodes, a quantity)."""
+    limit = dig(item, "spec", "limits", "nodes")
+    return int(limit) if isinstance(limit, int | str) and str(limit).isdigit() else None
 
 
 def _trouble(item: Object) -> str:
