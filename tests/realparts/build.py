@@ -1,4 +1,4 @@
-"""Build the real parts that tests run against: etcd, Kubernetes, kwok, Prometheus.
+"""Build the real parts that tests run against: etcd, Kubernetes, kwok, Prometheus, KEDA.
 
     python tests/realparts/build.py [PART…] [--json]
 
@@ -47,6 +47,8 @@ class Part:
     programs: Mapping[str, str]  # program -> package
     version_variable: str = ""  # Go variable that the linker sets to the version, or a client would see v0.0.0
     tags: str = ""
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name beside the programs -> folder of the module
+    edits: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)  # program -> (old, new) in its main.go
 
     @property
     def directory(self) -> pathlib.Path:
@@ -74,6 +76,8 @@ class Part:
         for name in ("go.mod", "go.sum"):
             digest.update((self.directory / name).read_bytes())
         digest.update("\0".join(self.build_arguments()).encode())
+        if self.files or self.edits:
+            digest.update(repr((sorted(self.files.items()), sorted(self.edits.items()))).encode())
         return digest.hexdigest()[:12]
 
     def build_arguments(self) -> list[str]:
@@ -105,6 +109,14 @@ PARTS = (
         module="github.com/prometheus/prometheus",
         programs={name: f"github.com/prometheus/prometheus/cmd/{name}" for name in ("prometheus", "promtool")},
         tags="remove_all_sd",  # service discovery of two dozen clouds is most of the build, and tests use none
+    ),
+    Part(
+        name="keda",
+        module="github.com/kedacore/keda/v2",
+        programs={f"keda-{name}": f"github.com/kedacore/keda/v2/cmd/{name}" for name in ("adapter", "operator")},
+        files={"keda-crds": "config/crd/bases"},
+        # It has no flag for the address of its own /metrics, and nothing of the test bed listens beyond loopback.
+        edits={"keda-adapter": ('fmt.Sprintf(":%v", metricsAPIServerPort)', 'fmt.Sprintf("127.0.0.1:%v", metricsAPIServerPort)')},
     ),
 )
 PART_OF = {program: part for part in PARTS for program in part.programs}
@@ -169,17 +181,54 @@ def build(part: Part, programs: list[str], go: str) -> None:
     target = root / f"{part.name}-{part.fingerprint}-{go}"
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{part.name}-", dir=root) as scratch:
+        for name, folder in part.files.items():  # before the programs: whoever finds those finds these
+            (target / name).mkdir(exist_ok=True)
+            for path in (module_folder(part) / folder).iterdir():
+                shutil.copyfile(path, target / name / path.name)
         # One `go build` for all of them: what they share is compiled once, on all cores. A single one is named
         # by file, as a package's own name may differ from the program's (etcd's is "server").
-        output = scratch if len(programs) > 1 else os.path.join(scratch, programs[0])
-        packages = [part.programs[program] for program in programs]
-        command = ["go", "build", *part.build_arguments(), "-o", output, *packages]
-        done = subprocess.run(command, cwd=part.directory, env=_go_environment(), stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            tail = "\n".join(done.stderr.splitlines()[-15:])
-            raise BuildError(f"go build of {part.name} {part.version} failed with exit code {done.returncode}:\n{tail}")
+        plain = [program for program in programs if program not in part.edits]
+        if plain:
+            output = scratch if len(plain) > 1 else os.path.join(scratch, plain[0])
+            go_build(part, output, [part.programs[program] for program in plain], part.directory)
+        for program in programs:
+            if program in part.edits:
+                go_build(part, os.path.join(scratch, program), ["."], edited(part, program, pathlib.Path(scratch)))
         for program in programs:
             (pathlib.Path(scratch) / program).replace(target / program)
+
+
+def go_build(part: Part, output: str, packages: list[str], folder: pathlib.Path) -> None:
+    """One `go build` in this folder."""
+    command = ["go", "build", *part.build_arguments(), "-o", output, *packages]
+    done = subprocess.run(command, cwd=folder, env=_go_environment(), stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        tail = "\n".join(done.stderr.splitlines()[-15:])
+        raise BuildError(f"go build of {part.name} {part.version} failed with exit code {done.returncode}:\n{tail}")
+
+
+def module_folder(part: Part) -> pathlib.Path:
+    """Where Go keeps the part's module, downloaded if need be."""
+    command = ["go", "mod", "download", "-json", part.module]
+    done = subprocess.run(command, cwd=part.directory, env=_go_environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise BuildError(f"go mod download of {part.name} {part.version} failed with exit code {done.returncode}:\n{done.stderr}")
+    return pathlib.Path(json.loads(done.stdout)["Dir"])
+
+
+def edited(part: Part, program: str, scratch: pathlib.Path) -> pathlib.Path:
+    """A module with the program's main.go, one expression of it exchanged, and the part's own go.mod and go.sum."""
+    old, new = part.edits[program]
+    package = part.programs[program].removeprefix(part.module + "/")
+    source = (module_folder(part) / package / "main.go").read_text()
+    if source.count(old) != 1:
+        raise BuildError(f"{part.name} {part.version}: {package}/main.go holds {old} {source.count(old)} times, once is expected")
+    folder = scratch / f"{program}-source"
+    folder.mkdir()
+    (folder / "main.go").write_text(source.replace(old, new))
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(part.directory / name, folder / name)
+    return folder
 
 
 @contextlib.contextmanager
@@ -220,7 +269,7 @@ def build_missing(parts: list[Part]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="Build the real control plane and Prometheus for the tests, once. From nothing: a quarter of an hour on 2 cores.",
+        description="Build the real control plane, Prometheus and KEDA for the tests, once. From nothing: half an hour on 2 cores.",
         epilog="Example: python tests/realparts/build.py etcd kubernetes --json",
     )
     parser.add_argument("part", nargs="*", help=f"which of {', '.join(part.name for part in PARTS)}; all if none is named")
