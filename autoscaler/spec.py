@@ -893,11 +893,10 @@ class Aks(Base):
     set_by: Annotated[SetBy, Meta(description=_SET_BY)] = "Size"
 
 
-class NamespacedSecretKey(Base):
-    """A key of a Secret."""
+class OwnSecretKey(Base):
+    """A key of a Secret in the controller's own namespace: a pool's manifest reads no tenant's."""
 
-    namespace: Annotated[DnsName, Meta(description="Namespace of the Secret.")]
-    name: Annotated[DnsName, Meta(description="Name of the Secret.")]
+    name: Annotated[DnsName, Meta(description="Name of the Secret, in the controller's namespace.")]
     key: Annotated[str, Meta(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253, description="Key within the Secret.")]
 
 
@@ -908,10 +907,8 @@ class Webhook(Base):
         str,
         Meta(pattern=r"^https://[^\s?#@]+$", max_length=2048, description="Where it is asked; https, no query, no credentials."),
     ]
-    bearer_token: Annotated[NamespacedSecretKey | None, Meta(description="Bearer token to show.")] = None
-    ca: Annotated[
-        NamespacedSecretKey | None, Meta(description="Certificate authority (PEM) to trust instead of the system's.")
-    ] = None
+    bearer_token: Annotated[OwnSecretKey | None, Meta(description="Bearer token to show.")] = None
+    ca: Annotated[OwnSecretKey | None, Meta(description="Certificate authority (PEM) to trust instead of the system's.")] = None
 
 
 class PoolBackend(Base):

@@ -95,7 +95,7 @@ def _accelerators(table: Table, fleet: Fleet, replicas: Ints) -> dict[str, int]:
     if fleet.surge is not None:
         there = there + fleet.surge  # an update that sets new replicas beside the old ones would wait for a node for ever
     accelerators = there * table.accelerators
-    by_pool: dict[str, int] = {}
+    by_pool = {pool.name: 0 for pool in fleet.pools}
     for row, spec in enumerate(table.specs):
         if spec.pool is not None:
             by_pool[spec.pool] = by_pool.get(spec.pool, 0) + int(accelerators[row])

@@ -527,8 +527,9 @@ class Plan:
     nodes: Mapping[str, int]
     limits: Mapping[int, Limit] = field(default_factory=dict)
     """Rows that the fleet-wide budget cut, with the words for it."""
-    taken: Mapping[str, int] = field(default_factory=dict)
-    """By pool: accelerators that pods ask for by themselves (planned replicas, those on their way out, an update's), headroom not among them."""
+    taken: Mapping[str, int] | None = None
+    """By pool: accelerators that pods ask for by themselves (planned replicas, those on their way out, an update's), headroom not among them; None:
+    nobody reckons it."""
 
 
 class Written(IntEnum):

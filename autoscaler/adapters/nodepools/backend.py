@@ -55,12 +55,12 @@ class PoolState:
 class Wish:
     """What a pool is to be. nodes: within all bounds. reason: in words, for systems that keep it.
 
-    taken: accelerators that pods of services ask for by themselves, of nodes × per_node; only headroom asks for the rest.
+    taken: accelerators that pods of services ask for by themselves, of nodes × per_node (None: nobody tells); only headroom asks for the rest.
     """
 
     nodes: int
     reason: str
-    taken: int = 0
+    taken: int | None = None
     per_node: int = 1
 
 

@@ -60,6 +60,11 @@ class Headroom:
         )
 
     async def set_target(self, wish: Wish, over: PoolState, deadline_s: float) -> PoolState:
+        if wish.taken is None:
+            # Room for accelerators that are taken already would be twice the nodes.
+            raise PoolProblem(
+                PoolReason.NotUsable, "the plan does not tell what services' pods take of this pool; no room can be reckoned"
+            )
         free = max(0, wish.nodes * wish.per_node - wish.taken)
         if (over.version, over.target) == (free, wish.nodes) or (free == 0 and over.version == 0 and over.target is None):
             return over

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +25,7 @@ class Planned:
     """What the plan says of the pool. taken: accelerators that pods ask for by themselves."""
 
     nodes: int
-    taken: int
+    taken: int | None
     per_node: int
     limits: Limits
 
@@ -73,7 +74,7 @@ class Pool:
             self._met(None)
 
     async def _step(self, planned: Planned) -> None:
-        state = self.state = await self._backend.get(CALL_S)
+        state = self.state = await _within(self._backend.get(CALL_S))
         lately = self._lately.take(self._clock.monotonic_s(), planned.nodes, state.target)
         if state.owner and not self._take_ownership:
             raise PoolProblem(PoolReason.OwnedElsewhere, f"{state.owner}; nothing is written, unless takeOwnership is true")
@@ -86,7 +87,7 @@ class Pool:
             taken=planned.taken,
             per_node=planned.per_node,
         )
-        after = await self._backend.set_target(wish, state, CALL_S)
+        after = await _within(self._backend.set_target(wish, state, CALL_S))
         if after is not state:
             log.info(
                 "pool %s: %s → %d nodes asked for (%s)",
@@ -128,3 +129,12 @@ class Pool:
         if state.changing or (state.target is not None and state.ready is not None and state.ready != state.target):
             return True, PoolReason.Scaling, together([counts, state.changing, limited])
         return True, PoolReason.Limited if limited else PoolReason.Reconciled, together([counts, limited])
+
+
+async def _within(asking: Awaitable[PoolState]) -> PoolState:
+    """Also where a backend's requests, one after another, take longer than each may."""
+    try:
+        async with asyncio.timeout(CALL_S):
+            return await asking
+    except TimeoutError:
+        raise PoolProblem(PoolReason.Unreachable, f"no answer within {CALL_S:g} s") from None

@@ -48,7 +48,7 @@ class BackendPools:
 
     def __init__(
         self,
-        make: Callable[[str, PoolBackend], Backend | None],
+        make: Callable[[PoolSpec, PoolBackend], Backend | None],
         *,
         clock: Clock,
         rng: np.random.Generator,
@@ -106,7 +106,7 @@ class BackendPools:
         settings = spec.backend if isinstance(spec.backend, PoolBackend) else PoolBackend()
         planned = Planned(
             nodes=plan.nodes[spec.name],
-            taken=plan.taken.get(spec.name, 0),
+            taken=plan.taken.get(spec.name) if plan.taken is not None else None,
             per_node=spec.accelerators_per_node,
             limits=Limits(min_nodes=spec.min_nodes, max_nodes=spec.max_nodes, max_step=settings.max_step),
         )
@@ -114,7 +114,7 @@ class BackendPools:
         if entry is None or entry.made_of.backend != spec.backend:
             if entry is not None:
                 self._drop(entry)
-            entry = self._entries[spec.name] = _Entry(spec, self._pool(spec.name, settings), planned)
+            entry = self._entries[spec.name] = _Entry(spec, self._pool(spec, settings), planned)
         elif entry.pool is None and entry.planned.nodes == planned.nodes:
             return entry
         entry.planned = planned
@@ -122,12 +122,12 @@ class BackendPools:
             log.info("pool %s: the plan needs %d nodes (dry run: nothing is changed)", spec.name, planned.nodes)
         return entry
 
-    def _pool(self, name: str, settings: PoolBackend) -> Pool | None:
-        backend = self._make(name, settings)
+    def _pool(self, spec: PoolSpec, settings: PoolBackend) -> Pool | None:
+        backend = self._make(spec, settings)
         if backend is None:
             return None
         return Pool(
-            name,
+            spec.name,
             backend,
             take_ownership=settings.take_ownership,
             cool_down_s=self._cool_down_s,

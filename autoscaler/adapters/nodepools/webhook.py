@@ -15,7 +15,7 @@ from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, probl
 from autoscaler.errors import OutsideError, RequestFailed
 from autoscaler.hidden import Hidden
 from autoscaler.ports import SecretReader
-from autoscaler.spec import NamespacedSecretKey
+from autoscaler.spec import OwnSecretKey
 from autoscaler.spec import Webhook as Settings
 
 SCHEMA: Final = 1
@@ -24,13 +24,14 @@ _TEXTS: Final = ("owner", "changing")
 
 
 class Webhook:
-    """One pool behind a URL."""
+    """One pool behind a URL. namespace: the controller's own, where the manifest's Secrets lie."""
 
     capabilities = Capabilities(sets="Nodes", tells_ready=True, tells_bounds=True, versioned=False)
 
-    def __init__(self, http: JsonHttp, secrets: SecretReader, pool: str, settings: Settings) -> None:
+    def __init__(self, http: JsonHttp, secrets: SecretReader, namespace: str, pool: str, settings: Settings) -> None:
         self._http = http
         self._secrets = secrets
+        self._namespace = namespace
         self._pool = pool
         self._settings = settings
         self._tls: tuple[str, ssl.SSLContext] | None = None
@@ -64,9 +65,9 @@ class Webhook:
             raise problem_of(fault) from None
         return _state(answer.document)
 
-    async def _secret(self, key: NamespacedSecretKey, deadline_s: float) -> tuple[bytes, str]:
+    async def _secret(self, key: OwnSecretKey, deadline_s: float) -> tuple[bytes, str]:
         try:
-            return await self._secrets.read_secret(key.namespace, key.name, key.key, timeout_s=deadline_s)
+            return await self._secrets.read_secret(self._namespace, key.name, key.key, timeout_s=deadline_s)
         except RequestFailed as fault:
             raise problem_of(fault) from None
         except OutsideError as fault:

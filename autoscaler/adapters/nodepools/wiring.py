@@ -20,6 +20,7 @@ from autoscaler.adapters.nodepools.min_size import MinSize
 from autoscaler.adapters.nodepools.ready_nodes import ReadyNodes
 from autoscaler.adapters.nodepools.scale import Scale
 from autoscaler.adapters.nodepools.webhook import Webhook
+from autoscaler.core.model import PoolSpec
 from autoscaler.ports import Clock, KubernetesRequests, SecretReader
 from autoscaler.spec import PoolBackend
 
@@ -31,14 +32,21 @@ KARPENTER_LABEL: Final = "karpenter.sh/nodepool"
 
 
 class Backends:
-    """Use as an async context manager; `make` is what ``BackendPools`` takes. environment: where identities are found."""
+    """Use as an async context manager; `make` is what ``BackendPools`` takes. own_namespace: the controller's, where webhooks' Secrets lie.
+    environment: where identities are found."""
 
     def __init__(
-        self, api: KubernetesRequests, secrets: SecretReader, clock: Clock, environment: Mapping[str, str] = os.environ
+        self,
+        api: KubernetesRequests,
+        secrets: SecretReader,
+        clock: Clock,
+        own_namespace: str,
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._http = JsonHttp()
         self._objects = KubeObjects(api, clock.monotonic_s)
         self._secrets = secrets
+        self._own_namespace = own_namespace
         self._clock = clock
         self._environment = environment
         self._google: GoogleToken | None = None
@@ -52,14 +60,14 @@ class Backends:
     async def __aexit__(self, *_: object) -> None:
         await self._http.__aexit__()
 
-    def make(self, pool: str, settings: PoolBackend) -> Backend | None:
+    def make(self, pool: PoolSpec, settings: PoolBackend) -> Backend | None:
         """The backend of a pool; None where nothing is to be changed. The manifest is valid: the object of its type is there."""
         ready = ReadyNodes(self._objects, settings.node_selector or own_labels(settings))
         match settings:
             case PoolBackend(type="Scale", scale=ref) if ref is not None:
                 return Scale(self._objects, ref, ready)
             case PoolBackend(type="Headroom", headroom=room) if room is not None:
-                return Headroom(self._objects, pool, room, settings.node_selector, ready)
+                return Headroom(self._objects, pool.name, room, settings.node_selector, ready)
             case PoolBackend(type="MinSize", min_size=ref) if ref is not None:
                 return MinSize(self._objects, ref, ready)
             case PoolBackend(type="GKE", gke=gke) if gke is not None:
@@ -74,7 +82,7 @@ class Backends:
                     self._azure[aks.cloud] = AzureToken(self._http, self._clock, MANAGEMENT[aks.cloud], self._environment)
                 return Aks(self._http, self._azure[aks.cloud], aks, ready)
             case PoolBackend(type="Webhook", webhook=hook) if hook is not None:
-                return Webhook(self._http, self._secrets, pool, hook)
+                return Webhook(self._http, self._secrets, self._own_namespace, pool.name, hook)
         return None
 
 

@@ -33,7 +33,7 @@ from autoscaler.clock import ManualClock
 from autoscaler.spec import Aks as AksSettings
 from autoscaler.spec import Eks as EksSettings
 from autoscaler.spec import Gke as GkeSettings
-from autoscaler.spec import NamespacedSecretKey, ObjectRef
+from autoscaler.spec import OwnSecretKey, ObjectRef
 from autoscaler.spec import Webhook as WebhookSettings
 from tests.adapters.nodepools.amazon import ROLE, Amazon
 from tests.adapters.nodepools.cloud_server import CloudServer, Refusal, Seen
@@ -267,12 +267,12 @@ def webhook(around: Around, server: Hook, ca: str) -> Bed:
     )
     settings = WebhookSettings(
         url=f"{server.url}/size",
-        bearer_token=NamespacedSecretKey(namespace="system", name="hook", key="token"),
-        ca=NamespacedSecretKey(namespace="system", name="hook", key="ca.crt"),
+        bearer_token=OwnSecretKey(name="hook", key="token"),
+        ca=OwnSecretKey(name="hook", key="ca.crt"),
     )
 
     def make() -> Backend:
-        return Webhook(around.http, KubernetesSecrets(around.api), "h100", settings)
+        return Webhook(around.http, KubernetesSecrets(around.api), "system", "h100", settings)
 
     def expire() -> None:
         server.token = "hook-second-secret"
@@ -354,7 +354,9 @@ def min_size(around: Around) -> Bed:
     )
 
 
-NAMES = ("gke", "gke-minimum", "eks", "eks-minimum", "eks-agent", "aks", "aks-minimum", "webhook", "scale", "min-size")
+CLOUDS = ("gke", "gke-minimum", "eks", "eks-minimum", "eks-agent", "aks", "aks-minimum", "webhook")
+"""Their orders take time, and their credentials are the backends' own."""
+NAMES = (*CLOUDS, "scale", "min-size")
 
 
 @asynccontextmanager

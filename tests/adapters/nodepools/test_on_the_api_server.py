@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +22,8 @@ from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason
 from autoscaler.adapters.nodepools.scale import MANAGED_BY, MAX_SIZE, MIN_SIZE, Scale
 from autoscaler.spec import Headroom as HeadroomSettings
 from autoscaler.spec import ObjectRef, Toleration
+from tests.adapters.nodepools.definitions import BUFFERS, MACHINES, NODE_POOLS, SHELVES, Definitions
 from tests.conftest import ROOT
-from tests.realparts.api import ApiError
 from tests.realparts.control_plane import ControlPlane
 
 pytestmark = pytest.mark.realparts
@@ -34,56 +32,6 @@ CALL_S = 10.0
 SYSTEM = "inference-autoscaler"
 ROOM = "inference-autoscaler-placeholders"
 COMPONENTS = ("nodepool-karpenter", "nodepool-cluster-api", "nodepool-min-size", "nodepool-headroom")
-OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-MODULES = Path(os.environ.get("GOMODCACHE", Path.home() / "go" / "pkg" / "mod"))
-
-
-def crd(
-    group: str,
-    version: str,
-    plural: str,
-    kind: str,
-    *,
-    scope: str,
-    replicas: str = ".spec.replicas",
-    status: str = ".status.replicas",
-) -> Any:
-    """A small definition of a kind that belongs to somebody else."""
-    scale = {"specReplicasPath": replicas, "statusReplicasPath": status}
-    schema = {"type": "object", "properties": {"spec": OPEN, "status": OPEN}}
-    made = {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": f"{plural}.{group}",
-            # The groups of kubernetes projects are only taken with a word of approval.
-            "annotations": {"api-approved.kubernetes.io": "unapproved, a test's own copy"},
-        },
-        "spec": {
-            "group": group,
-            "scope": scope,
-            "names": {"plural": plural, "singular": kind.lower(), "kind": kind},
-            "versions": [{**made, "subresources": {"status": {}, "scale": scale}}],
-        },
-    }
-
-
-def definition(file: str, otherwise: Any) -> Any:
-    """The real one, of the newest Karpenter in the module cache."""
-    found = sorted(MODULES.glob(f"sigs.k8s.io/karpenter@*/pkg/apis/crds/{file}"))
-    return yaml.safe_load(found[-1].read_text()) if found else otherwise
-
-
-NODE_POOLS = definition(
-    "karpenter.sh_nodepools.yaml", crd("karpenter.sh", "v1", "nodepools", "NodePool", scope="Cluster", status=".status.nodes")
-)
-BUFFERS = definition(
-    "autoscaling.x-k8s.io_capacitybuffers.yaml",
-    crd("autoscaling.x-k8s.io", "v1beta1", "capacitybuffers", "CapacityBuffer", scope="Namespaced"),
-)
-MACHINES = crd("cluster.x-k8s.io", "v1beta2", "machinedeployments", "MachineDeployment", scope="Namespaced")
-SHELVES = crd("contract.test", "v1", "shelves", "Shelf", scope="Namespaced", replicas=".spec.machines", status=".status.machines")
 
 
 @dataclass
@@ -94,29 +42,12 @@ class Server:
     objects: KubeObjects
     namespace: str
     clock: list[float]
+    definitions: Definitions
 
     async def serve(self, wanted: Any) -> None:
         """Puts a definition in and waits until it is served."""
-        await self.control_plane.apply(wanted)
-        version = next(one["name"] for one in wanted["spec"]["versions"] if one["served"])
-        path = f"/apis/{wanted['spec']['group']}/{version}"
-        await self.until_served(path, wanted["spec"]["names"]["plural"], there=True)
-
-    async def until_served(self, path: str, plural: str, *, there: bool) -> None:
-        end_s = time.monotonic() + 20
-        while time.monotonic() < end_s:
-            try:
-                served = await self.control_plane.api.get(path)
-                found = plural in [one["name"] for one in served["resources"]]
-                if found and there:
-                    # For a moment it is listed and its objects can't be asked for yet.
-                    await self.control_plane.api.get(f"{path}/{plural}")
-            except ApiError:
-                found = False
-            if found == there:
-                self.clock[0] += 3600.0  # what was discovered is stale
-                return
-        raise AssertionError(f"{plural} is {'not' if there else 'still'} served")
+        await self.definitions.serve(wanted)
+        self.clock[0] += 3600.0  # what was discovered is stale
 
     async def create(self, path: str, item: Any) -> Any:
         return await self.control_plane.api.create(path, item)
@@ -126,8 +57,8 @@ class Server:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def rights(control_plane: ControlPlane) -> AsyncIterator[None]:
-    """The components, applied for these tests and taken away afterwards with all definitions."""
+async def rights(control_plane: ControlPlane) -> AsyncIterator[Definitions]:
+    """The components, applied for these tests and taken away afterwards with the definitions that were not there before."""
     deploy = ROOT / "deploy"
     await control_plane.kubectl("apply", "--server-side", "-k", str(deploy / "base"))
     for name in COMPONENTS:
@@ -138,22 +69,22 @@ async def rights(control_plane: ControlPlane) -> AsyncIterator[None]:
     await control_plane.until_allowed(account, verb="list", resource="nodes")
     await control_plane.until_allowed(account, verb="delete", resource="deployments", group="apps", namespace=ROOM)
     await control_plane.until_allowed(account, verb="patch", resource="machinedeployments", group="cluster.x-k8s.io")
-    yield
-    for wanted in (NODE_POOLS, BUFFERS, MACHINES, SHELVES):
-        await control_plane.kubectl("delete", "crd", wanted["metadata"]["name"], "--ignore-not-found", timeout_s=60)
+    definitions = Definitions(control_plane)
+    yield definitions
+    await definitions.take_away()
     for name in COMPONENTS:
         words = ("--ignore-not-found", "--wait=false")
         await control_plane.kubectl("delete", "-k", str(deploy / "components" / name), *words)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def server(rights: None, control_plane: ControlPlane, namespace: str) -> AsyncIterator[Server]:
+async def server(rights: Definitions, control_plane: ControlPlane, namespace: str) -> AsyncIterator[Server]:
     access = await credentials.from_kubeconfig(
         str(await control_plane.service_account_kubeconfig(SYSTEM, SYSTEM)), None, time.monotonic
     )
     clock = [0.0]
     async with HttpKubeApi(access) as api:
-        yield Server(control_plane, KubeObjects(api, lambda: clock[0]), namespace, clock)
+        yield Server(control_plane, KubeObjects(api, lambda: clock[0]), namespace, clock, rights)
 
 
 async def problem(asking: Any) -> PoolProblem:
@@ -162,11 +93,11 @@ async def problem(asking: Any) -> PoolProblem:
     return met.value
 
 
-def wish(nodes: int, taken: int = 0) -> Wish:
+def wish(nodes: int, taken: int | None = None) -> Wish:
     return Wish(nodes=nodes, reason="a test", taken=taken, per_node=8)
 
 
-async def ordered(backend: Backend, nodes: int, taken: int = 0) -> None:
+async def ordered(backend: Backend, nodes: int, taken: int | None = None) -> None:
     await backend.set_target(wish(nodes, taken), await backend.get(CALL_S), CALL_S)
 
 
@@ -188,16 +119,17 @@ def node_pool(name: str, replicas: int | None) -> Any:
 
 async def test_a_static_karpenter_pool(server: Server) -> None:
     await server.serve(NODE_POOLS)
-    await server.create("/apis/karpenter.sh/v1/nodepools", node_pool("h100", 2))
-    backend = Scale(server.objects, ObjectRef(api_version="karpenter.sh/v1", kind="NodePool", name="h100"), server.none_ready())
+    name = server.namespace
+    await server.create("/apis/karpenter.sh/v1/nodepools", node_pool(name, 2))
+    backend = Scale(server.objects, ObjectRef(api_version="karpenter.sh/v1", kind="NodePool", name=name), server.none_ready())
     state = await backend.get(CALL_S)
     assert (state.target, state.ready, state.max_nodes, state.owner) == (2, 0, 9, "")
     await ordered(backend, 5)
-    assert (await server.control_plane.api.get("/apis/karpenter.sh/v1/nodepools/h100"))["spec"]["replicas"] == 5
+    assert (await server.control_plane.api.get(f"/apis/karpenter.sh/v1/nodepools/{name}"))["spec"]["replicas"] == 5
     state = await backend.get(CALL_S)
     assert (state.target, state.owner) == (5, "")
     # Somebody else's word counts, and an order over what was read before it is refused by the server itself.
-    done = await server.control_plane.kubectl("scale", "nodepool", "h100", "--replicas=3")
+    done = await server.control_plane.kubectl("scale", "nodepool", name, "--replicas=3")
     assert not done.code, done.err
     assert (await problem(backend.set_target(wish(7), state, CALL_S))).reason == PoolReason.Conflict
     assert "kubectl" in (await backend.get(CALL_S)).owner
@@ -312,7 +244,7 @@ def headroom(server: Server, method: Any = "Auto") -> Headroom:
 
 async def test_placeholder_pods_keep_room_and_give_way(server: Server) -> None:
     plane = server.control_plane
-    backend = headroom(server)
+    backend = headroom(server, "Placeholder")
     name = f"inference-autoscaler-{server.namespace}"[:63]
     pods = f"/api/v1/namespaces/{ROOM}/pods"
     assert (await backend.get(CALL_S)).target is None
@@ -339,9 +271,9 @@ async def test_placeholder_pods_keep_room_and_give_way(server: Server) -> None:
         f"/api/v1/namespaces/{server.namespace}/pods", lambda items: items["llama"]["status"].get("phase") == "Running"
     )
     # Two nodes are planned now: what the pod does not take is asked for, and the scheduler says what is short.
-    await ordered(headroom(server), 2, taken=7)
+    await ordered(headroom(server, "Placeholder"), 2, taken=7)
     await plane.api.until(pods, lambda items: len(_alive(items)) == 9)
-    await ordered(headroom(server), 0, taken=7)
+    await ordered(headroom(server, "Placeholder"), 0, taken=7)
     await plane.api.until(pods, lambda items: not items)
     assert (await backend.get(CALL_S)).target is None
     assert not [
@@ -383,8 +315,8 @@ async def test_placeholders_that_can_t_be_made_are_told_with_the_reason(server: 
     # The quota is in force once its controller has counted.
     await plane.api.until(f"/api/v1/namespaces/{ROOM}/resourcequotas", lambda items: "used" in items["none"].get("status", {}))
     try:
-        backend = headroom(server)
-        await ordered(backend, 1)
+        backend = headroom(server, "Placeholder")
+        await ordered(backend, 1, taken=0)
         await plane.api.until(
             f"/apis/apps/v1/namespaces/{ROOM}/deployments",
             lambda items: any("ReplicaFailure" in str(item.get("status")) for item in items.values()),
@@ -392,15 +324,16 @@ async def test_placeholders_that_can_t_be_made_are_told_with_the_reason(server: 
         state = await backend.get(CALL_S)
         assert state.reason == PoolReason.QuotaExceeded
         assert "exceeded quota" in state.problem
-        await ordered(backend, 0)
+        await ordered(backend, 0, taken=0)
     finally:
         await plane.api.delete(f"/api/v1/namespaces/{ROOM}/resourcequotas/none")
 
 
 async def test_a_capacity_buffer_where_it_is_served(server: Server) -> None:
     plane = server.control_plane
-    assert (await problem(headroom(server, "CapacityBuffer").get(CALL_S))).reason == PoolReason.NotUsable
-    await ordered(headroom(server), 1)  # of a time without buffers: a Deployment
+    if not await server.definitions.are_there(BUFFERS):
+        assert (await problem(headroom(server, "CapacityBuffer").get(CALL_S))).reason == PoolReason.NotUsable
+    await ordered(headroom(server, "Placeholder"), 1, taken=0)  # of a time without buffers: a Deployment
     await server.serve(BUFFERS)
     backend = headroom(server)
     await ordered(backend, 2, taken=4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,10 @@ def spec(name: str, *, low: int = 0, high: int = 50, **settings: Any) -> PoolSpe
 @asynccontextmanager
 async def pools_over(beds: dict[str, Bed], **settings: Any) -> AsyncIterator[BackendPools]:
     """Pools by name over beds; a cool-down of none unless told."""
-    make: Callable[[str, PoolBackend], Backend | None] = lambda name, _: beds[name].again()  # noqa: E731
+
+    def make(pool: PoolSpec, _settings: PoolBackend) -> Backend | None:
+        return beds[pool.name].again()
+
     first = next(iter(beds.values()))
     settings = {"clock": first.clock, "rng": np.random.default_rng(1), "cool_down_s": 0.0, **settings}
     pools = BackendPools(make, **settings)
@@ -197,7 +200,11 @@ async def test_a_fault_of_ours_in_one_pool_is_told_and_the_others_go_on(tmp_path
 
     async with beds_of(tmp_path, "eks") as beds:
         broken: Any = Broken()
-        make: Callable[[str, PoolBackend], Backend | None] = lambda name, _: beds[name].again() if name in beds else broken  # noqa: E731
+
+        def make(pool: PoolSpec, _settings: PoolBackend) -> Backend | None:
+            made: Backend = beds[pool.name].again() if pool.name in beds else broken
+            return made
+
         pools = BackendPools(make, clock=beds["eks"].clock, rng=np.random.default_rng(1), cool_down_s=0.0)
         errors = await pools.act([spec("bad"), spec("eks")], plan(bad=5, eks=5), TICK_S)
         assert errors == {"bad": "a fault of ours: ZeroDivisionError"}
