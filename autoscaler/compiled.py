@@ -139,6 +139,7 @@ def pool_spec(manifest: spec.AcceleratorPool) -> PoolSpec:
             Quota(namespace=quota.namespace, accelerators=quota.accelerators, weight=quota.weight) for quota in wanted.quotas
         ),
         min_replicas_first=wanted.min_replicas_first,
+        backend=wanted.backend,
     )
 
 

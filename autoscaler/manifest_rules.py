@@ -72,6 +72,30 @@ def _plain_secret_header(header: Data) -> bool:
 
 _OWN_CREDENTIALS: Final = ("bearerToken", "basicAuth", "tls", "headers")
 
+_BACKENDS: Final = (
+    ("Scale", "scale"),
+    ("Headroom", "headroom"),
+    ("MinSize", "minSize"),
+    ("GKE", "gke"),
+    ("EKS", "eks"),
+    ("AKS", "aks"),
+    ("Webhook", "webhook"),
+)
+
+
+def _backend(type_: str, field: str) -> Rule:
+    """The object of a type is there with that type, and with no other."""
+    return Rule(
+        name=f"{field}-goes-with-its-type",
+        kind="AcceleratorPool",
+        at="spec.backend",
+        field=field,
+        cel=f"(self.type == '{type_}') == has(self.{field})",
+        message=f"needed with type {type_} and not allowed with another one: backend.{field}",
+        holds=lambda backend: (backend["type"] == type_) == (field in backend),
+    )
+
+
 RULES: Final[tuple[Rule, ...]] = (
     _service(
         "name-fits-a-label",
@@ -456,6 +480,16 @@ RULES: Final[tuple[Rule, ...]] = (
             or any("maxNodes" not in zone for zone in wanted["zones"])
             or sum(zone["maxNodes"] for zone in wanted["zones"]) >= wanted["minNodes"]
         ),
+    ),
+    *(_backend(type_, field) for type_, field in _BACKENDS),
+    Rule(
+        name="headroom-needs-a-node-selector",
+        kind="AcceleratorPool",
+        at="spec.backend",
+        field="nodeSelector",
+        cel="self.type != 'Headroom' || has(self.nodeSelector) && size(self.nodeSelector) > 0",
+        message="needed with type Headroom, so that room is kept on this pool's nodes and no others: backend.nodeSelector",
+        holds=lambda backend: backend["type"] != "Headroom" or bool(backend.get("nodeSelector")),
     ),
 )
 

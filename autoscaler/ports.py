@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import Protocol
+from typing import Any, Protocol
 
 from autoscaler.core.model import Decisions, Fleet, Memory, Outcome, Plan, PoolSpec, Readings
 from autoscaler.core.value import tick_value
@@ -91,6 +91,35 @@ class NodePools(Protocol):
 
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
         """Sets the planned node counts; errors by pool, in words."""
+
+
+@tick_value
+class PoolTold:
+    """What is known of one node pool, for its status. asked: nodes that the system was last asked for; ready: nodes that are ready; None
+    where nobody knows. owner: who else owns the count, "" nobody. ok: whether all is as it should be, with the one word and the words why."""
+
+    asked: int | None
+    ready: int | None
+    owner: str
+    ok: bool
+    reason: str
+    message: str
+
+
+class KubernetesRequests(Protocol):
+    """The API server, for adapters beside the one that holds the session."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        timeout_s: float,
+    ) -> dict[str, Any]:
+        """One request; the answer's JSON object. Raises ``autoscaler.errors.RequestFailed``, also when `timeout_s` has passed."""
 
 
 @tick_value

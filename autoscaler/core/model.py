@@ -253,6 +253,8 @@ class PoolSpec:
     max_nodes: int
     accelerators_per_node: int
     cost_per_hour: float = 0.0
+    backend: object = None
+    """How its size is set (the manifest's `backend`); the core hands it on to the node pools unread."""
     resource: str = "nvidia.com/gpu"
     """The extended resource that `accelerators_per_node` counts; a MIG profile or a shared slice is a resource of its own."""
     zones: tuple[Zone, ...] = ()
@@ -585,6 +587,9 @@ class Plan:
     """Of pools with zones: nodes by zone."""
     spot_nodes: Mapping[str, int] = field(default_factory=dict)
     """Of pools that may have spot nodes: how many of `nodes` may be."""
+    taken: Mapping[str, int] | None = None
+    """By pool: accelerators that pods ask for by themselves (planned replicas, those on their way out, an update's), headroom not among them; None:
+    nobody reckons it."""
 
 
 class Written(IntEnum):

@@ -113,7 +113,7 @@ class KubernetesCluster:
             services=services.rows,
             memories=self._memories,
             pools=tuple(self.picture.pools[name] for name in sorted(self.picture.pools)),
-            paused=self._paused(),
+            paused=self.paused(),
         )
         self._observed = fleet, list(self._columns.decided_on)
         return fleet
@@ -140,7 +140,8 @@ class KubernetesCluster:
         remembered = ((service.name, service.memory()) for service in new)
         self._memories = {name: memory for name, memory in remembered if memory is not None}
 
-    def _paused(self) -> Pause | None:
+    def paused(self) -> Pause | None:
+        """What is paused for the whole cluster now: by the switch, or since we don't see what is there."""
         # Targets have no say in this: one that isn't known keeps hands off its own row only, and a write over a stale one is refused.
         if missing := self.picture.watches.missing():
             return Pause(direction="Both", until_s=None, reason=f"not listed yet: {', '.join(missing)}")

@@ -1,17 +1,18 @@
-"""Writes the planned number of nodes, and why it is that, into the pools' status, when it changes."""
+"""Writes into the pools' status what is planned and why, and what their systems say, when it changes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from autoscaler import tick_budget
 from autoscaler.adapters.kubernetes.api import MERGE_PATCH, KubeApi
 from autoscaler.adapters.kubernetes.api_error import ApiError
+from autoscaler.adapters.kubernetes.moments import time_text
 from autoscaler.adapters.kubernetes.services import POOLS
-from autoscaler.ports import Tick
+from autoscaler.ports import PoolTold, Tick
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +21,16 @@ MOST_WORDS: Final = 4096
 
 
 class PoolReporter:
-    """A Reporter. may_write: asked right before each write whether this process leads. What fails is written with the next tick."""
+    """A Reporter. may_write: asked right before each write whether this process leads. told: what is known of each pool. What fails is
+    written with the next tick."""
 
-    def __init__(self, api: KubeApi, may_write: Callable[[], bool]) -> None:
+    def __init__(self, api: KubeApi, may_write: Callable[[], bool], told: Callable[[], Mapping[str, PoolTold]] = dict) -> None:
         self._api = api
         self._may_write = may_write
-        self._sent: dict[str, tuple[int, str]] = {}
+        self._told = told
+        self._sent: dict[str, dict[str, Any]] = {}
+        self._since: dict[str, tuple[bool, str]] = {}
+        """By pool: the last status of its condition Ready, and when it began."""
 
     async def report(self, tick: Tick) -> None:
         if not tick.leading:
@@ -38,22 +43,51 @@ class PoolReporter:
             log.warning("not every AcceleratorPool's status was written in time; the rest comes with the next ticks")
         for gone in self._sent.keys() - tick.plan.nodes.keys():
             del self._sent[gone]
+            self._since.pop(gone, None)
 
     async def _write(self, tick: Tick) -> None:
-        told = {pool: (nodes, tick.plan.node_words.get(pool, "")[:MOST_WORDS]) for pool, nodes in tick.plan.nodes.items()}
+        told = self._told()
+        wanted: dict[str, dict[str, Any]] = {
+            pool: {
+                "plannedNodes": nodes,
+                "reason": tick.plan.node_words.get(pool, "")[:MOST_WORDS],
+                **self._state(pool, told.get(pool), tick.decisions.at_s),
+            }
+            for pool, nodes in tick.plan.nodes.items()
+        }
         # Numbers first: words alone may wait for a later tick.
-        for pool, (nodes, words) in sorted(told.items(), key=lambda one: self._sent.get(one[0], (-1, ""))[0] == one[1][0]):
-            if self._sent.get(pool) == (nodes, words) or not self._may_write():
+        for pool, status in sorted(wanted.items(), key=lambda one: self._numbers(one[0]) == one[1]["plannedNodes"]):
+            if self._sent.get(pool) == status or not self._may_write():
                 continue
             try:
                 await self._api.request(
                     "PATCH",
                     f"{POOLS.path(None, pool)}/status",
-                    body={"status": {"plannedNodes": nodes, "reason": words}},
+                    body={"status": status},
                     content_type=MERGE_PATCH,
                     timeout_s=CALL_TIMEOUT_S,
                 )
             except ApiError as fault:
                 log.warning("the status of AcceleratorPool %s was not written: %s", pool, fault, extra={"object": pool})
             else:
-                self._sent[pool] = nodes, words
+                self._sent[pool] = status
+
+    def _numbers(self, pool: str) -> int | None:
+        """The planned nodes that were last written."""
+        return self._sent.get(pool, {}).get("plannedNodes")
+
+    def _state(self, pool: str, told: PoolTold | None, at_s: float) -> dict[str, Any]:
+        """The part of the status that the pool's system tells. A new process takes the condition for new: it has not seen the old one."""
+        if told is None:
+            return {}
+        if self._since.get(pool, (None, ""))[0] != told.ok:
+            self._since[pool] = (told.ok, time_text(at_s))
+        condition = {
+            "type": "Ready",
+            "status": "True" if told.ok else "False",
+            "reason": told.reason,
+            "message": told.message[:1024],
+            "lastTransitionTime": self._since[pool][1],
+        }
+        # A merge patch takes away what is null.
+        return {"nodes": told.ready, "askedNodes": told.asked, "owner": told.owner[:1024] or None, "conditions": [condition]}

@@ -19,6 +19,7 @@ class Nodes:
     words: dict[str, str] = field(default_factory=dict)
     zones: dict[str, dict[str, int]] = field(default_factory=dict)
     spot: dict[str, int] = field(default_factory=dict)
+    taken: dict[str, int] = field(default_factory=dict)
 
 
 def plan_nodes(table: PoolTable, fleet: Fleet, replicas: Ints, missing: Ints, headroom: Ints) -> Nodes:
@@ -41,6 +42,7 @@ def plan_nodes(table: PoolTable, fleet: Fleet, replicas: Ints, missing: Ints, he
     for place, pool in enumerate(table.pools):
         count = int(nodes[place])
         made.nodes[pool.name] = count
+        made.taken[pool.name] = sum(column[place] for column in sums[:3])
         made.words[pool.name] = _words(pool, count, int(needed[place]), services[place], *(column[place] for column in sums))
         if pool.zones:
             made.zones[pool.name] = zone_nodes(pool, count)

@@ -53,6 +53,7 @@ def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBud
         node_words=nodes.words,
         zone_nodes=nodes.zones,
         spot_nodes=nodes.spot,
+        taken=nodes.taken,
     )
 
 
