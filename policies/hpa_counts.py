@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autoscaler.core.constant import constant
 from autoscaler.core.model import Bools, Floats, Ints
 from autoscaler.core.rows import chosen, every, some
 
 NOISE = 1e-12
 """A value this share above a whole number of thousandths is that number plus float noise."""
 _UP, _DOWN = 1.0 - NOISE, 1.0 + NOISE
-_THOUSAND = np.array(1000.0 * _UP)  # an array, since numpy takes twice as long with a Python number
+_THOUSAND = constant(1000.0 * _UP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,29 +17,30 @@ from typing import Any, Final
 
 import numpy as np
 
+from autoscaler.core.constant import constant
 from autoscaler.core.kept import Kept
 from autoscaler.core.model import Bools, Floats, Forecast, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, complete_params, stack_params
-from autoscaler.core.rows import some
-from autoscaler.core.seen import any_unknown, seen
+from autoscaler.core.rows import chosen, every, some
+from autoscaler.core.seen import seen
 from autoscaler.core.sizing import whole_replicas
+from autoscaler.core.value import maker
 from policies.forecasters.installed import forecasters
 from policies.forecasters.outlook import JUDGED, LONGEST_STEP_S, Outlook
-from policies.predictive_allowance import SMALLEST_PER_S, Allowance
+from policies.predictive_allowance import Allowance
 from policies.predictive_backlog import coming, most_kept
-from policies.predictive_belief import drain_share, highest_log, known_share
+from policies.predictive_belief import Belief
 from policies.predictive_grace import CLAIM, Grace
 from policies.predictive_memory import put_back, text_of
 from policies.predictive_quantiles import QUANTILES, Quantiles
 from policies.predictive_recent import Recent
+from policies.predictive_terms import Terms
 from policies.predictive_words import Need, by_reactive_words, forecast_words
 from policies.reactive import POLICY as REACTIVE
 from policies.reactive import Reactive
 
 WINDOW_S: Final = 60.0
 """The window whose effective demand is forecast."""
-FLOOR_RATIO: Final = 0.01
-"""A rate below this share of one replica's capacity is as good as none."""
 RECENT: Final = 0.95
 """The share of what the latest samples needed that is provided for, whatever the forecast says."""
 REACTIVE_EVERY: Final = 4
@@ -60,6 +61,14 @@ KEPT_BLIND: Final = 1.2
 """While `reactive` speaks, a replica stays until there are a fifth more than it asks for."""
 _VERSION: Final = 2
 
+# As every tick takes them.
+_RECENT: Final = constant(RECENT)
+_SURPRISE: Final = constant(SURPRISE)
+_ZERO: Final = constant(0.0)
+_make_need = maker(Need)
+_make_forecast = maker(Forecast)
+_make_recommendation = maker(Recommendation)
+
 
 class Predictive:
     """The policy object for n services."""
@@ -70,10 +79,12 @@ class Predictive:
         self._allowance = Allowance(n)
         self._recent = Recent(n)
         self._grace = Grace(n)
+        self._belief = Belief()
         self._answered: Observation | None = None
         self._need: Need | None = None
         self._ahead_s: Floats | None = None
-        self._ahead_of: tuple[Any, ...] = ()
+        self._lead_s: Floats = np.empty(0)
+        self._interval_s = 0.0
         self._quantiles = Quantiles(n)
         self._age_s: Floats = np.empty(0)
         self._looked_up = -1
@@ -82,53 +93,39 @@ class Predictive:
 
     def _take(self, params: Params) -> None:
         self.params = params
-        self._drain_per_s: Floats = 1.0 / params["drain_s"]
-        self._constants_of: tuple[Any, ...] = (None, None, None)
-        self._floors = self._drains = self._allowed_s = self._late_ratio = np.empty(0)
+        self._terms = Terms(params)
 
     # ------------------------------------------------------------ learning
 
     def observe(self, observation: Observation) -> None:
         interval_s = observation.interval_s
         rates = seen(observation, "demand")
-        self._constants(observation)
-        ahead_s, allowed_s = self._ahead(observation), self._allowed_s
-        self._outlook.observe(observation.at_s, interval_s, rates, self._floors, ahead_s, allowed_s)
+        terms, outlook = self._terms, self._outlook
+        terms.follow(observation)
+        outlook.observe(observation.at_s, interval_s, rates, terms.floors, self._ahead(observation), terms.allowed_s)
         if interval_s > LONGEST_STEP_S:
             return
         if round(observation.at_s / interval_s) % REACTIVE_EVERY == 0:
             self._reactive.learn(observation)
         queue = seen(observation, "queue")
-        waits_s = queue / np.maximum(observation.ready * observation.capacity_per_s, SMALLEST_PER_S)
-        self._allowance.learn(rates, waits_s, allowed_s, self._late_ratio, self.params["aim"], interval_s)
-        self._recent.learn(self._outlook.known, queue * self._drains, self._outlook.reached, interval_s)
+        waits_s = queue / terms.served_per_s
+        self._allowance.learn(rates, waits_s, terms.allowed_s, terms.late_ratio, self.params["aim"], interval_s)
+        self._recent.learn(outlook.known, queue * terms.drains, outlook.reached, interval_s)
         self._look_up(observation)
-        if self._outlook.judged is not None:
-            self._recent.surprised = self._outlook.judged > SURPRISE * self._quantiles.promised
-        self._grace.judge(self._outlook.judged, self._quantiles.watched, JUDGED * interval_s)
+        judged = outlook.judged
+        if judged is not None:
+            self._recent.surprised = judged > _SURPRISE * self._quantiles.promised
+            self._grace.judge(judged, self._quantiles.watched, JUDGED * interval_s)
         self._answered, self._need = observation, self._needed(observation, queue)
-
-    def _constants(self, observation: Observation) -> None:
-        """What is worked out of arrays that stay the same from tick to tick."""
-        of = (observation.capacity_per_s, observation.objective_target, observation.promised_ratio)
-        if all(one is other for one, other in zip(of, self._constants_of, strict=True)):
-            return
-        self._constants_of = of
-        own, target, promised = of
-        self._floors = np.where(own == own, own, 1.0) * FLOOR_RATIO
-        self._drains = self._drain_per_s / own
-        given = self.params["wait_s"]
-        self._allowed_s = np.where(given > 0, given, target)
-        self._late_ratio = 1.0 - promised
 
     def _ahead(self, observation: Observation) -> Floats:
         """From the end of the latest sample to the moment when a replica that is ordered now serves, (n,)."""
         signal = observation.signals.get("demand")
         age_s = np.zeros(len(observation)) if signal is None else signal.age_s
-        of = (observation.lead_time_s, observation.interval_s)
-        if self._ahead_s is None or self._ahead_of[0] is not of[0] or self._ahead_of[1] != of[1] or not _same(self._age_s, age_s):
-            self._ahead_of, self._age_s = of, age_s
-            self._ahead_s = of[0] + np.where(age_s < 4.0 * of[1], age_s, of[1])
+        lead_s, interval_s = observation.lead_time_s, observation.interval_s
+        if self._ahead_s is None or lead_s is not self._lead_s or interval_s != self._interval_s or not _same(self._age_s, age_s):
+            self._lead_s, self._interval_s, self._age_s = lead_s, interval_s, age_s
+            self._ahead_s = lead_s + np.where(age_s < 4.0 * interval_s, age_s, interval_s)
         return self._ahead_s
 
     def _look_up(self, observation: Observation) -> None:
@@ -136,11 +133,11 @@ class Predictive:
         number = int(observation.at_s // REFRESH_S)
         rows = None
         if number == self._looked_up:
-            if not any_unknown(self._quantiles.promised):
+            if not self._quantiles.any_missing:
                 return
             rows = np.isnan(self._quantiles.promised)
         self._looked_up = number
-        share = self.params["miss"] * self._late_ratio * np.exp(-self._allowance.care)
+        share = self.params["miss"] * self._terms.late_ratio * np.exp(-self._allowance.care)
         self._quantiles.look_up(self._outlook.misses, np.minimum(share, 0.5), rows)
 
     # ------------------------------------------------------------ recommending
@@ -148,10 +145,10 @@ class Predictive:
     def recommend(self, observation: Observation) -> Recommendation:
         need = self._need
         if need is None or self._answered is not observation:
-            self._constants(observation)
+            self._terms.follow(observation)
             self._look_up(observation)
             need = self._needed(observation, seen(observation, "queue"))
-        return Recommendation(
+        return _make_recommendation(
             replicas=need.replicas,
             headroom=need.headroom,
             forecast=self._forecast(observation),
@@ -159,27 +156,28 @@ class Predictive:
         )
 
     def _needed(self, observation: Observation, queue: Floats) -> Need:
-        outlook, own = self._outlook, observation.capacity_per_s
-        spread = outlook.spread
-        promised_log = outlook.centre + self._quantiles.promised * spread
-        known = self._known(observation.interval_s)
-        highest = highest_log(self._recent.peak, outlook.centre, known)
+        outlook, belief, own = self._outlook, self._belief, observation.capacity_per_s
+        centre, spread = outlook.centre, outlook.spread
+        belief.follow(outlook.spreads.seen, observation.interval_s)
+        promised_log = centre + self._quantiles.promised * spread
+        highest = belief.highest_log(self._recent.peak, centre)
         rate = np.exp(np.minimum(promised_log, highest))
         if self._recent.any_blind:
             rate = np.where(self._recent.blind_s > BLIND_S, np.nan, rate)
-        recent = RECENT * outlook.recent
-        drains = self._drains / drain_share(known)
+        recent = _RECENT * outlook.recent
+        drains = self._terms.drains / belief.drain_share
         backlog = queue * drains
-        ready_later = np.exp(outlook.centre + self.params["room"] * spread) / own
-        begun = outlook.spreads.seen > 0
-        joining = coming(observation, queue, self._allowed_s, outlook.recent, drains, room=ready_later, begun=begun)
-        least = np.where(recent > rate, recent, rate) / own + backlog + joining
+        ready_later = np.exp(centre + self.params["room"] * spread) / own
+        joining = coming(observation, queue, self._terms.bearable, outlook.recent, drains, room=ready_later, begun=belief.begun)
+        provided = rate / own
+        needed = chosen(recent > rate, recent, rate)
+        least = (provided if needed is rate else needed / own) + backlog + joining
         if some(self._recent.surprised):
             # What no forecast knew of: the present speaks at once.
             present = self._reactive.needed(observation) + joining
             least = np.where(self._recent.surprised & (present > least), present, least)
         kept = np.exp(np.minimum(promised_log + self.params["keep"] * spread, highest)) / own
-        most = most_kept(kept, np.exp(outlook.centre) / own, rate / own, self._recent.lasting)
+        most = most_kept(kept, np.exp(centre) / own, provided, self._recent.lasting)
         least, most = whole_replicas(least), whole_replicas(np.maximum(most, least))
         quiet = outlook.quiet
         if quiet is not None:
@@ -192,16 +190,23 @@ class Predictive:
             spoken = whole_replicas(self._reactive.needed(observation) + joining)
             held = np.minimum(np.maximum(observation.current, spoken), whole_replicas(spoken * KEPT_BLIND))
             replicas = np.where(by_reactive, held, replicas)
-        headroom = np.fmax(np.ceil(ready_later) - replicas, 0.0)  # none where it can't tell
-        return Need(rate, recent, backlog, joining, least, most, replicas, headroom, by_reactive)
-
-    def _known(self, interval_s: float) -> Floats:
-        return known_share(self._outlook.spreads.seen, interval_s)
+        headroom = np.fmax(np.ceil(ready_later) - replicas, _ZERO)  # none where it can't tell
+        return _make_need(
+            rate=rate,
+            recent=recent,
+            backlog=backlog,
+            coming=joining,
+            least=least,
+            most=most,
+            replicas=replicas,
+            headroom=headroom,
+            by_reactive=by_reactive,
+        )
 
     def _wakes(self, observation: Observation) -> Bools:
         """Rows (n,) in which yesterday something came within the time that a replica takes to start, and a little more."""
         until_s = observation.at_s + observation.lead_time_s + WAKE_AHEAD_S
-        return np.asarray(self._outlook.usual(observation.at_s, until_s) > self._floors)
+        return np.asarray(self._outlook.usual(observation.at_s, until_s) > self._terms.floors)
 
     def _by_reactive(self, observation: Observation, replicas: Floats) -> Bools | None:
         """Rows (n,) for which `reactive` speaks; None: none of them."""
@@ -212,9 +217,9 @@ class Predictive:
         return found
 
     def _forecast(self, observation: Observation) -> Forecast:
-        outlook = self._outlook
+        outlook, missed, begun = self._outlook, self._grace.missed, self._belief.begun
         values = np.exp(outlook.centre[:, None] + self._quantiles.shown * outlook.spread[:, None])
-        return Forecast(
+        return _make_forecast(
             made_at_s=observation.at_s,
             times_s=(observation.at_s + observation.lead_time_s)[:, None],
             quantiles=QUANTILES,
@@ -222,7 +227,7 @@ class Predictive:
             unit="requests/s",
             window_s=WINDOW_S,
             trusted=~self._grace.out,
-            missed_ratio=np.where(outlook.spreads.seen > 0, self._grace.missed, np.nan),
+            missed_ratio=missed if every(begun) else np.where(begun, missed, np.nan),
             claimed_ratio=CLAIM,
             parts=lambda row: outlook.parts(row, float(values[row, 0])),
         )
@@ -242,8 +247,8 @@ class Predictive:
             share=float(share),
             promised=float(observation.promised_ratio[row]),
             care=float(self._allowance.care[row]),
-            allowed_s=float(self._allowed_s[row]),
-            drain_s=float((self.params["drain_s"] * drain_share(self._known(observation.interval_s)))[row]),
+            allowed_s=float(self._terms.allowed_s[row]),
+            drain_s=float((self.params["drain_s"] * self._belief.drain_share)[row]),
             surprised=bool(self._recent.surprised[row]),
             silenced=self._outlook.silenced(),
         )
@@ -269,6 +274,7 @@ class Predictive:
     def _forget(self) -> None:
         """What was worked out for rows that have changed."""
         self._answered = self._need = self._ahead_s = None
+        self._belief.forget()
 
     def remember(self, row: int) -> str:
         """See ``predictive_memory``. "" of a service that has shown less than a restart is shown anyway."""
@@ -307,14 +313,14 @@ class Predictive:
     def save(self) -> Saved:
         return {
             "version": _VERSION,
-            "services": len(self._drain_per_s),
+            "services": len(self.params["miss"]),
             "parts": [part.save() for part in self._parts()],
             "reactive": self._reactive.save(),
             "looked_up": self._looked_up,
         }
 
     def load(self, state: Saved) -> None:
-        if state.get("version") != _VERSION or state["services"] != len(self._drain_per_s):
+        if state.get("version") != _VERSION or state["services"] != len(self.params["miss"]):
             return
         for part, saved in zip(self._parts(), state["parts"], strict=True):
             part.load(saved)

@@ -13,8 +13,10 @@ from typing import Final
 
 import numpy as np
 
+from autoscaler.core.constant import constant
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Floats
+from autoscaler.core.rows import chosen, some
 from autoscaler.core.seen import any_unknown
 
 SPEED: Final = 0.0002
@@ -25,6 +27,10 @@ FURTHEST: Final = 1.0
 SMALLEST_PER_S: Final = 1e-9
 TYPICAL_S: Final = 75_000.0
 """Over how long the typical number of requests is learnt."""
+_MOST: Final = constant(FURTHEST)
+_LEAST: Final = constant(-FURTHEST)
+_SMALLEST_PER_S: Final = constant(SMALLEST_PER_S)
+_ZERO: Final = constant(0.0)
 
 
 class Allowance(Kept):
@@ -38,6 +44,8 @@ class Allowance(Kept):
         self._of: tuple[Floats, Floats, float] | None = None
         self._share: Floats = np.empty(0)
         self._speed: Floats = np.empty(0)
+        self._pace: Floats = np.empty(0)
+        self._calm: Floats = np.empty(0)
 
     def fresh(self, n: int) -> dict[str, Column]:
         return {"care": np.zeros(n), "typical": np.zeros(n)}
@@ -52,14 +60,17 @@ class Allowance(Kept):
         if of is None or of[0] is not late_ratio or of[1] is not aim or of[2] != interval_s:
             self._of = late_ratio, aim, interval_s
             self._share = aim * late_ratio
+            self._pace = constant(interval_s / TYPICAL_S)
             self._speed = interval_s * SPEED / np.sqrt(np.maximum(late_ratio, 1e-6) * 100.0)
+            self._calm = self._speed * -self._share
         if any_unknown(rates):
             known = rates == rates
             waits_s, rates = np.where(known, waits_s, 0.0), np.where(known, rates, self.typical)
-        typical = np.where(self.typical > 0, self.typical, rates)
-        self.typical = typical + interval_s / TYPICAL_S * (rates - typical)
-        moves = (waits_s > allowed_s) - self._share
+        typical = chosen(self.typical > _ZERO, self.typical, rates)
+        self.typical = typical + self._pace * (rates - typical)
+        late = waits_s > allowed_s
+        moves = self._speed * (late - self._share) if some(late) else self._calm
         if any_unknown(waits_s):
             moves = np.where(waits_s == waits_s, moves, 0.0)
-        care = self.care + self._speed * moves * (rates / np.maximum(self.typical, SMALLEST_PER_S))
-        self.care = np.minimum(np.maximum(care, -FURTHEST), FURTHEST)
+        care = self.care + moves * (rates / np.maximum(self.typical, _SMALLEST_PER_S))
+        self.care = np.minimum(np.maximum(care, _LEAST), _MOST)

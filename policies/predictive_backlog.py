@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from autoscaler.core.constant import constant
 from autoscaler.core.model import Bools, Floats, Observation
 from autoscaler.core.rows import some
 
@@ -23,19 +24,23 @@ SOONEST: Final = 15.0
 """Those who join are worked off in no less than a fifteenth of the time for which they wait for help: who has waited ten minutes gains little
 by one less, and as many replicas as that takes would be ordered for a minute's work."""
 
+_LASTS_RATIO: Final = constant(LASTS_RATIO)
+_LASTS_BESIDE: Final = constant(LASTS_BESIDE)
+
 
 def coming(
-    observation: Observation, queue: Floats, allowed_s: Floats, recent: Floats, drains: Floats, *, room: Floats, begun: Bools
+    observation: Observation, queue: Floats, bearable: Floats, recent: Floats, drains: Floats, *, room: Floats, begun: Bools
 ) -> Floats:
     """Replicas (n,) for requests that will have joined the backlog until help is ready; 0 where nobody waits too long yet.
 
-    allowed_s (n,): the wait that is allowed. recent (n,): what the latest samples need, requests/s. drains (n,): replicas for each request that
-    waits. room (n,): of how many replicas the nodes are kept; more of them wait for a node first. begun (n,): whose first forecast fell due."""
-    own = observation.capacity_per_s
-    served = observation.ready * own
-    late = queue > allowed_s * served
+    bearable (n,): of how many that wait the last one waits as long as is allowed. recent (n,): what the latest samples need, requests/s. drains
+    (n,): replicas for each request that waits. room (n,): of how many replicas the nodes are kept; more of them wait for a node first. begun
+    (n,): whose first forecast fell due."""
+    late = queue > bearable
     if not some(late):
         return np.zeros(len(queue))
+    own = observation.capacity_per_s
+    served = observation.ready * own
     placed = np.where(begun, np.fmax(np.ceil(room), observation.current), observation.current)
     node_s = np.where(recent > placed * own, observation.node_lead_time_s, 0.0)
     help_s = observation.lead_time_s + node_s
@@ -47,5 +52,5 @@ def coming(
 def most_kept(kept: Floats, expected: Floats, provided: Floats, lasting: Floats) -> Floats:
     """Replicas (n,) up to which what is there stays. kept, expected, provided (n,): that demand needs somewhat above what is provided for, as
     likely as not, and provided for. lasting (n,): the memory of what a backlog needed."""
-    lasting = np.fmin(lasting, LASTS_RATIO * provided)
-    return np.fmax(kept + np.fmin(lasting, LASTS_BESIDE * provided), expected + lasting)
+    lasting = np.fmin(lasting, _LASTS_RATIO * provided)
+    return np.fmax(kept + np.fmin(lasting, _LASTS_BESIDE * provided), expected + lasting)

@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from autoscaler.core.model import Floats
+from autoscaler.core.constant import constant
+from autoscaler.core.model import Bools, Floats
 from policies.forecasters.outlook import LEARNT
 
 FURTHEST: Final = float(np.log(2.0))
@@ -22,20 +23,37 @@ KNOWN_AFTER_S: Final = 12 * 3600.0
 DRAINS_AT_FIRST: Final = 0.4
 """A service without a past works off a backlog in less than half the time. It begins with a count that nobody foresaw; the sooner that is
 mended, the less of its first hour is late. It grows to the whole time as AT_FIRST grows."""
+_FURTHEST: Final = constant(FURTHEST)
 
 
-def known_share(seen: Floats, interval_s: float) -> Floats:
-    """How far a service's own misses are known, (n,), from 0 without a past to 1. seen (n,): forecasts that were learnt from."""
-    return np.minimum(seen * (LEARNT * interval_s / KNOWN_AFTER_S), 1.0)
+class Belief:
+    """What follows from how far each service's own misses are known, (n,) each. begun: whose first forecast fell due. believed: how far above
+    what was needed at most lately a forecast is believed, in logs. drain_share: in which share of drain_s a backlog is worked off. All of it
+    moves only when forecasts are learnt from."""
 
+    begun: Bools
+    believed: Floats
+    drain_share: Floats
 
-def highest_log(peak: Floats, centre: Floats, known: Floats) -> Floats:
-    """The log of the highest demand (n,) that is believed. peak, centre (n,): logs of what was needed at most lately and of what is as likely
-    as not to be needed. known (n,): of ``known_share``."""
-    believed = AT_FIRST + (BELIEVED - AT_FIRST) * known
-    return np.asarray(np.minimum(peak + FURTHEST, np.fmax(peak, centre) + believed))
+    def __init__(self) -> None:
+        self._seen: Floats | None = None
+        self._interval_s = 0.0
 
+    def follow(self, seen: Floats, interval_s: float) -> None:
+        """seen (n,): how many forecasts were learnt from, one in LEARNT intervals; the same array as long as these stay the same."""
+        if seen is self._seen and interval_s == self._interval_s:
+            return
+        self._seen, self._interval_s = seen, interval_s
+        known = np.minimum(seen * (LEARNT * interval_s / KNOWN_AFTER_S), 1.0)
+        self.begun = seen > 0
+        self.believed = AT_FIRST + (BELIEVED - AT_FIRST) * known
+        self.drain_share = DRAINS_AT_FIRST + (1.0 - DRAINS_AT_FIRST) * known
 
-def drain_share(known: Floats) -> Floats:
-    """In which share of drain_s a backlog is worked off, (n,). known (n,): of ``known_share``."""
-    return DRAINS_AT_FIRST + (1.0 - DRAINS_AT_FIRST) * known
+    def forget(self) -> None:
+        """What was seen is another thing now, in the same array."""
+        self._seen = None
+
+    def highest_log(self, peak: Floats, centre: Floats) -> Floats:
+        """The log of the highest demand (n,) that is believed. peak, centre (n,): logs of what was needed at most lately and of what is as
+        likely as not to be needed."""
+        return np.minimum(peak + _FURTHEST, np.fmax(peak, centre) + self.believed)

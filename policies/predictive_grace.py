@@ -11,9 +11,10 @@ from typing import Final
 
 import numpy as np
 
+from autoscaler.core.constant import constant
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats
-from autoscaler.core.rows import some
+from autoscaler.core.rows import chosen, some
 
 CLAIM: Final = 0.05
 """What the forecast says is exceeded with this probability is watched."""
@@ -21,6 +22,7 @@ FALLS: Final = 0.25
 RISES: Final = 0.1
 """Shares of misses over about the last two hours above which it falls and below which it rises again."""
 MEMORY_S: Final = 7200.0
+_FALLS: Final = constant(FALLS)
 
 
 class Grace(Kept):
@@ -37,11 +39,10 @@ class Grace(Kept):
         """Rows (n,) whose forecast has lost its vote; None: there are none."""
         return self.out if some(self.out) else None
 
-    def judge(self, spreads: Floats | None, exceeded: Floats, step_s: float) -> None:
-        """spreads (n,): by how many spreads the forecast that fell due was exceeded; NaN: none did; None: nobody's did. exceeded (n,): by
-        how many it says it is with the probability CLAIM. step_s: since the last time."""
-        if spreads is None:
-            return
+    def judge(self, spreads: Floats, exceeded: Floats, step_s: float) -> None:
+        """spreads (n,): by how many spreads the forecast that fell due was exceeded; NaN: none did. exceeded (n,): by how many it says it is
+        with the probability CLAIM. step_s: since the last time."""
         moved = self.missed + step_s / MEMORY_S * ((spreads > exceeded) - self.missed)
-        self.missed = np.where(spreads == spreads, moved, self.missed)
-        self.out = np.where(self.out, self.missed > RISES, self.missed > FALLS)
+        self.missed = chosen(spreads == spreads, moved, self.missed)
+        falls = self.missed > _FALLS
+        self.out = np.where(self.out, self.missed > RISES, falls) if some(self.out) else falls

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 
 from autoscaler.core.kept import Column, Kept
-from autoscaler.core.model import Bools, Floats
+from autoscaler.core.model import Bools, Floats, Ints
+from autoscaler.core.seen import any_unknown
 from policies.forecasters.misses import Misses
 from policies.predictive_grace import CLAIM
 
@@ -26,10 +28,22 @@ class Quantiles(Kept):
     def fresh(self, n: int) -> dict[str, Column]:
         return {"promised": np.full(n, np.nan), "watched": np.full(n, np.nan), "shown": np.full((n, len(QUANTILES)), np.nan)}
 
+    any_missing = True
+    """Whether anybody's are to be looked up."""
+
+    def _put(self, columns: Mapping[str, Column]) -> None:
+        super()._put(columns)
+        self.any_missing = any_unknown(self.promised)
+
+    def adopt(self, other: Any, rows: Ints) -> None:
+        super().adopt(other, rows)
+        self.any_missing = any_unknown(self.promised)
+
     def forget(self, row: int) -> None:
         """They are to be looked up anew."""
         for column in (self.promised, self.watched, self.shown):
             column[row] = np.nan
+        self.any_missing = True
 
     def look_up(self, misses: Misses, promised: Floats, rows: Bools | None) -> None:
         """promised (n,): how often the promise bears it. rows (n,): of which services; None: of all."""
@@ -40,3 +54,4 @@ class Quantiles(Kept):
         if rows is not None:
             found = np.where(rows[:, None], found, np.column_stack([self.promised, self.watched, self.shown]))
         self.promised, self.watched, self.shown = found[:, 0], found[:, 1], found[:, 2:]
+        self.any_missing = any_unknown(self.promised)

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from autoscaler.core.constant import constant
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats, Ints
 
@@ -37,6 +38,11 @@ class Recent(Kept):
 
     any_blind = False
 
+    def __init__(self, n: int) -> None:
+        super().__init__(n)
+        self._interval_s = 0.0
+        self._backlog_keeps = self._peak_fades = constant(0.0)
+
     def _put(self, columns: Mapping[str, Column]) -> None:
         super()._put(columns)
         self.any_blind = bool(self.blind_s.any())
@@ -50,5 +56,9 @@ class Recent(Kept):
         if known is not None or self.any_blind:
             self.blind_s = np.where(True if known is None else known, 0.0, self.blind_s + interval_s)
             self.any_blind = known is not None
-        self.lasting = np.fmax(self.lasting * BACKLOG_FADES ** (interval_s / _PART_S), backlog)
-        self.peak = np.fmax(self.peak - PEAK_FADES_PER_S * interval_s, reached)
+        if interval_s != self._interval_s:
+            self._interval_s = interval_s
+            self._backlog_keeps = constant(BACKLOG_FADES ** (interval_s / _PART_S))
+            self._peak_fades = constant(PEAK_FADES_PER_S * interval_s)
+        self.lasting = np.fmax(self.lasting * self._backlog_keeps, backlog)
+        self.peak = np.fmax(self.peak - self._peak_fades, reached)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from autoscaler.core.model import Bools, Floats
+from autoscaler.core.value import tick_value
 
 _MUCH = 1.005
 """So much more is worth a word: both are shown in three digits."""
 
 
-@dataclass(slots=True)
+@tick_value
 class Need:
     """What one observation needs, (n,) each."""
 

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from autoscaler.core.behavior import rate_bound
+from autoscaler.core.constant import constant
 from autoscaler.core.group import LARGEST
 from autoscaler.core.history import History
 from autoscaler.core.idle import WORK, Idleness
@@ -31,9 +32,8 @@ BACKLOG_DRAIN_S = 30.0
 """A backlog is to be worked off within this time (the queueing rule's constant, see ``core.sizing``)."""
 SMALLEST_GROWTH = 4
 """…but never held below this count, so that one or two replicas may grow at all (HPA's own floor for scale-ups)."""
-# As arrays, since numpy takes twice as long with a Python number.
-_GROWTH: Floats = np.array(float(GROWTH_WHILE_STARTING))
-_DRAIN_S: Floats = np.array(BACKLOG_DRAIN_S)
+_GROWTH = constant(GROWTH_WHILE_STARTING)
+_DRAIN_S = constant(BACKLOG_DRAIN_S)
 
 SMALLEST_WISH = 1e-9
 """Less is float noise above zero."""

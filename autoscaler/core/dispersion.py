@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.core.columns import floats, number, plain, plain_number, rearranged
+from autoscaler.core.constant import constant
 from autoscaler.core.model import Floats, Ints
 from autoscaler.core.seen import any_unknown
 from autoscaler.core.sizing import step_dispersion_scale_s
@@ -17,7 +18,9 @@ LONGEST_STEP_S: Final = 90.0
 """Differences over longer steps measure trends rather than burstiness; they teach nothing."""
 LARGEST_STEP: Final = 9.0
 """A surge or a new level is no burstiness: one step counts for at most three standard deviations (squared: nine) of what is known."""
-_TINY: Final = 1e-300  # something to divide by before anything was seen: 0 ÷ this is 0, and silent
+_LARGEST_STEP: Final = constant(LARGEST_STEP)
+_ONE: Final = constant(1.0)
+_TINY: Final = constant(1e-300)  # something to divide by before anything was seen: 0 ÷ this is 0, and silent
 
 
 class Dispersion:
@@ -31,6 +34,9 @@ class Dispersion:
         self._pairs: Floats = np.zeros(n)
         self._seen_at_s = float("nan")
         self.value: Floats = np.ones(n)
+        self._scale_of: tuple[Any, float] = (None, 0.0)
+        self._scale: Any = 0.0
+        self._keep: Floats = _ONE
 
     def learn(self, rate_per_s: Floats, at_s: float, sample_s: Any) -> None:
         """Takes the next rates (n,), NaN where unknown; each a mean over `sample_s` (one for all, or a value a row)."""
@@ -40,22 +46,25 @@ class Dispersion:
         self._before, self._seen_at_s = rate_per_s, at_s
 
     def _add(self, rate_per_s: Floats, step_s: float, sample_s: Any) -> None:
+        if self._scale_of[0] is not sample_s or self._scale_of[1] != step_s:
+            self._scale_of = sample_s, step_s
+            self._scale = np.asarray(step_dispersion_scale_s(sample_s, step_s))
+            self._keep = constant(1.0 - step_s / MEMORY_S)
         squares = rate_per_s - self._before
         squares *= squares
-        squares *= step_dispersion_scale_s(sample_s, step_s)
+        squares *= self._scale
         pairs = rate_per_s + self._before  # twice the rate: the squares lack their half as well
-        squares = np.minimum(squares, LARGEST_STEP * self.value * pairs)
+        squares = np.minimum(squares, _LARGEST_STEP * self.value * pairs)
         if any_unknown(pairs):
             known = pairs == pairs
             squares, pairs = np.where(known, squares, 0.0), np.where(known, pairs, 0.0)
-        keep = 1.0 - step_s / MEMORY_S
-        self._squares = self._squares * keep + squares
-        self._pairs = self._pairs * keep + pairs
+        self._squares = self._squares * self._keep + squares
+        self._pairs = self._pairs * self._keep + pairs
         self.value = self._measured()
 
     def _measured(self) -> Floats:
         """Never taken for smoother than Poisson: requests of independent people aren't, and a calm hour proves little."""
-        return np.maximum(self._squares / np.maximum(self._pairs, _TINY), 1.0)
+        return np.maximum(self._squares / np.maximum(self._pairs, _TINY), _ONE)
 
     def rearrange(self, rows: Ints) -> None:
         """New row i is the old row rows[i], or a new service where that is −1."""

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from autoscaler.core.columns import floats, number, plain, plain_number, rearranged
+from autoscaler.core.constant import constant
 from autoscaler.core.constraints import ORDER, STABILIZED, Constraint, Context, held
 from autoscaler.core.group import Group, Merged
 from autoscaler.core.history import History
@@ -51,8 +52,8 @@ PastOf: TypeAlias = tuple[object, ...]
 
 _context = maker(Context)
 _decisions = maker(Decisions)
-_EPSILON = np.array(1e-9)
-"""Float noise just above a whole number must not cost a replica. An array, since numpy takes twice as long with a Python number."""
+_EPSILON = constant(1e-9)
+"""Float noise just above a whole number must not cost a replica."""
 
 
 class Engine:

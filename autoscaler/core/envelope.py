@@ -46,5 +46,7 @@ class Stretches:
     def _needed(self, rates: Floats) -> Floats:
         summed = np.zeros((len(rates), self.samples + 1))
         np.add.accumulate(rates, 1, out=summed[:, 1:])
-        needed: Floats = (summed[:, self._last] - summed[:, self._first]) * self._share
+        needed = summed.take(self._last, 1)
+        needed -= summed.take(self._first, 1)
+        needed *= self._share
         return needed

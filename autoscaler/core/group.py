@@ -273,8 +273,7 @@ class Group:
 
     def _misshapen(self, wish: Recommendation) -> str:
         """What is wrong with a wish's shape or type, in words; what is in it is merge's business."""
-        found = wish.replicas
-        if wish.headroom is None and type(found) is np.ndarray and found.dtype is _FLOAT64 and found.shape == self._shape:
+        if self._usual(wish.replicas) and (wish.headroom is None or self._usual(wish.headroom)):
             return ""  # nearly always so, told at a third of the cost
         m = len(self.rows)
         for name, column in (("replicas", wish.replicas), ("headroom", wish.headroom)):
@@ -285,6 +284,9 @@ class Group:
             if column.shape != (m,):
                 return f"policy '{self.name}' gave {name} of shape {column.shape} for {m} services"
         return ""
+
+    def _usual(self, column: Any) -> bool:
+        return type(column) is np.ndarray and column.dtype is _FLOAT64 and column.shape == self._shape
 
     def foretold(self, wish: Recommendation) -> Forecast | None:
         """The wish's forecast. One that is not of our services is left out and named as a failure; the counts stay what they are."""
@@ -309,8 +311,7 @@ class Group:
         only a floor. Counts that aren't finite or are negative are no wish; absurdly high ones are LARGEST, which the bounds then cut."""
         replicas: Floats = np.asarray(wish.replicas, dtype=np.float64)
         unknown = self._unknown()
-        # NaN and infinities make the sum one too; a dot product costs a fifth of testing each count.
-        if replicas.dot(self._ones) < LARGEST and not some(replicas < self._zeros):
+        if self._are_counts(replicas):
             merged.complete = merged.complete or self._all_rows
         else:
             replicas = _sane(replicas)
@@ -321,9 +322,16 @@ class Group:
             unknown = np.ones(self._shape, dtype=np.bool_)
         merged.recommended = self._joined(np.fmax, merged.recommended, replicas, np.nan)
         if wish.headroom is not None:
-            merged.headroom = self._joined(np.fmax, merged.headroom, np.fmax(_sane(wish.headroom), 0.0), 0.0)
+            headroom: Floats = np.asarray(wish.headroom, dtype=np.float64)
+            headroom = headroom if self._are_counts(headroom) else np.fmax(_sane(headroom), 0.0)
+            merged.headroom = self._joined(np.fmax, merged.headroom, headroom, 0.0)
         if unknown is not None:
             merged.partial = self._joined(np.logical_or, merged.partial, unknown, False)
+
+    def _are_counts(self, counts: Floats) -> bool:
+        """Whether all of them (m,) are finite, none negative and none absurdly high. NaN and infinities make the sum one too; a dot product
+        costs a fifth of testing each count."""
+        return bool(counts.dot(self._ones) < LARGEST) and not some(counts < self._zeros)
 
     def _joined(self, join: np.ufunc, column: Any, values: Any, missing: float | bool) -> Any:
         """The column (n,), or one of `missing` where there is none yet, with our rows' values joined in."""

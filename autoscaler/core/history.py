@@ -20,7 +20,7 @@ class History:
     happens far more often than writing.
     """
 
-    __slots__ = ("_end", "_filled", "_slots", "_time_slots", "_times_s", "_values", "length")
+    __slots__ = ("_end", "_filled", "_times_s", "_values", "length")
 
     def __init__(self, rows: int, length: int) -> None:
         if length < 1:
@@ -28,9 +28,6 @@ class History:
         self.length = length
         self._values = np.full((rows, 2 * length), np.nan)
         self._times_s = np.full(2 * length, np.nan)
-        # The same memory, so that one assignment writes a column's both places: (length, 2, rows) and (length, 2).
-        self._slots = self._values.reshape(rows, 2, length).transpose(2, 1, 0)
-        self._time_slots = self._times_s.reshape(2, length).T
         self._end = length
         self._filled = 0
 
@@ -49,8 +46,8 @@ class History:
         slot = self._end - length
         if slot == length:
             slot = 0
-        self._slots[slot] = values
-        self._time_slots[slot] = at_s
+        self._values[:, slot] = self._values[:, slot + length] = values
+        self._times_s[slot] = self._times_s[slot + length] = at_s
         self._end = slot + length + 1
         if self._filled < length:
             self._filled += 1

@@ -466,7 +466,7 @@ def no_parts(_row: int) -> Parts | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@tick_value
 class Forecast:
     """A forecast of demand made at `made_at_s`: quantiles (q,), times_s (h,) or, where services look ahead differently, (n, h), values
     (n, q, h). Each value is what the window of `window_s` that begins at its time needs: effective demand (``core.envelope``).

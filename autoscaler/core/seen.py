@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 
 from autoscaler.core.model import Floats, Observation, States
@@ -28,5 +30,4 @@ def all_known(state: States) -> bool:
 
 def any_unknown(values: Floats) -> bool:
     """Whether any of `values` is NaN. A dot product costs a fifth of ``isnan().any()`` for one service (infinities make it say yes too)."""
-    total = float(values.dot(values))
-    return total != total or total == np.inf
+    return not float(values.dot(values)) < inf

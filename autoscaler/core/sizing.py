@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from autoscaler.core.constant import constant
 from autoscaler.core.model import Floats, Ints
 
 Numbers: TypeAlias = Floats | float
@@ -26,7 +27,7 @@ Numbers: TypeAlias = Floats | float
 ROUNDING = 1e-9
 """A count this share above a whole number is that number plus float noise: 21.000000000000004 replicas are 21."""
 
-_KEEP = np.array(1.0 - ROUNDING)  # an array, since numpy takes twice as long with a Python number
+_KEEP = constant(1.0 - ROUNDING)
 
 
 def needed_capacity_per_s(demand_per_s: Numbers, wait_s: Numbers, z: Numbers, dispersion: Numbers = 1.0) -> Any:

@@ -10,6 +10,8 @@ import numpy as np
 from autoscaler.core.model import Decisions, Floats, Forecast
 from autoscaler.core.value import tick_value
 
+_FLOAT64 = np.dtype(np.float64)
+
 
 @tick_value
 class Trust:
@@ -64,13 +66,16 @@ def forecast_fault(forecast: Forecast, services: int) -> str:
 def _type_fault(forecast: Any) -> str:
     for name in ("times_s", "quantiles", "values", "missed_ratio"):
         column = getattr(forecast, name)
+        if type(column) is np.ndarray and column.dtype is _FLOAT64:
+            continue  # nearly always so
         if not (column is None and name == "missed_ratio") and not (
             isinstance(column, np.ndarray) and column.dtype.kind in "fiu"
         ):
             return f"{name} is {_kind(column)}; an array of numbers is needed"
     for name in ("made_at_s", "claimed_ratio"):
-        if not isinstance(getattr(forecast, name), Real):
-            return f"{name} is {_kind(getattr(forecast, name))}; a number is needed"
+        number = getattr(forecast, name)
+        if type(number) is not float and not isinstance(number, Real):
+            return f"{name} is {_kind(number)}; a number is needed"
     if not isinstance(forecast.unit, str):
         return f"unit is {_kind(forecast.unit)}; a text is needed"
     if forecast.trusted is not None and not isinstance(forecast.trusted, np.ndarray):

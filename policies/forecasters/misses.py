@@ -40,13 +40,13 @@ class Misses(Kept):
     def learn(self, spreads: Floats, interval_s: float, known: Bools | None) -> None:
         """spreads (n,): by how many spreads what came exceeded what was expected."""
         rows = np.arange(len(spreads)) if known is None else np.flatnonzero(known)
-        places = np.searchsorted(EDGES, spreads if known is None else spreads[rows], side="right")
+        places = EDGES.searchsorted(spreads if known is None else spreads[rows], side="right")
         keep = 0.5 ** (interval_s / MEMORY_S)
         if known is None:
             self.counts *= keep
         else:
             self.counts[rows] *= keep
-        self.counts[rows, places] += 1.0
+        np.add.at(self.counts, (rows, places), 1.0)
 
     def exceeded(self, shares: Floats) -> Floats:
         """How many spreads are exceeded with the probabilities `shares` (n, k): (n, k)."""

@@ -15,13 +15,15 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.core.columns import rearranged
+from autoscaler.core.constant import constant
 from autoscaler.core.envelope import Stretches
 from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Floats, Ints, Parts
 from autoscaler.core.ring import Ring
-from autoscaler.core.rows import some
+from autoscaler.core.rows import every, some
 from autoscaler.core.seen import any_unknown
+from autoscaler.core.value import maker
 from policies.forecasters.guarded import Guarded
 from policies.forecasters.levels import MINUTE, Levels
 from policies.forecasters.misses import Misses
@@ -46,6 +48,10 @@ LONGEST_GAP: Final = 240
 TOLD: Final = 3
 """So many forecasters are named in an explanation."""
 REST: Final = "all else"
+_OFFSET: Final = constant(0.1)
+"""What the mix's own offset is a multiple of."""
+_BEYOND: Final = constant(BEYOND)
+_make_moment = maker(Moment)
 _SAID: Final = ("centre", "spread", "reached", "recent")
 
 
@@ -59,6 +65,7 @@ class Outlook:
         self.names = [name for kind in forecasters for name in kind.experts]
         self._kinds = forecasters
         self._experts = [self._made_of(kind, n) for kind in forecasters]
+        self._level_is_told = any(one is self.levels for one in self._experts)
         self.mix = Regression(n, np.zeros(len(self.names) + 1))
         self.spreads = Spread(n)
         self.misses = Misses(n)
@@ -107,7 +114,7 @@ class Outlook:
 
     def _far(self, at_s: float, interval_s: float, rates: Floats, floors: Floats, ahead_s: Floats) -> None:
         nothing = np.full(len(rates), np.nan)
-        self._show(self._moment(at_s, interval_s, rates, floors, nothing, ahead_s))
+        self._show(self._moment(at_s, interval_s, rates, floors, nothing, ahead_s, whole=False))
 
     def _arrange(self, interval_s: float, ahead_s: Floats, allowed_s: Floats) -> None:
         """Follows the interval, the lead times and the waits allowed, where they have changed."""
@@ -134,7 +141,8 @@ class Outlook:
         last = self._rates.last(self._rates.length)
         if last.shape[1] < self._rates.length:  # the first moments: what was before them is unknown
             last = np.concatenate([np.full((len(rates), self._rates.length - last.shape[1]), np.nan), last], axis=1)
-        if any_unknown(last.ravel()):
+        whole = not any_unknown(last.ravel())
+        if not whole:
             effective, self.recent = self._stretches.effective(last), self._stretches.recent(last)
         else:
             effective, self.recent = self._stretches.both(last)
@@ -145,20 +153,22 @@ class Outlook:
             self._judge(interval_s, learn=number % LEARNT == 0)
         else:
             self.judged = None
-        moment = self._moment(at_s, interval_s, rates, floors, self.reached, ahead_s)
+        moment = self._moment(at_s, interval_s, rates, floors, self.reached, ahead_s, whole=whole)
         self._show(moment)
         self._forecast(interval_s, moment)
         low = rates <= floors
         self.quiet = low & (self.levels.means[:, MINUTE] <= floors) if some(low) else None
 
-    def _moment(self, at_s: float, interval_s: float, rates: Floats, floors: Floats, reached: Floats, ahead_s: Floats) -> Moment:
+    def _moment(
+        self, at_s: float, interval_s: float, rates: Floats, floors: Floats, reached: Floats, ahead_s: Floats, *, whole: bool
+    ) -> Moment:
         known: Bools | None = None
         if any_unknown(rates):
             known = rates == rates
         self.known = known
         lifted = np.maximum(rates, floors)
         self.levels.take_rates(lifted, floors, interval_s, known)
-        return Moment(
+        return _make_moment(
             at_s=at_s,
             interval_s=interval_s,
             rates=rates,
@@ -167,7 +177,7 @@ class Outlook:
             floors=floors,
             levels=self.levels.logs[:, MINUTE],
             reached=reached,
-            whole=not any_unknown(reached),
+            whole=whole,
             ahead_s=ahead_s,
             window_s=self._window_s,
         )
@@ -206,19 +216,24 @@ class Outlook:
         np.concatenate([expert.forecast() for expert in self._experts], axis=1, out=experts)
         np.subtract(experts, level[:, None], out=experts)
         features = into[:, : count + 1]
-        features[:, count] = 0.1
-        np.copyto(features, 0.0, where=features != features)  # who can't tell says as the level does
-        told = self.spreads.features(self.levels.logs, interval_s)
-        into[:, count + 1 : -3] = told
+        features[:, count] = _OFFSET
+        silent = features != features
+        if some(silent):
+            np.copyto(features, 0.0, where=silent)  # who can't tell says as the level does
+        told = into[:, count + 1 : -3]
+        self.spreads.features(self.levels.logs, interval_s, told)
         self.centre = into[:, -2] = level + self._mixed(features)
         self.spread = into[:, -1] = self.spreads.scale(told)
         into[:, -3] = level
 
     def _mixed(self, features: Floats, row: int | None = None) -> Floats:
         """What the experts together say, as a difference to the level."""
+        change = self.mix.predict(features, row)
+        if self._level_is_told and every(abs(change) <= _BEYOND):
+            return change  # not too far from the level itself, which is an expert's word: then not from all of them
         experts = features[:, :-1]
-        change = np.minimum(self.mix.predict(features, row), np.maximum.reduce(experts, 1) + BEYOND)
-        return np.asarray(np.maximum(change, np.minimum.reduce(experts, 1) - BEYOND))
+        change = np.minimum(change, np.maximum.reduce(experts, 1) + _BEYOND)
+        return np.asarray(np.maximum(change, np.minimum.reduce(experts, 1) - _BEYOND))
 
     def tell_anew(self, row: int) -> None:
         """What the experts' words are worth is another thing now: forecasts that are still to be judged become those that it makes of them."""

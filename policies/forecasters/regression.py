@@ -8,6 +8,7 @@ import numpy as np
 
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats
+from autoscaler.core.rows import every
 
 LARGEST: Final = 30.0
 """The mean variance of a weight, as a multiple of what it was at first, up to which old examples fade. Beyond it nothing has told
@@ -36,7 +37,8 @@ class Regression(Kept):
 
     def predict(self, features: Floats, row: int | None = None) -> Floats:
         """features (n, d) → (n,); with a row, (m, d) → (m,): of that service at m moments."""
-        return np.asarray(np.add.reduce((self.weights if row is None else self.weights[row]) * features, 1))
+        found: Floats = np.add.reduce((self.weights if row is None else self.weights[row]) * features, 1)
+        return found
 
     def learn(self, features: Floats, values: Floats, keep: float, known: Bools | None) -> None:
         """Takes an example (n, d) → (n,) of each service; keep: what an example still counts after the next one. known (n,): the rows
@@ -48,7 +50,11 @@ class Regression(Kept):
             gain, error = np.where(known[:, None], gain, 0.0), np.where(known, error, 0.0)
             told = np.where(known[:, None], told, 0.0)
         self.weights = self.weights + gain * error[:, None]
-        after = self.covariances - gain[:, :, None] * told[:, None, :]
+        after = gain[:, :, None] * told[:, None, :]
+        self.covariances = np.subtract(self.covariances, after, out=after)
         trace = np.add.reduce(after.diagonal(0, 1, 2), 1)
         fades = trace < self._most if known is None else (trace < self._most) & known
-        self.covariances = after * np.where(fades, 1.0 / keep, 1.0)[:, None, None]
+        if every(fades):
+            after *= 1.0 / keep
+        else:
+            after *= np.where(fades, 1.0 / keep, 1.0)[:, None, None]

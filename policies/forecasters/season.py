@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from autoscaler.core.constant import constant
 from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Floats, Ints
@@ -24,6 +25,9 @@ SMOOTHED: Final = 4
 BINS: Final = PERIODS[-1] + LONGEST_AHEAD + 2 * SMOOTHED
 KNOWN_SHARE: Final = 0.5
 """A bin of which less than this was seen counts as not seen."""
+_ONE: Final = constant(1.0)
+_EDGES: Final[Ints] = np.arange(3)[:, None]
+"""Of the bin in which the window begins, of the one after it, and its end: their places from the first on, (edges, 1)."""
 
 Bins = npt.NDArray[np.float32]
 
@@ -62,7 +66,7 @@ class Season(Kept):
         rates = moment.rates
         if moment.known is None:
             self.total += rates
-            self.samples += 1.0
+            self.samples += _ONE
         else:
             self.total += np.where(moment.known, rates, 0.0)
             self.samples += moment.known
@@ -90,10 +94,12 @@ class Season(Kept):
         first = self._bin - np.array(PERIODS) - SMOOTHED // 2
         places = (first[:, None] + np.arange(width + SMOOTHED - 1)) % BINS
         # A mean of a few bins around each edge of a bin, (n, periods, width); NaN where one of them is unknown.
-        around = np.lib.stride_tricks.sliding_window_view(self.bins[:, places], SMOOTHED, axis=2)
-        logs = np.log(np.maximum(around.mean(axis=3, dtype=np.float64), moment.floors[:, None, None]))
-        rows = np.arange(len(whole))
-        then = [logs[rows, :, whole + edge] for edge in range(3)]
+        bins = self.bins[:, places].astype(np.float64)
+        around = bins[:, :, :width]
+        for further in range(1, SMOOTHED):
+            around = around + bins[:, :, further : further + width]
+        logs = np.log(np.maximum(around / SMOOTHED, moment.floors[:, None, None]))
+        then = logs[np.arange(len(whole)), :, whole + _EDGES]  # (edges, n, periods)
         self.before = (1.0 - part) * then[0] + part * then[1] - logs[:, :, 0]
         self.turn = (1.0 - part) * then[1] + part * then[2] - logs[:, :, 1] - self.before
 

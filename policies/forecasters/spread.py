@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from autoscaler.core.constant import constant
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats, Ints
 from autoscaler.core.rows import some
@@ -33,7 +34,15 @@ FARTHEST: Final = 6.0
 SURPRISED: Final = 4.0
 """An error of so many spreads is a surprise: something began that no forecast could know. All forecasts made before it began miss it, one
 after the other, and say it once; what follows them is as calm or as restless as it was."""
-_TINY: Final = 1e-6
+_TINY: Final = constant(1e-6)
+_HALF: Final = constant(0.5)
+_MINUS_HALF: Final = constant(-0.5)
+_ONE: Final = constant(1.0)
+_TYPICAL: Final = constant(TYPICAL)
+_SMALLEST: Final = constant(SMALLEST)
+_LARGEST: Final = constant(LARGEST)
+_LEAST_SHARE: Final = constant(0.2)
+_MOST_TIMES: Final = constant(5.0)
 _OFFSET: Final = 0.003  # added to errors, so that one that is nearly exact by chance has no huge negative log
 _BASE = LEVELS_S.index(60.0)
 _LONG = LEVELS_S.index(600.0)
@@ -65,33 +74,34 @@ class Spread(Kept):
             "surprised": np.zeros(n, dtype=np.bool_),
         }
 
-    def features(self, logs: Floats, interval_s: float) -> Floats:
-        """What tells the scale now, (n, FEATURES); logs (n, levels): of ``Levels``, whose moves are learnt here."""
+    def features(self, logs: Floats, interval_s: float, into: Floats) -> None:
+        """Writes what tells the scale now into `into` (n, FEATURES); logs (n, levels): of ``Levels``, whose moves are learnt here."""
         if interval_s != self._interval_s:
             self._interval_s = interval_s
-            self._move_share = fading(interval_s, np.array(MOVES_S))
+            self._move_share = fading(interval_s, np.array(MOVES_S))[None, :]
         moved = logs[:, 0] - self.latest
         if any_unknown(moved):
             moved = np.where(moved == moved, moved, AT_FIRST)
         self.latest = logs[:, 0]
         moves = self.squares[:, _ERRORS:]
-        moves += self._move_share * ((moved * moved + _TINY)[:, None] - moves)
-        into = np.empty((len(logs), FEATURES))
+        step = (moved * moved + _TINY)[:, None] - moves
+        step *= self._move_share
+        moves += step
         scales = into[:, :_SQUARES]
         np.log(self.squares, out=scales)
-        scales *= 0.5
+        scales *= _HALF
         level = logs[:, _BASE]
-        into[:, _SQUARES] = -0.5 * level
-        into[:, _SQUARES + 1] = np.abs(level - logs[:, _LONG])
-        into[:, _SQUARES + 2] = 1.0
-        return into
+        into[:, _SQUARES] = _MINUS_HALF * level
+        into[:, _SQUARES + 1] = abs(level - logs[:, _LONG])
+        into[:, _SQUARES + 2] = _ONE
 
     def scale(self, features: Floats, row: int | None = None) -> Floats:
         """The usual error in logs, (n,); with a row, (m,): of that service at m moments. Never further from what it was over half a day than by
         a factor of five."""
         usual = np.exp(features[:, _ERRORS - 1])
-        found = TYPICAL * np.exp(self.regression.predict(features, row))
-        return np.asarray(np.minimum(np.maximum(found, np.maximum(SMALLEST, 0.2 * usual)), np.minimum(5.0 * usual, LARGEST)))
+        found = _TYPICAL * np.exp(self.regression.predict(features, row))
+        found = np.maximum(found, np.maximum(_SMALLEST, _LEAST_SHARE * usual))
+        return np.minimum(found, np.minimum(_MOST_TIMES * usual, _LARGEST))
 
     def learn(self, features: Floats, errors: Floats, spreads: Floats, step_s: float, known: Bools | None) -> None:
         """errors (n,): how far off a forecast was, made when the features were these, and by how much it said it would be, spreads (n,). step_s:

@@ -20,14 +20,16 @@ class Trend:
     def __init__(self, n: int) -> None:
         self._past = History(n, 1)
         self._interval_s = 0.0
-        self._ago: Ints = np.empty(0, dtype=np.int64)
+        self._places: Ints = np.empty(0, dtype=np.int64)
+        """Where SPANS_S ago stands in the past, oldest first."""
         self._forecast: Floats = np.full((n, len(SPANS_S)), np.nan)
 
     def _every(self, interval_s: float, n: int) -> None:
         """From now on moments come so often; nothing is known of those that came otherwise."""
         self._interval_s = interval_s
-        self._ago = np.maximum(np.rint(np.array(SPANS_S) / interval_s), 1).astype(np.int64)
-        self._past = History(n, int(self._ago[-1]) + 1)
+        ago = np.maximum(np.rint(np.array(SPANS_S) / interval_s), 1).astype(np.int64)
+        self._past = History(n, int(ago[-1]) + 1)
+        self._places = int(ago[-1]) - ago
 
     def observe(self, moment: Moment) -> None:
         if moment.interval_s != self._interval_s:
@@ -37,7 +39,7 @@ class Trend:
         past = self._past.last(self._past.length)
         if self._past.filled < self._past.length:  # what was before the first moment is unknown
             past = np.concatenate([np.full((len(past), self._past.length - self._past.filled), np.nan), past], axis=1)
-        self._forecast = now + (now - past[:, -1 - self._ago])
+        self._forecast = now + (now - past.take(self._places, 1))
 
     def forecast(self) -> Floats:
         return self._forecast

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.core.capacity import batch_at
+from autoscaler.core.constant import constant
 from autoscaler.core.model import Floats, Ints, ScalingSpec, States
 from autoscaler.core.value import maker
 from replay.plant.faults import Faults
@@ -90,7 +91,7 @@ class FluidPlant(Plant):
         self._log_s = min(max(_LOG_BYTES // (8 * n), 256), 16384)
         self._log: Floats = np.zeros((n, self._log_s))
         self._log_from_s = 0
-        self._window_s = np.array(float(settings.window_s))  # numpy takes twice as long to divide by a Python number
+        self._window_s = constant(settings.window_s)
         # Windows longer than the period are means of several scrapes' sums.
         self._sums: deque[Floats] = deque(maxlen=settings.window_s // settings.scrape_s)
         self._pass_mark(0)

@@ -20,11 +20,12 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.core.capacity import effective_slots
+from autoscaler.core.constant import constant
 from autoscaler.core.model import Floats, ScalingSpec
 from autoscaler.core.rows import some
 
 LAG_S: Final = 20.0
-_LAG_S: Final = np.array(LAG_S)  # numpy takes twice as long to divide by a Python number
+_LAG_S: Final = constant(LAG_S)
 FEW_SERVICES: Final = 8
 """Up to here the plain Python loop is faster than numpy's calls."""
 

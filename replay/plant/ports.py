@@ -163,9 +163,11 @@ class PlantCluster:
         outcome = self._nothing
         if plan.headroom is not self._last_headroom:
             self._last_headroom = plan.headroom
-            for row in np.flatnonzero(plan.headroom != self._headroom).tolist():
-                life.set_headroom(row, int(plan.headroom[row]), plant.now_s)
-            self._headroom = plan.headroom.copy()
+            changed = plan.headroom != self._headroom
+            if some(changed):
+                for row in np.flatnonzero(changed).tolist():
+                    life.set_headroom(row, int(plan.headroom[row]), plant.now_s)
+                self._headroom = plan.headroom.copy()
         if some(plan.act):
             rows = plan.act.nonzero()[0]
             for row, replicas in zip(rows.tolist(), plan.replicas[rows].tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""What is made by ``maker`` is what its class makes; what ``chosen`` picks is what numpy's where picks."""
+"""What is made by ``maker`` is what its class makes; what ``chosen`` picks is what numpy's where picks; a ``constant`` calculates as the number."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import field, fields
 import numpy as np
 import pytest
 
+from autoscaler.core.constant import constant
 from autoscaler.core.model import Readings
 from autoscaler.core.rows import chosen
 from autoscaler.core.value import maker, tick_value
@@ -45,3 +46,12 @@ def test_chosen_is_where(where: list[bool]) -> None:
     np.testing.assert_array_equal(chosen(mask, then, otherwise), np.where(mask, then, otherwise))
     assert chosen(np.zeros(2, dtype=np.bool_), then, otherwise) is otherwise
     assert chosen(np.ones(2, dtype=np.bool_), then, otherwise) is then
+
+
+def test_a_constant_calculates_as_the_number_and_stays_it() -> None:
+    values = np.array([1.7, np.nan, -3.0])
+    made = constant(0.1)
+    np.testing.assert_array_equal(values * made, values * 0.1)
+    np.testing.assert_array_equal(np.maximum(made, values), np.maximum(0.1, values))
+    with pytest.raises(ValueError, match="read-only"):
+        made += 1.0

@@ -73,6 +73,20 @@ def test_a_fading_mean_is_a_plain_one_and_then_simple_exponential_smoothing(half
     assert found[plain:] == pytest.approx(after[:, 0].tolist(), rel=1e-10)
 
 
+@pytest.mark.parametrize("comes", ["as a row", "by its past"])
+def test_a_newcomer_among_those_whose_means_fade_begins_with_plain_ones(comes: str) -> None:
+    means = FadingMeans(2, (60.0,))
+    for _ in range(50):
+        means.take(np.array([10.0, 20.0]), STEP_S, None)
+    if comes == "as a row":
+        means.rearrange(np.array([0, -1]))
+    else:
+        means.adopt(FadingMeans(1, (60.0,)), np.array([-1, 0]))
+    for value in (4.0, 8.0, 9.0):
+        means.take(np.array([10.0, value]), STEP_S, None)
+    assert means.means[:, 0].tolist() == pytest.approx([10.0, 7.0], rel=1e-12)
+
+
 @pytest.mark.parametrize("kind", [levels.FORECASTER, peaks.FORECASTER], ids=["levels", "peaks"])
 def test_levels_and_peaks_are_simple_exponential_smoothing(kind: Any) -> None:
     """levels: of rates; peaks: of the logs of the effective demand."""
