@@ -200,4 +200,6 @@ def test_packing_fills_what_is_left_first() -> None:
     packed = pack(np.array([8, 8]), np.array([5, 3, 1]), np.array([[2, 2, 1], [0, 0, 17]]))
     assert packed.nodes.tolist() == [3, 3]
     assert packed.left[0].tolist() == [2, 0, 0, 0, 0, 0, 0, 1, 0]
-    assert packed.room(0, 3, 8, 4) == 4
+    assert packed.room(0, 3, 4) == 4
+    packed.put(0, 3, 4)
+    assert (packed.nodes[0], packed.left[0].tolist()) == (4, [2, 1, 1, 0, 0, 0, 0, 0, 0])
