@@ -130,7 +130,7 @@ def _within_pools(table: PoolTable, wishes: Wishes) -> Ints:
         return units
     low = np.bincount(table.pool, claims.held * table.unit, len(capacity)).astype(np.int64)
     found = _refit(table, claims, least, units, (low, capacity), most, bad, over)
-    return _fill_gaps(table, claims, found, most, bad)
+    return _fill_gaps(table, claims, found, most, bad & ~over)
 
 
 def _refit(
