@@ -15,7 +15,8 @@ NO_NODE_FITS: Final = "NoNodeFits"
 
 
 def place_limits(shared: Shared, fleet: Fleet, desired: Ints, replicas: Ints) -> dict[int, Limit]:
-    """By row, where fewer than desired have a place. replicas (n,): what is planned in the end."""
+    """By row, where fewer than desired have a place. replicas (n,): what is planned in the end, which may be more than `shared` says where not
+    as many may change at once."""
     table = shared.table
     rows = np.flatnonzero((shared.replicas < desired) & (replicas < desired))
     if not len(rows):
@@ -28,7 +29,16 @@ def place_limits(shared: Shared, fleet: Fleet, desired: Ints, replicas: Ints) ->
         f"{pool.name} has at most {pool.most_nodes} nodes of {pool.accelerators_per_node} {pool.resource}" for pool in table.pools
     ]
     limits: dict[int, Limit] = {}
-    columns = (rows, first, last, by_quota >= by_pool, desired[rows], shared.replicas[rows], replicas[rows], fleet.current[rows])
+    columns = (
+        rows,
+        first,
+        last,
+        by_quota >= by_pool,
+        desired[rows],
+        np.maximum(shared.replicas, replicas)[rows],
+        replicas[rows],
+        fleet.current[rows],
+    )
     for row, begin, end, of_quota, wish, placed, planned, current in zip(*(one.tolist() for one in columns), strict=True):
         if row in table.unplaceable:
             limits[row] = Limit(name=NO_NODE_FITS, before=wish, after=planned, why=table.unplaceable[row])

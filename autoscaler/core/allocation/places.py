@@ -8,6 +8,7 @@ share, so that shares that move a little move nobody.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from autoscaler.core.allocation.priority import grant
 from autoscaler.core.allocation.wishes import Wishes
 from autoscaler.core.model import Bools, Ints
 from autoscaler.core.node_pools import PoolTable
+
+_FINE: Final = 8
+"""Into how many parts of a node the halving goes, where nodes have more accelerators than that; the gaps are filled after it in any case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +130,7 @@ def _within_pools(table: PoolTable, wishes: Wishes) -> Ints:
         return units
     low = np.bincount(table.pool, claims.held * table.unit, len(capacity)).astype(np.int64)
     found = _refit(table, claims, least, units, (low, capacity), most, bad, over)
-    return _fill_gaps(table, claims, found, most, bad)
+    return _fill_gaps(table, claims, found, most, bad & ~over)
 
 
 def _refit(
@@ -139,7 +143,8 @@ def _refit(
     low, high = between
     found = units.copy()
     found[chosen] = np.minimum(claims.held, claims.demand)[chosen]
-    while (bad & (low < high)).any():
+    close = np.maximum(table.per_node // _FINE, 1)
+    while (bad & (high - low >= close)).any():
         middle = (low + high + 1) // 2
         tried = units.copy()
         tried[chosen] = _by_stages(some, floor, middle, over)
@@ -153,43 +158,45 @@ def _refit(
 def _fill_gaps(table: PoolTable, claims: Claims, units: Ints, most: Ints, bad: Bools) -> Ints:
     """Further units, by priority, that fit into what nodes have left."""
     units = units.copy()
-    for pool in np.flatnonzero(bad).tolist():
-        wants = np.flatnonzero((table.pool == pool) & (units < claims.demand))
-        full: set[tuple[int, int]] = set()
-        for place in wants[np.lexsort((wants, -table.priority[wants]))].tolist():
-            kind = int(table.size[place]), int(table.multiple[place])
-            if kind not in full:
-                missing = int(claims.demand[place] - units[place])
-                more = min(_room(table, units, place, int(most[pool])), missing)
-                units[place] += more
-                if more < missing:
-                    full.add(kind)
+    there = packed(table, units * table.multiple)
+    wants = np.flatnonzero(bad[table.pool] & (units < claims.demand))
+    full: set[tuple[int, int, int]] = set()
+    for place in wants[np.lexsort((wants, -table.priority[wants]))].tolist():
+        kind = int(table.pool[place]), int(table.size[place]), int(table.multiple[place])
+        if kind not in full:
+            missing = int(claims.demand[place] - units[place])
+            more = _put(table, there, place, missing, int(most[kind[0]]))
+            units[place] += more
+            if more < missing:
+                full.add(kind)
     return units
 
 
-def _room(table: PoolTable, units: Ints, place: int, most_nodes: int) -> int:
-    """Further units of a place that fit onto its pool's nodes."""
-    pool, size = int(table.pool[place]), int(table.size[place])
-    here = np.flatnonzero(table.pool == pool)
-    counts = np.bincount(table.size_number[here], (units * table.multiple)[here], len(table.sizes)).astype(np.int64)
-    per_node = table.per_node[pool : pool + 1]
-    return pack(per_node, table.sizes, counts[None, :]).room(0, size, int(per_node[0]), most_nodes) // int(table.multiple[place])
+def _put(table: PoolTable, there: Packed, place: int, wanted: int, most_nodes: int) -> int:
+    """Puts further units of a place onto its pool's nodes; how many found room."""
+    pool, size, multiple = int(table.pool[place]), int(table.size[place]), int(table.multiple[place])
+    more = min(there.room(pool, size, most_nodes) // multiple, wanted)
+    if more:
+        there.put(pool, size, more * multiple)
+    return more
 
 
 def _second_choices(table: PoolTable, wishes: Wishes, units: Ints) -> Ints:
     """Services that name several pools get what is left elsewhere of what one of them could not give."""
-    units = units.copy()
     rows = int(table.row.max()) + 1
     missing = np.bincount(table.row, wishes.want - units, rows).astype(np.int64)
-    free = table.most_nodes * table.usable - np.bincount(table.pool, units * table.unit, len(table.pools)).astype(np.int64)
-    taken = np.bincount(table.group, units * table.unit, len(table.group_most)).astype(np.int64)
+    free = table.most_nodes * table.per_node - np.bincount(table.pool, units * table.unit, len(table.pools)).astype(np.int64)
     some = table.several[(missing[table.row] > 0)[table.several] & (free[table.pool] >= table.unit)[table.several]]
+    if not len(some):
+        return units
+    units = units.copy()
+    there = packed(table, units * table.multiple)
+    taken = np.bincount(table.group, units * table.unit, len(table.group_most)).astype(np.int64)
     for place in some[np.lexsort((some, -table.priority[some]))].tolist():
         row, pool, group, unit = (int(column[place]) for column in (table.row, table.pool, table.group, table.unit))
-        most = min(int(missing[row]), int(free[pool]) // unit, (int(table.group_most[group]) - int(taken[group])) // unit)
-        if most > 0 and (more := min(most, _room(table, units, place, int(table.most_nodes[pool])))) > 0:
+        most = min(int(missing[row]), (int(table.group_most[group]) - int(taken[group])) // unit)
+        if most > 0 and (more := _put(table, there, place, most, int(table.most_nodes[pool]))):
             units[place] += more
             missing[row] -= more
-            free[pool] -= more * unit
             taken[group] += more * unit
     return units

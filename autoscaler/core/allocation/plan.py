@@ -26,9 +26,10 @@ def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBud
     current, desired = fleet.current, decisions.desired
     may_write = table.nowhere if shadow else table.writable(fleet)
     shared: Shared | None = None
+    first: Shared | None = None
     wanted = desired
     if fleet.pools:
-        shared = share(table, fleet, decisions)
+        shared = first = share(table, fleet, decisions)
         wanted = shared.replicas
     cuts = list(budget_cuts(table, current, wanted, may_write, budget))
     replicas = within_budget(current, wanted, cuts)
@@ -37,7 +38,7 @@ def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBud
         again = np.clip(desired, replicas, np.maximum(replicas, current))
         shared = share(table, fleet, decisions, want=again, firm=np.minimum(replicas, current))
         replicas = np.where(may_write, shared.replicas, replicas)
-    limits = {} if shared is None else place_limits(shared, fleet, desired, replicas)
+    limits = {} if first is None else place_limits(first, fleet, desired, replicas)
     _add_budget_limits(limits, cuts, desired, replicas)
     nodes = _NO_NODES
     if shared is not None:

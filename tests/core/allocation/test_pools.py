@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.allocation.nodes import spot_nodes, zone_nodes
 from autoscaler.core.allocation.packing import pack
 from autoscaler.core.model import Pause, PoolUse, Quota, Zone
@@ -69,6 +70,11 @@ def test_no_replica_is_split_over_nodes() -> None:
     assert plan.node_words["h100"] == (
         "3 nodes of 8: 15 nvidia.com/gpu for replicas of 1 service; 9 of what 3 nodes have fit no replica; 5 more are wished and have no place"
     )
+
+
+def test_gaps_that_large_replicas_leave_are_filled_with_small_ones() -> None:
+    specs = [a_service("five", accelerators_per_replica=5, priority=1), a_service("one")]
+    assert plan_of(specs, [0, 0], [3, 9], pools=(a_pool(),)).replicas.tolist() == [2, 6]
 
 
 def test_what_is_left_of_a_node_takes_smaller_replicas_of_lower_priority() -> None:
@@ -158,6 +164,25 @@ def test_who_can_go_elsewhere_makes_room_for_who_cannot() -> None:
     assert plan.replicas.tolist() == [8, 8]
 
 
+def test_who_can_go_on_makes_room_for_who_makes_room() -> None:
+    specs = [
+        a_service("a-or-b", pools=(PoolUse(name="a"), PoolUse(name="b")), accelerators_per_replica=4),
+        a_service("any", pools=(PoolUse(name="a"), PoolUse(name="c"), PoolUse(name="b")), accelerators_per_replica=4),
+        a_service("b-or-c", pools=(PoolUse(name="b"), PoolUse(name="c")), accelerators_per_replica=4),
+    ]
+    pools = (a_pool("a", 2, cost_per_hour=10.0), a_pool("b", 1, cost_per_hour=20.0), a_pool("c", 6, cost_per_hour=36.0))
+    assert plan_of(specs, [0, 0, 0], [5, 1, 3], pools=pools).replicas.tolist() == [5, 1, 3]
+
+
+def test_no_more_go_than_the_budget_lets_in() -> None:
+    specs = [a_service("batch"), a_service("chat", priority=10)]
+    plan = plan_of(specs, [16, 0], [16, 8], ChangeBudget(add=2), pools=(a_pool(),))
+    assert plan.replicas.tolist() == [14, 2]
+    assert [plan.limits[row].name for row in (0, 1)] == ["NodePoolFull", "ChangeBudget"]
+    slow = plan_of(specs, [16, 0], [16, 8], ChangeBudget(remove=3), pools=(a_pool(),))
+    assert slow.replicas.tolist() == [13, 3]
+
+
 def test_pools_of_another_resource_than_the_first_are_no_choice() -> None:
     both = (PoolUse(name="h100"), PoolUse(name="mig"))
     pools = (a_pool(), a_pool("mig", resource="nvidia.com/mig-1g.10gb"))
@@ -200,4 +225,6 @@ def test_packing_fills_what_is_left_first() -> None:
     packed = pack(np.array([8, 8]), np.array([5, 3, 1]), np.array([[2, 2, 1], [0, 0, 17]]))
     assert packed.nodes.tolist() == [3, 3]
     assert packed.left[0].tolist() == [2, 0, 0, 0, 0, 0, 0, 1, 0]
-    assert packed.room(0, 3, 8, 4) == 4
+    assert packed.room(0, 3, 4) == 4
+    packed.put(0, 3, 4)
+    assert (packed.nodes[0], packed.left[0].tolist()) == (4, [2, 1, 1, 0, 0, 0, 0, 0, 0])
