@@ -33,7 +33,7 @@ from autoscaler.clock import ManualClock
 from autoscaler.spec import Aks as AksSettings
 from autoscaler.spec import Eks as EksSettings
 from autoscaler.spec import Gke as GkeSettings
-from autoscaler.spec import OwnSecretKey, ObjectRef
+from autoscaler.spec import ObjectRef, OwnSecretKey
 from autoscaler.spec import Webhook as WebhookSettings
 from tests.adapters.nodepools.amazon import ROLE, Amazon
 from tests.adapters.nodepools.cloud_server import CloudServer, Refusal, Seen
