@@ -127,6 +127,7 @@ def pool_spec(manifest: spec.AcceleratorPool) -> PoolSpec:
         accelerators_per_node=wanted.accelerators_per_node,
         cost_per_hour=wanted.cost_per_hour,
         backend=wanted.backend,
+        uid=manifest.metadata.uid,
     )
 
 

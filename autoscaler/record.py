@@ -233,9 +233,9 @@ def _service(spec: ScalingSpec) -> dict[str, Any]:
 
 
 def _pool(pool: PoolSpec) -> dict[str, Any]:
-    # How its size is set is no part of a decision, and names accounts.
+    # How its size is set, and of which object, is no part of a decision, and names accounts.
     told: dict[str, Any] = msgspec.to_builtins(pool if pool.backend is None else replace(pool, backend=None))
-    del told["backend"]
+    del told["backend"], told["uid"]
     return told
 
 

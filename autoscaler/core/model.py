@@ -228,6 +228,8 @@ class PoolSpec:
     cost_per_hour: float = 0.0
     backend: object = None
     """How its size is set (the manifest's `backend`); the core hands it on to the node pools unread."""
+    uid: str = ""
+    """Of the object, where it is one in a cluster; handed on likewise."""
 
 
 # ---------------------------------------------------------------- what is seen
