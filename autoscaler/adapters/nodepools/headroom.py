@@ -45,6 +45,7 @@ class Headroom:
         if len(self._name) > 63:  # the name is a label's value, too
             self._name = f"inference-autoscaler-{hashlib.sha256(pool.encode()).hexdigest()[:16]}"
         self._uid = uid
+        self._resource = settings.resource
         self._settled = False
         """Whether this process has written it: a manifest that was changed meanwhile is so taken in once, whatever the numbers."""
         self._labels = {"app.kubernetes.io/managed-by": FIELD_MANAGER, POOL_LABEL: self._name}
@@ -157,7 +158,7 @@ class Headroom:
 
     def _template(self) -> Object:
         settings = self._settings
-        one = {settings.resource: "1"}
+        one = {self._resource: "1"}
         return {
             "metadata": {"labels": self._labels},
             "spec": {

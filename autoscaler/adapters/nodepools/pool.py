@@ -112,6 +112,8 @@ class Pool:
         before = None if self.problem is None else self.problem.words
         if problem is not None and problem.words != before:
             log.warning("pool %s: %s: %s", self.name, problem.reason, problem.words, extra={"object": self.name})
+        elif problem is None and before is not None:
+            log.info("pool %s: that is over", self.name, extra={"object": self.name})
         self.problem = problem
 
     def told(self, planned: Planned) -> PoolTold:

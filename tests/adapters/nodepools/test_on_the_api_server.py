@@ -192,12 +192,14 @@ async def test_a_kind_of_ones_own_whose_count_lies_elsewhere(server: Server) -> 
     # Not as the controller: what that is refused is looked for in the audit log by tests/e2e/test_z_audit.py.
     nobody = await server.control_plane.service_account_kubeconfig(server.namespace, "default")
     async with HttpKubeApi(await credentials.from_kubeconfig(str(nobody), None, time.monotonic)) as api:
-        refused = await problem(Scale(KubeObjects(api), ref, ReadyNodes(KubeObjects(api), {})).get(CALL_S))
+        refused = await problem(
+            Scale(KubeObjects(api, time.monotonic), ref, ReadyNodes(KubeObjects(api, time.monotonic), {})).get(CALL_S)
+        )
         assert refused.reason == PoolReason.NotPermitted
         assert "shelves" in refused.words
     access = await credentials.from_kubeconfig(str(server.control_plane.admin_kubeconfig), None, time.monotonic)
     async with HttpKubeApi(access) as api:
-        backend = Scale(KubeObjects(api), ref, server.none_ready())
+        backend = Scale(KubeObjects(api, time.monotonic), ref, server.none_ready())
         await ordered(backend, 3)
         assert (await server.control_plane.api.get(f"{path}/h100"))["spec"] == {"machines": 3}
         assert (await backend.get(CALL_S)).owner == ""
