@@ -140,6 +140,7 @@ def pool_spec(manifest: spec.AcceleratorPool) -> PoolSpec:
         ),
         min_replicas_first=wanted.min_replicas_first,
         backend=wanted.backend,
+        uid=manifest.metadata.uid,
     )
 
 

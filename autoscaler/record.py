@@ -262,10 +262,10 @@ _POOL_DEFAULTS: Final = {
 
 
 def _pool(pool: PoolSpec) -> dict[str, Any]:
-    """Without what is as if nobody had said anything, so that files stay as they were; and without how its size is set, which is no part of a
-    decision and names accounts."""
+    """Without what is as if nobody had said anything, so that files stay as they were; and without how its size is set, and of which
+    object, which is no part of a decision and names accounts."""
     told: dict[str, Any] = msgspec.to_builtins(pool if pool.backend is None else replace(pool, backend=None))
-    del told["backend"]
+    del told["backend"], told["uid"]
     return {
         name: value for name, value in told.items() if name not in _POOL_DEFAULTS or getattr(pool, name) != _POOL_DEFAULTS[name]
     }

@@ -255,6 +255,8 @@ class PoolSpec:
     cost_per_hour: float = 0.0
     backend: object = None
     """How its size is set (the manifest's `backend`); the core hands it on to the node pools unread."""
+    uid: str = ""
+    """Of the object, where it is one in a cluster; handed on likewise."""
     resource: str = "nvidia.com/gpu"
     """The extended resource that `accelerators_per_node` counts; a MIG profile or a shared slice is a resource of its own."""
     zones: tuple[Zone, ...] = ()

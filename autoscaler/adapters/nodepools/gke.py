@@ -71,11 +71,12 @@ class Gke:
         if self._minimum:
             low, high = _bounds(scaling, zones)
             return self._state(low, ready, high, 1 if "totalMinNodeCount" in scaling else zones, "", changing, words, scaling)
+        if not groups:
+            raise PoolProblem(PoolReason.UnexpectedAnswer, "the node pool names no instance groups: its size can't be told")
         sizes = await asyncio.gather(*(self._size(group, deadline_s) for group in groups))
         words = words or "; ".join(dict.fromkeys(error for _, error in sizes if error))
         owner = "GKE's cluster autoscaler (autoscaling.enabled of the node pool)" if scaling.get("enabled") else ""
-        # Without groups it is not known how many there are, and no step can be taken.
-        target = sum(size for size, _ in sizes) if groups else None
+        target = sum(size for size, _ in sizes)
         return self._state(target, ready, None, zones, owner, changing, words, scaling)
 
     async def set_target(self, wish: Wish, over: PoolState, deadline_s: float) -> PoolState:

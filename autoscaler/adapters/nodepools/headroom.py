@@ -18,6 +18,7 @@ from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
 from autoscaler.adapters.nodepools.kube_objects import APPLY, FIELD_MANAGER, KubeObjects, Object, Served, dig, whole
 from autoscaler.adapters.nodepools.ready_nodes import ReadyNodes
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, shortage
+from autoscaler.spec import API_VERSION
 from autoscaler.spec import Headroom as Settings
 
 POOL_LABEL: Final = "inference-autoscaler.io/pool"
@@ -28,20 +29,25 @@ POD_TEMPLATES: Final = Served(api_version="v1", kind="PodTemplate", plural="podt
 
 
 class Headroom:
-    """The placeholders or the buffer of one pool."""
+    """The placeholders or the buffer of one pool. uid: the AcceleratorPool's; what is made goes with it when it is deleted."""
 
     capabilities = Capabilities(sets="Headroom", tells_ready=True, tells_bounds=False, versioned=False)
 
     def __init__(
-        self, objects: KubeObjects, pool: str, settings: Settings, node_selector: Mapping[str, str], ready: ReadyNodes
+        self, objects: KubeObjects, pool: str, uid: str, settings: Settings, node_selector: Mapping[str, str], ready: ReadyNodes
     ) -> None:
         self._objects = objects
         self._settings = settings
         self._node_selector = dict(node_selector)
         self._ready = ready
+        self._pool = pool
         self._name = f"inference-autoscaler-{pool}"
         if len(self._name) > 63:  # the name is a label's value, too
             self._name = f"inference-autoscaler-{hashlib.sha256(pool.encode()).hexdigest()[:16]}"
+        self._uid = uid
+        self._resource = settings.resource
+        self._settled = False
+        """Whether this process has written it: a manifest that was changed meanwhile is so taken in once, whatever the numbers."""
         self._labels = {"app.kubernetes.io/managed-by": FIELD_MANAGER, POOL_LABEL: self._name}
 
     async def get(self, deadline_s: float) -> PoolState:
@@ -66,18 +72,25 @@ class Headroom:
                 PoolReason.NotUsable, "the plan does not tell what services' pods take of this pool; no room can be reckoned"
             )
         free = max(0, wish.nodes * wish.per_node - wish.taken)
-        if (over.version, over.target) == (free, wish.nodes) or (free == 0 and over.version == 0 and over.target is None):
+        same = (over.version, over.target) == (free, wish.nodes) or (free == 0 and over.version == 0 and over.target is None)
+        if same and self._settled:
             return over
         buffers = await self._buffers(deadline_s)
-        if free == 0:
+        if not self._settled:
+            await self._remove_other_way(buffers, deadline_s)
+        if free:
+            await self._keep(buffers, free, wish.nodes, deadline_s)
+        else:
             for kind in (buffers, POD_TEMPLATES) if buffers else (DEPLOYMENTS,):
                 await self._remove(kind, deadline_s)
-            return replace(over, target=None, version=0)
+        self._settled = True
+        return over if same else replace(over, target=wish.nodes if free else None, version=free)
+
+    async def _keep(self, buffers: Served | None, free: int, nodes: int, deadline_s: float) -> None:
         if buffers:
             # The template first: a buffer that names none is in error until it is there. Killed between the two, the next tick does both.
             await self._apply(POD_TEMPLATES, {"template": self._template()}, {}, deadline_s)
             spec: Object = {"podTemplateRef": {"name": self._name}, "replicas": free}
-            await self._remove(DEPLOYMENTS, deadline_s)  # of a time when buffers were not served
         else:
             # Placeholders of an older template make room for the new ones at once; beside each other they would ask for twice the room.
             spec = {
@@ -86,21 +99,30 @@ class Headroom:
                 "strategy": {"type": "Recreate"},
                 "template": self._template(),
             }
-        await self._apply(buffers or DEPLOYMENTS, {"spec": spec}, {TARGET: str(wish.nodes)}, deadline_s)
-        return replace(over, target=wish.nodes, version=free)
+        await self._apply(buffers or DEPLOYMENTS, {"spec": spec}, {TARGET: str(nodes)}, deadline_s)
+
+    async def _remove_other_way(self, buffers: Served | None, deadline_s: float) -> None:
+        """What is left of a time when room was kept in the other way: both would keep it twice."""
+        served = None if buffers else await self._served_buffers(deadline_s)
+        for kind in (DEPLOYMENTS,) if buffers else (served, POD_TEMPLATES) if served else ():
+            await self._remove(kind, deadline_s)
 
     async def _buffers(self, deadline_s: float) -> Served | None:
         """CapacityBuffers, where they are to be used."""
         method = self._settings.method
         if method == "Placeholder":
             return None
-        for version in BUFFER_VERSIONS:
-            if (served := await self._objects.served(version, "CapacityBuffer", deadline_s)) is not None:
-                return served
-        if method == "CapacityBuffer":
+        served = await self._served_buffers(deadline_s)
+        if served is None and method == "CapacityBuffer":
             raise PoolProblem(
                 PoolReason.NotUsable, "the API server serves no CapacityBuffer: install its CRD, or use method Placeholder"
             )
+        return served
+
+    async def _served_buffers(self, deadline_s: float) -> Served | None:
+        for version in BUFFER_VERSIONS:
+            if (served := await self._objects.served(version, "CapacityBuffer", deadline_s)) is not None:
+                return served
         return None
 
     async def _ours(self, kind: Served, deadline_s: float) -> Object | None:
@@ -114,7 +136,14 @@ class Headroom:
         return found
 
     async def _apply(self, kind: Served, content: Mapping[str, Any], annotations: Mapping[str, str], deadline_s: float) -> None:
-        metadata = {"name": self._name, "namespace": self._settings.namespace, "labels": self._labels, "annotations": annotations}
+        owner = {"apiVersion": API_VERSION, "kind": "AcceleratorPool", "name": self._pool, "uid": self._uid}
+        metadata = {
+            "name": self._name,
+            "namespace": self._settings.namespace,
+            "labels": self._labels,
+            "annotations": annotations,
+            "ownerReferences": [owner] if self._uid else [],
+        }
         body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, **content}
         params = {"fieldManager": FIELD_MANAGER, "force": "true"}
         path = kind.path(self._settings.namespace, self._name)
@@ -129,7 +158,7 @@ class Headroom:
 
     def _template(self) -> Object:
         settings = self._settings
-        one = {settings.resource: "1"}
+        one = {self._resource: "1"}
         return {
             "metadata": {"labels": self._labels},
             "spec": {

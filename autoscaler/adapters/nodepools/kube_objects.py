@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -41,7 +40,7 @@ class Served:
 class KubeObjects:
     """Requests through the port, with discovery that is kept for a while. Raises PoolProblem where a request fails."""
 
-    def __init__(self, api: KubernetesRequests, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, api: KubernetesRequests, monotonic_s: Callable[[], float]) -> None:
         self._api = api
         self._monotonic_s = monotonic_s
         self._kinds: dict[str, tuple[float, dict[str, Served]]] = {}

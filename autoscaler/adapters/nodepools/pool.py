@@ -63,6 +63,11 @@ class Pool:
         """Whether it was throttled, and is not asked for a while."""
         return self._clock.monotonic_s() < self._not_before_s
 
+    @property
+    def heard(self) -> bool:
+        """Whether anything is known of it."""
+        return self.state is not None or self.problem is not None
+
     async def step(self, planned: Planned) -> None:
         """Looks, and orders where that is needed. Never raises for a fault outside."""
         try:
@@ -107,6 +112,8 @@ class Pool:
         before = None if self.problem is None else self.problem.words
         if problem is not None and problem.words != before:
             log.warning("pool %s: %s: %s", self.name, problem.reason, problem.words, extra={"object": self.name})
+        elif problem is None and before is not None:
+            log.info("pool %s: that is over", self.name, extra={"object": self.name})
         self.problem = problem
 
     def told(self, planned: Planned) -> PoolTold:
@@ -118,17 +125,22 @@ class Pool:
     def _words(self, planned: Planned, state: PoolState) -> tuple[bool, PoolReason, str]:
         if self.problem is not None:
             return False, self.problem.reason, self.problem.words
-        if self.state is None:
-            return False, PoolReason.Unreachable, "not asked yet, or no answer yet"
         limited = self._order.why if self._order is not None else ""
         counts = f"the plan needs {planned.nodes} nodes, asked for {state.target}, ready {state.ready}"
         counts = counts.replace("None", "not known")
         if state.problem:
             reason = state.reason or PoolReason.Failed
             return reason == PoolReason.Scaling, reason, together([state.problem, counts, limited])
-        if state.changing or (state.target is not None and state.ready is not None and state.ready != state.target):
+        if state.changing or self._on_their_way(state):
             return True, PoolReason.Scaling, together([counts, state.changing, limited])
         return True, PoolReason.Limited if limited else PoolReason.Reconciled, together([counts, limited])
+
+    def _on_their_way(self, state: PoolState) -> bool:
+        if state.target is None or state.ready is None:
+            return False
+        # A lower bound, or room, says nothing of what its owner has beyond it.
+        beyond = self._backend.capabilities.sets == "Nodes" and state.ready > state.target
+        return state.ready < state.target or beyond
 
 
 async def _within(asking: Awaitable[PoolState]) -> PoolState:

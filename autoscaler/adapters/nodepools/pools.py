@@ -88,10 +88,11 @@ class BackendPools:
         return self._errors()
 
     def told(self) -> Mapping[str, PoolTold]:
-        """What is known of each pool, for its status."""
+        """What is known of each pool, for its status; nothing of one that has not answered yet."""
         return {
             name: _dry(entry.planned) if entry.pool is None else entry.pool.told(entry.planned)
             for name, entry in self._entries.items()
+            if entry.pool is None or entry.pool.heard
         }
 
     async def close(self) -> None:
@@ -111,7 +112,7 @@ class BackendPools:
             limits=Limits(min_nodes=spec.min_nodes, max_nodes=spec.max_nodes, max_step=settings.max_step),
         )
         entry = self._entries.get(spec.name)
-        if entry is None or entry.made_of.backend != spec.backend:
+        if entry is None or (entry.made_of.backend, entry.made_of.uid) != (spec.backend, spec.uid):
             if entry is not None:
                 self._drop(entry)
             entry = self._entries[spec.name] = _Entry(spec, self._pool(spec, settings), planned)

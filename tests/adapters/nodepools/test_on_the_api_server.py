@@ -24,6 +24,7 @@ from autoscaler.spec import Headroom as HeadroomSettings
 from autoscaler.spec import ObjectRef, Toleration
 from tests.adapters.nodepools.definitions import BUFFERS, MACHINES, NODE_POOLS, SHELVES, Definitions
 from tests.conftest import ROOT
+from tests.installed_crds import GROUP_PATH, install_crds
 from tests.realparts.control_plane import ControlPlane
 
 pytestmark = pytest.mark.realparts
@@ -182,18 +183,23 @@ async def test_a_machine_deployment_and_who_else_may_own_it(server: Server) -> N
 
 
 async def test_a_kind_of_ones_own_whose_count_lies_elsewhere(server: Server) -> None:
-    """No component grants it: the words say so. With a right of the administrator's it is sized."""
+    """Without a right to it the words say so; with one it is sized."""
     await server.serve(SHELVES)
     path = f"/apis/contract.test/v1/namespaces/{server.namespace}/shelves"
     item = {"apiVersion": "contract.test/v1", "kind": "Shelf", "metadata": {"name": "h100"}, "spec": {"machines": 1}}
     await server.create(path, item)
     ref = ObjectRef(api_version="contract.test/v1", kind="Shelf", name="h100", namespace=server.namespace)
-    refused = await problem(Scale(server.objects, ref, server.none_ready()).get(CALL_S))
-    assert refused.reason == PoolReason.NotPermitted
-    assert "shelves" in refused.words
+    # Not as the controller: what that is refused is looked for in the audit log by tests/e2e/test_z_audit.py.
+    nobody = await server.control_plane.service_account_kubeconfig(server.namespace, "default")
+    async with HttpKubeApi(await credentials.from_kubeconfig(str(nobody), None, time.monotonic)) as api:
+        refused = await problem(
+            Scale(KubeObjects(api, time.monotonic), ref, ReadyNodes(KubeObjects(api, time.monotonic), {})).get(CALL_S)
+        )
+        assert refused.reason == PoolReason.NotPermitted
+        assert "shelves" in refused.words
     access = await credentials.from_kubeconfig(str(server.control_plane.admin_kubeconfig), None, time.monotonic)
     async with HttpKubeApi(access) as api:
-        backend = Scale(KubeObjects(api), ref, server.none_ready())
+        backend = Scale(KubeObjects(api, time.monotonic), ref, server.none_ready())
         await ordered(backend, 3)
         assert (await server.control_plane.api.get(f"{path}/h100"))["spec"] == {"machines": 3}
         assert (await backend.get(CALL_S)).owner == ""
@@ -231,15 +237,15 @@ async def test_cluster_autoscaler_s_lower_bound(server: Server) -> None:
 # ------------------------------------------------------------ headroom
 
 
-def headroom(server: Server, method: Any = "Auto") -> Headroom:
+def headroom(server: Server, method: Any = "Auto", *, uid: str = "", image: str = "registry.example.com/pause:3.10") -> Headroom:
     settings = HeadroomSettings(
         namespace=ROOM,
-        image="registry.example.com/pause:3.10",
+        image=image,
         method=method,
         tolerations=[Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")],
     )
     selector = {"realparts.test/namespace": server.namespace}
-    return Headroom(server.objects, server.namespace, settings, selector, ReadyNodes(server.objects, selector))
+    return Headroom(server.objects, server.namespace, uid, settings, selector, ReadyNodes(server.objects, selector))
 
 
 async def test_placeholder_pods_keep_room_and_give_way(server: Server) -> None:
@@ -356,3 +362,26 @@ async def test_a_capacity_buffer_where_it_is_served(server: Server) -> None:
     await ordered(again, 2, taken=16)
     assert not (await plane.api.get(base))["items"]
     assert not (await plane.api.get(f"/api/v1/namespaces/{ROOM}/podtemplates"))["items"]
+
+
+async def test_a_changed_manifest_is_taken_in_and_what_was_made_goes_with_the_pool(server: Server) -> None:
+    plane = server.control_plane
+    await install_crds(plane)
+    pools = f"{GROUP_PATH}/acceleratorpools"
+    name = server.namespace
+    item = {
+        "apiVersion": "inference-autoscaler.io/v1alpha1",
+        "kind": "AcceleratorPool",
+        "metadata": {"name": name},
+        "spec": {"maxNodes": 3},
+    }
+    uid = (await plane.api.create(pools, item))["metadata"]["uid"]
+    deployments = f"/apis/apps/v1/namespaces/{ROOM}/deployments"
+    await ordered(headroom(server, "Placeholder", uid=uid), 1, taken=0)
+    # The same numbers with another image, in a new process.
+    await ordered(headroom(server, "Placeholder", uid=uid, image="registry.example.com/pause:3.11"), 1, taken=0)
+    found = await plane.api.get(f"{deployments}/inference-autoscaler-{name}"[: len(deployments) + 64])
+    assert found["spec"]["template"]["spec"]["containers"][0]["image"].endswith("3.11")
+    await plane.api.delete(f"{pools}/{name}")
+    # The real garbage collector takes it away, and its pods with it.
+    await plane.api.until(deployments, lambda items: f"inference-autoscaler-{name}" not in items)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -13,13 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autoscaler.adapters.kubernetes.api import HttpKubeApi
+from autoscaler.adapters.kubernetes.credentials import Credentials
+from autoscaler.adapters.kubernetes.pool_reporter import PoolReporter
 from autoscaler.adapters.nodepools.backend import Backend
 from autoscaler.adapters.nodepools.pools import BackendPools
 from autoscaler.adapters.nodepools.scale import MAX_SIZE
+from autoscaler.adapters.telemetry.decision_log import DecisionLog
+from autoscaler.adapters.telemetry.records import RecordWriter
+from autoscaler.clock import ManualClock
 from autoscaler.core.model import Plan, PoolSpec
 from autoscaler.ports import NodePools
 from autoscaler.spec import PoolBackend
 from tests.adapters.nodepools.beds import Bed, bed_of
+from tests.ticks import a_controller, a_spec
 
 TICK_S = 2.0
 
@@ -171,8 +178,6 @@ async def test_who_no_longer_leads_and_who_is_paused_orders_nothing(tmp_path: Pa
 
 
 async def test_a_dry_run_shows_and_asks_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    from autoscaler.clock import ManualClock
-
     caplog.set_level(logging.INFO)
     pools = BackendPools(lambda _name, _settings: None, clock=ManualClock(), rng=np.random.default_rng(1))
     specs = [PoolSpec(name="h100", min_nodes=0, max_nodes=9, accelerators_per_node=8)]
@@ -213,23 +218,53 @@ async def test_a_fault_of_ours_in_one_pool_is_told_and_the_others_go_on(tmp_path
         await pools.close()
 
 
-async def test_nothing_that_is_told_or_logged_holds_a_credential(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_nothing_told_logged_or_recorded_holds_a_credential(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A whole controller over clouds that repeat every header and body in their refusals: its log, records and statuses."""
     caplog.set_level(logging.DEBUG)
     names = ("gke", "eks", "eks-agent", "aks", "webhook")
     async with beds_of(tmp_path, *names) as beds, pools_over(beds) as pools:
-        texts = []
-        specs = [spec(name) for name in names]
-        for echo in (True, False, True):
-            for bed in beds.values():
-                assert bed.server is not None
-                bed.server.faults.clear()
-                if echo:
-                    bed.fail(status=400, echo=True, times=99)
-            texts.append(repr(await pools.act(specs, plan(**dict.fromkeys(names, 5)), TICK_S)))
-            texts.append(repr(pools.told()))
-        assert "<hidden>" in "".join(texts)
-        texts.append(caplog.text)
-        for bed in beds.values():
-            for secret in bed.secrets:
-                assert not [text for text in texts if secret in text]
-    await asyncio.sleep(0)
+        kube = beds["eks"].kube
+        for name in names:
+            kube.create("acceleratorpools", {"metadata": {"name": name}, "spec": {"maxNodes": 50}}, namespace="")
+        reporters: list[Any] = []
+        controller, cluster, _, clock = a_controller(
+            [a_spec(name=name, pool=name) for name in names],
+            lambda at_s, _row: 20.0 + at_s,
+            node_pools=pools,
+            reporters=reporters,
+            interval_s=60.0,
+        )
+        cluster.changes = {"pools": tuple(spec(name) for name in names)}
+        writer = RecordWriter(
+            tmp_path / "records",
+            seed=0,
+            budget=controller.budget,
+            shadow=False,
+            wanted=lambda: controller.engine.wanted,
+            state=controller.engine.save,
+        )
+        async with HttpKubeApi(Credentials(kube.url, monotonic_s=clock.monotonic_s)) as api:
+            reporters += [DecisionLog(), PoolReporter(api, lambda: True, pools.told), writer]
+            for echo in (True, False, True):
+                for bed in beds.values():
+                    assert bed.server is not None
+                    bed.server.faults.clear()
+                    if echo:
+                        bed.fail(status=400, echo=True, times=999)
+                clock.advance_to(clock.now_s() + 60.0)
+                await controller.tick()
+                assert controller.reporter_failures == 0
+        await writer.close()
+        texts = {
+            "log": caplog.text,
+            "records": "".join(file.read_text() for file in (tmp_path / "records").iterdir()),
+            "statuses": json.dumps([request.body for request in kube.requests if request.path.endswith("/status")]),
+            "told": repr(pools.told()),
+        }
+        assert all(len(text) > 200 for text in texts.values())
+        for where in ("log", "statuses", "told"):
+            assert "<hidden>" in texts[where], f"or nothing was repeated there: {where}"
+        found = [
+            (where, secret) for where, text in texts.items() for bed in beds.values() for secret in bed.secrets if secret in text
+        ]
+        assert not found

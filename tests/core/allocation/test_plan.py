@@ -61,6 +61,7 @@ def test_nodes_hold_replicas_leavers_and_headroom_within_the_bounds() -> None:
     fleet = fleet_of(specs, [3, 2, 9], pools=pools, draining=np.array([2, 0, 0]))
     plan = allocate(Table(fleet), fleet, decided([6, 2, 9], [1, 0, 0]), ChangeBudget())
     assert plan.nodes == {"h100": 3, "idle": 2}  # 6 + 2 + 1 + 2 × 4 = 17 accelerators
+    assert plan.taken == {"h100": 16, "idle": 0}, "what pods ask for by themselves: all but the headroom"
 
 
 @given(
