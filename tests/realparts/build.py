@@ -1,4 +1,4 @@
-"""Build the real parts that tests run against: etcd, Kubernetes, kwok, Prometheus.
+"""Build the real parts that tests run against: etcd, Kubernetes, kwok, Prometheus, Karpenter.
 
     python tests/realparts/build.py [PART…] [--json]
 
@@ -47,6 +47,8 @@ class Part:
     programs: Mapping[str, str]  # program -> package
     version_variable: str = ""  # Go variable that the linker sets to the version, or a client would see v0.0.0
     tags: str = ""
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name beside the programs -> folder of the module
+    edits: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)  # file of the module -> old: new
 
     @property
     def directory(self) -> pathlib.Path:
@@ -74,6 +76,8 @@ class Part:
         for name in ("go.mod", "go.sum"):
             digest.update((self.directory / name).read_bytes())
         digest.update("\0".join(self.build_arguments()).encode())
+        if self.files or self.edits:
+            digest.update(json.dumps([self.files, self.edits], sort_keys=True).encode())
         return digest.hexdigest()[:12]
 
     def build_arguments(self) -> list[str]:
@@ -105,6 +109,20 @@ PARTS = (
         module="github.com/prometheus/prometheus",
         programs={name: f"github.com/prometheus/prometheus/cmd/{name}" for name in ("prometheus", "promtool")},
         tags="remove_all_sd",  # service discovery of two dozen clouds is most of the build, and tests use none
+    ),
+    Part(
+        name="karpenter",
+        module="sigs.k8s.io/karpenter",
+        programs={"karpenter-kwok": "sigs.k8s.io/karpenter/kwok"},
+        files={"karpenter-crds": "pkg/apis/crds", "karpenter-kwok-crds": "kwok/apis/crds"},
+        # It has flags for the ports of its metrics and probes but not for their address, and nothing of the test bed listens beyond
+        # loopback.
+        edits={
+            "pkg/operator/operator.go": {
+                f'fmt.Sprintf(":%d", {port})': f'fmt.Sprintf("127.0.0.1:%d", {port})'
+                for port in ("options.FromContext(ctx).MetricsPort", "options.FromContext(ctx).HealthProbePort")
+            }
+        },
     ),
 )
 PART_OF = {program: part for part in PARTS for program in part.programs}
@@ -168,18 +186,48 @@ def build(part: Part, programs: list[str], go: str) -> None:
     root = cache_root()
     target = root / f"{part.name}-{part.fingerprint}-{go}"
     target.mkdir(parents=True, exist_ok=True)
+    for name, folder in part.files.items():  # before the programs: whoever finds those finds these
+        shutil.copytree(module_folder(part) / folder, target / name, dirs_exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{part.name}-", dir=root) as scratch:
         # One `go build` for all of them: what they share is compiled once, on all cores. A single one is named
         # by file, as a package's own name may differ from the program's (etcd's is "server").
         output = scratch if len(programs) > 1 else os.path.join(scratch, programs[0])
         packages = [part.programs[program] for program in programs]
-        command = ["go", "build", *part.build_arguments(), "-o", output, *packages]
+        source = edited(part, pathlib.Path(scratch)) if part.edits else []
+        command = ["go", "build", *part.build_arguments(), *source, "-o", output, *packages]
         done = subprocess.run(command, cwd=part.directory, env=_go_environment(), stderr=subprocess.PIPE, text=True)
         if done.returncode:
             tail = "\n".join(done.stderr.splitlines()[-15:])
             raise BuildError(f"go build of {part.name} {part.version} failed with exit code {done.returncode}:\n{tail}")
         for program in programs:
             (pathlib.Path(scratch) / program).replace(target / program)
+
+
+def module_folder(part: Part) -> pathlib.Path:
+    """Where Go keeps the part's module, downloaded if need be."""
+    command = ["go", "mod", "download", "-json", part.module]
+    done = subprocess.run(command, cwd=part.directory, env=_go_environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise BuildError(f"go mod download of {part.name} {part.version} failed with exit code {done.returncode}:\n{done.stderr}")
+    return pathlib.Path(json.loads(done.stdout)["Dir"])
+
+
+def edited(part: Part, scratch: pathlib.Path) -> list[str]:
+    """Flags that make `go build` take a copy of the module in which the part's edits were made. Each must be found exactly once."""
+    copy = scratch / "module"
+    shutil.copytree(module_folder(part), copy, copy_function=shutil.copyfile)
+    copy.chmod(0o755)
+    for name, exchanges in part.edits.items():
+        text = (copy / name).read_text()
+        for old, new in exchanges.items():
+            if text.count(old) != 1:
+                raise BuildError(f"{part.name} {part.version}: {name} holds {old} {text.count(old)} times, once is expected")
+            text = text.replace(old, new)
+        (copy / name).write_text(text)
+    mod_file = scratch / "go.mod"
+    mod_file.write_text(f"{(part.directory / 'go.mod').read_text()}\nreplace {part.module} => {copy}\n")
+    shutil.copyfile(part.directory / "go.sum", scratch / "go.sum")
+    return [f"-modfile={mod_file}"]
 
 
 @contextlib.contextmanager
@@ -220,7 +268,7 @@ def build_missing(parts: list[Part]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="Build the real control plane and Prometheus for the tests, once. From nothing: a quarter of an hour on 2 cores.",
+        description="Build the real control plane, Prometheus and Karpenter for the tests, once. From nothing: a quarter of an hour on 2 cores.",
         epilog="Example: python tests/realparts/build.py etcd kubernetes --json",
     )
     parser.add_argument("part", nargs="*", help=f"which of {', '.join(part.name for part in PARTS)}; all if none is named")
