@@ -82,6 +82,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "starting": fleet.starting,
         "draining": fleet.draining,
         **_versions(fleet),
+        **_nodes_seen(fleet),
         "lead_time_s": fleet.lead_time_s,
         "node_lead_time_s": fleet.node_lead_time_s,
         "hands_off": dict(_texts(fleet.hands_off_why)),
@@ -122,6 +123,16 @@ def _forecasts(tick: Tick) -> dict[str, Any]:
     if not decisions.forecasts:
         return {}
     return {"forecasts": [told_forecasts(decisions, row) for row in range(len(tick.fleet))]}
+
+
+def _nodes_seen(fleet: Fleet) -> dict[str, Any]:
+    """What is seen of pools' nodes, and which replicas find none for too long; nothing where there is nothing to tell."""
+    told: dict[str, Any] = {}
+    if fleet.pool_facts:
+        told["pools_seen"] = {name: msgspec.to_builtins(facts) for name, facts in fleet.pool_facts.items()}
+    if fleet.stuck:
+        told["stuck"] = {str(row): {**msgspec.to_builtins(stuck), "words": stuck.words} for row, stuck in fleet.stuck.items()}
+    return told
 
 
 def _versions(fleet: Fleet) -> dict[str, Any]:

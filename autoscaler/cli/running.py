@@ -132,7 +132,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         publisher,  # first: the others write to the API server
         DecisionLog(),
         # Who sees some namespaces only knows a part of what a pool needs: two such would write over each other.
-        *(() if settings.namespaces else (PoolReporter(api, may_act),)),
+        *(() if settings.namespaces else (PoolReporter(api, may_act, cluster.pool_statuses),)),
         StatusReporter(api, cluster, clock, instance=who),
         metrics,
         board,

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoscaler.core.history import History, HistoryRows
+from autoscaler.core.node_facts import PoolFacts, StagesOf, StuckReplicas, no_stages
 from autoscaler.core.value import tick_value
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -304,6 +305,8 @@ class Fleet:
     which, in the form "Reason: words".
     memories: by key, what the status remembered of services (only read for services the engine has not met yet).
     paused: a cluster-wide switch; None where it is off.
+    pool_facts: what is seen of pools' nodes, by name; a pool is left out while its nodes can't be seen. stuck: by row, replicas that find no
+    node for longer than nodes take. lead_stages: what lead_time_s is made of.
     """
 
     revision: int
@@ -321,6 +324,9 @@ class Fleet:
     paused: Pause | None = None
     surge: Ints | None = None
     versions: tuple[Versions, ...] | None = None
+    pool_facts: Mapping[str, PoolFacts] = field(default_factory=dict)
+    stuck: Mapping[int, StuckReplicas] = field(default_factory=dict)
+    lead_stages: StagesOf = no_stages
 
     def __len__(self) -> int:
         return len(self.specs)

@@ -181,7 +181,7 @@ class Karpenter:
         for pool in pools:
             if pool.startswith(namespace):
                 await api.delete(f"{NODE_POOLS}/{pool}")
-                await api.until("/api/v1/nodes", lambda nodes: not nodes, labelSelector=f"{POOL_LABEL}={pool}")
+                await api.until("/api/v1/nodes", lambda nodes: not nodes, timeout_s=60.0, labelSelector=f"{POOL_LABEL}={pool}")
                 try:
                     await api.delete(f"/apis/karpenter.kwok.sh/v1alpha1/kwoknodeclasses/{pool}")
                 except ApiError as error:
