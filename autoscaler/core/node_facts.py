@@ -49,9 +49,9 @@ def _moment(at_s: float) -> str:
 class StuckReplicas:
     """Replicas of one service that find no node for longer than a node takes.
 
-    replicas: so many wait longer than limit_s: the p99 of their pool's measured lead time and a margin, or twice its start value, at least a minute. since_s: when
-    the first of them began to wait (Unix seconds). resource: what the scheduler says is short, an accelerator first; "" where it names none
-    (a taint, an affinity). said: the scheduler's own words.
+    replicas: so many wait longer than limit_s: the p99 of their pool's measured lead time and a margin, or twice its start value and at least a
+    minute. since_s: when the first of them began to wait (Unix seconds). resource: what the scheduler says is short, an accelerator first; ""
+    where it names none (a taint, an affinity). said: the scheduler's own words.
     """
 
     replicas: int

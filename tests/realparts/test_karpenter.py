@@ -8,7 +8,7 @@ import pytest
 
 from tests.realparts.api import Object, Objects, conditions, is_ready
 from tests.realparts.control_plane import NAMESPACE_LABEL, ControlPlane
-from tests.realparts.karpenter import NODE_POOLS, Karpenter
+from tests.realparts.karpenter import NODE_POOLS, POOL_LABEL, Karpenter
 
 pytestmark = pytest.mark.realparts
 
@@ -56,6 +56,19 @@ async def test_a_static_pool_follows_its_scale_subresource(
     assert (answer["spec"]["replicas"], answer["status"]) == (3, {"replicas": 3}), pools[pool]["status"]
     await scale(control_plane, "default", f"nodepool/{pool}", 1)
     await karpenter.until_nodes(pool, 1)
+
+
+async def test_a_karpenter_that_was_killed_finishes_what_it_began(
+    control_plane: ControlPlane, karpenter: Karpenter, namespace: str
+) -> None:
+    """Between the NodeClaims and their nodes: none is lost for good, none is there twice."""
+    pool = await karpenter.add_pool(namespace, replicas=3, registered_after="2s", ready_after_ms=2000)
+    claims = "/apis/karpenter.sh/v1/nodeclaims"
+    await control_plane.api.until(claims, lambda found: len(found) == 3, labelSelector=f"{POOL_LABEL}={pool}")
+    await karpenter.process.kill()
+    await karpenter.process.start()
+    await karpenter.until_nodes(pool, 3, timeout_s=90.0)
+    assert len((await control_plane.api.get(claims, labelSelector=f"{POOL_LABEL}={pool}"))["items"]) == 3
 
 
 async def test_a_dynamic_pool_follows_pending_pods(control_plane: ControlPlane, karpenter: Karpenter, namespace: str) -> None:

@@ -96,6 +96,7 @@ class KubernetesCluster:
     async def observe(self, at_s: float) -> Fleet:
         if set_by_s := self._steps.set_by_s():
             self.picture.foreign.shift(set_by_s)
+            self.picture.pools.shift(set_by_s)
         self.picture.aim_all()
         services = self.services
         if (before := services.arrange()) is not None:

@@ -37,6 +37,11 @@ class NodeOrders:
             if not self._open[-1][1]:
                 self._open.pop()
 
+    def shift(self, by_s: float) -> None:
+        """The clock by which requests were noted was set by so much."""
+        for order in self._open:
+            order[0] += by_s
+
     def answered(self, by_s: float) -> float | None:
         """When the node that was made at `by_s` was asked for; None where we didn't. Not by a request that came after it."""
         if not self._open or self._open[0][0] > by_s + 1.0:  # a node's creation is told in whole seconds

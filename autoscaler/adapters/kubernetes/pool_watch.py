@@ -63,6 +63,11 @@ class PoolWatch:
             if found := self.pools.get(pool):
                 found.orders.aim(nodes, at_s)
 
+    def shift(self, by_s: float) -> None:
+        """The machine's clock was set by so much."""
+        for nodes in self.pools.values():
+            nodes.orders.shift(by_s)
+
     def facts(self, serving: Callable[[str], bool]) -> dict[str, PoolFacts]:
         """By pool; empty until the nodes were listed (no rights to, or not yet). serving: see ``PoolNodes.facts``."""
         if self._informer is None or not self._informer.has_synced.is_set():

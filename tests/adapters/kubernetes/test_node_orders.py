@@ -37,6 +37,14 @@ def test_a_node_answers_no_request_that_came_after_it() -> None:
     assert orders.answered(100.0) == 100.9, "a creation is told in whole seconds"
 
 
+def test_a_clock_that_is_set_makes_no_lead_time_longer() -> None:
+    orders = NodeOrders()
+    orders.aim(0, 0.0)
+    orders.aim(1, 100.0)
+    orders.shift(3600.0)
+    assert orders.answered(3760.0) == 3700.0
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 3)), max_size=40))
 def test_never_more_answers_than_requests(steps: list[tuple[int, int]]) -> None:
     """Whatever targets are set and whatever comes: open requests are those that were asked for and not answered, and never negative."""
