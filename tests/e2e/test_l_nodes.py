@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
+from autoscaler.adapters.kubernetes.api import HttpKubeApi
+from autoscaler.adapters.kubernetes.cluster import KubernetesCluster
+from autoscaler.adapters.kubernetes.credentials import find
+from autoscaler.clock import SystemClock
+from autoscaler.core.node_facts import NODE_STAGES, PoolFacts
 from autoscaler.spec import AcceleratorPoolStatus
-from tests.e2e.world import GROUP_PATH, World, autoscaler, deployment
+from tests.e2e.world import GROUP_PATH, SYSTEM, World, autoscaler, deployment
 from tests.realparts.api import Object
 from tests.realparts.control_plane import NAMESPACE_LABEL, ControlPlane
 from tests.realparts.karpenter import Karpenter
@@ -102,3 +110,47 @@ async def test_l_lead_times_by_stage_and_what_is_stuck(
     finally:
         await control_plane.api.delete(f"{POOLS}/{namespace}")
     assert node_pool == namespace
+
+
+@pytest.mark.realparts
+async def test_l_nodes_that_we_asked_for_are_measured_from_the_request(
+    control_plane: ControlPlane, deployed: Any, karpenter: Karpenter, namespace: str
+) -> None:
+    """A static NodePool, sized as a backend of ours does it, without a single pod that waits."""
+    node_pool = await karpenter.add_pool(
+        namespace, replicas=1, registered_after="2s", ready_after_ms=2000, advertised_after_ms=2000
+    )
+    await karpenter.until_nodes(node_pool, 1)
+    pool = {"apiVersion": "inference-autoscaler.io/v1alpha1", "kind": "AcceleratorPool", "metadata": {"name": node_pool}}
+    await control_plane.apply({**pool, "spec": {"maxNodes": 9}})
+    clock = SystemClock()
+    try:
+        async with HttpKubeApi(await find(str(deployed), clock.monotonic_s)) as api:
+            cluster = KubernetesCluster(
+                api, clock=clock, rng=np.random.default_rng(3), own_namespace=SYSTEM, may_write=lambda: False
+            )
+            async with cluster:
+                await cluster.wait_synced(10.0)
+
+                async def until(condition: Callable[[PoolFacts], bool]) -> PoolFacts:
+                    async with asyncio.timeout(60.0):
+                        while True:
+                            facts = (await cluster.observe(clock.now_s())).pool_facts.get(node_pool)
+                            if facts is not None and condition(facts):
+                                return facts
+                            await asyncio.sleep(0.2)
+
+                assert not (await until(lambda facts: facts.advertised == 1)).stages, "the first one was there before we came"
+                cluster.nodes_requested({node_pool: 1})
+                done = await control_plane.kubectl("scale", f"nodepool/{node_pool}", "--replicas=4")
+                assert not done.code, done.err
+                cluster.nodes_requested({node_pool: 4})
+                facts = await until(lambda facts: facts.advertised == 4)
+                told = {stage.name: stage for stage in facts.stages}
+                assert {stage.samples for stage in facts.stages} == {3}
+                assert 1.0 <= told["provisioned"].p50_s <= 20.0, told
+                assert 5.0 <= told["whole"].p50_s <= 40.0, told
+                assert abs(told["whole"].p50_s - sum(told[name].p50_s for name in NODE_STAGES)) <= 3.0, told
+                assert facts.lead_s is not None
+    finally:
+        await control_plane.api.delete(f"{POOLS}/{node_pool}")
