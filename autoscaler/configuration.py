@@ -7,8 +7,9 @@ again when they change; manifests' own credentials lie in Secrets of their names
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -70,25 +71,39 @@ class Configuration(Base):
     """Whether objects may give URLs of their own: the controller then asks any address that a tenant names."""
 
 
+Settings = TypeVar("Settings", bound=Base)
+
+
 def load_configuration(path: Path | None) -> Configuration:
     """The administrator's file. Raises UsageError with every fault: line, key, value, what is allowed."""
-    if path is None:
-        return Configuration()
+    return Configuration() if path is None else read_settings(path, Configuration, "--config")
+
+
+def read_settings(
+    path: Path, kind: type[Settings], flag: str, rules: Callable[[Settings], Iterable[Flaw]] = lambda _: ()
+) -> Settings:
+    """A file of settings that `flag` names. rules: what no field alone can say; asked once each field is fine.
+
+    Raises UsageError with every fault: line, key, value, what is allowed."""
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"--config: {path}: {error.strerror}") from error
+        raise UsageError(f"{flag}: {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"--config: {path}: not UTF-8 text (byte {error.start})") from error
+        raise UsageError(f"{flag}: {path}: not UTF-8 text (byte {error.start})") from error
     found = list(documents(text)) or [Document()]
     faults = [f"{path}:{one.line}: {one.message}" for document in found for one in document.problems]
     if len(found) > 1 and not faults:
         faults.append(f"{path}:{found[1].line}: one document is expected")
-    whole, flaws = check(schema_of(Configuration), found[0].tree or {})
+    whole, flaws = check(schema_of(kind), found[0].tree or {})
     faults += [_words(path, found[0], flaw) for flaw in flaws]
-    if faults:
-        raise UsageError("\n".join([*(f"--config: {fault}" for fault in faults), "nothing was started"]))
-    return msgspec.convert(whole, Configuration)
+    settings = None
+    if not faults:
+        settings = msgspec.convert(whole, kind)
+        faults = [_words(path, found[0], flaw) for flaw in rules(settings)]
+    if settings is None or faults:
+        raise UsageError("\n".join([*(f"{flag}: {fault}" for fault in faults), "nothing was started"]))
+    return settings
 
 
 def _words(path: Path, document: Document, flaw: Flaw) -> str:

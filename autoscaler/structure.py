@@ -25,6 +25,8 @@ _WORDS_OF_PATTERN: Final = {
     spec.BESIDE_PATTERN: "a duration such as 5s, a percentage such as 70%, or a number such as 24",
     spec.DNS_PATTERN: "a name of lower-case letters, digits, '-' and '.'",
     spec.URL_PATTERN: "an http:// or https:// URL without user name, password, query and fragment",
+    spec.HTTPS_PATTERN: "an https:// URL without user name, password, query and fragment",
+    spec.NAMESPACES_PATTERN: "a namespace, or '*' for every one,",
     spec.CLOCK_PATTERN: "a time of day from 00:00 to 23:59",
 }
 

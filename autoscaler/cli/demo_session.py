@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol
 
 import click
 
-from autoscaler.adapters.telemetry.metrics import CONTENT_TYPE, Metrics
+from autoscaler.adapters.telemetry.families import CONTENT_TYPE
+from autoscaler.adapters.telemetry.metrics import Metrics
 from autoscaler.cli.demo_summary import percent
 from autoscaler.clock import ManualClock, PacedClock
 from autoscaler.controller import Controller

@@ -7,22 +7,7 @@ from typing import Literal
 
 import click
 
-
-class DurationType(click.ParamType[float]):
-    """``15s``, ``1m30s`` → seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from autoscaler.spec import duration_s
-
-        try:
-            seconds = duration_s(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if seconds < 0.5:
-            self.fail(f"{value} is too short; 500ms or longer", param, ctx)
-        return seconds
+from autoscaler.cli.durations import DurationType
 
 
 @click.command(

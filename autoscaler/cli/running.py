@@ -26,16 +26,18 @@ from autoscaler.adapters.nodepools.dry_run import DryRun
 from autoscaler.adapters.prometheus.settings import PrometheusSettings
 from autoscaler.adapters.prometheus.source import PrometheusSource
 from autoscaler.adapters.telemetry.decision_log import DecisionLog
-from autoscaler.adapters.telemetry.metrics import CONTENT_TYPE, Family, Labels, Metrics
+from autoscaler.adapters.telemetry.families import CONTENT_TYPE, Family, Labels
+from autoscaler.adapters.telemetry.metrics import Metrics
 from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.cli.judge import judge_with
+from autoscaler.cli.listen import parse_listen
 from autoscaler.cli.run_options import known_policies
 from autoscaler.clock import SystemClock
 from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.dashboard.board import Board
 from autoscaler.dashboard.feed import Feed
-from autoscaler.dashboard.server import host_names, make_app, parse_listen, serve
+from autoscaler.dashboard.server import host_names, make_app, serve
 from autoscaler.dashboard.watching import Watched
 from autoscaler.errors import OutsideError
 from autoscaler.ports import Reporter

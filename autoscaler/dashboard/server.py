@@ -17,7 +17,7 @@ from autoscaler.dashboard.controls import Demo, add_controls
 from autoscaler.dashboard.feed import Feed
 from autoscaler.dashboard.security import LOOPBACK_NAMES, errors_as_json, guard, json_answer, only_hosts
 from autoscaler.dashboard.stream import Streams
-from autoscaler.errors import OutsideError, UsageError
+from autoscaler.errors import OutsideError
 
 Check: TypeAlias = Callable[[], str]
 """Says why something is not well, in words; "" where it is."""
@@ -88,16 +88,6 @@ def make_app(
     if demo is not None:
         add_controls(app, demo, board.knows, board.wake)
     return app
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """``127.0.0.1:8080``, ``[::1]:8080``, ``:8080`` (all addresses) → (host, port). Port 0: any free one. Raises UsageError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--listen: '{text}' is not allowed; ADDRESS:PORT with a port from 0 to 65535, such as 127.0.0.1:8080")
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise UsageError(f"--listen: '{text}' is not allowed; an IPv6 address wants brackets, such as [::1]:8080")
-    return host.strip("[]"), int(port)
 
 
 def is_loopback(host: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from aiohttp import web
 
@@ -14,15 +14,19 @@ GROUP_VERSION: Final = f"{GROUP}/{VERSION}"
 MASTERS: Final = "system:masters"
 AUTHENTICATED: Final = "system:authenticated"
 
+Method: TypeAlias = Literal["front-proxy", "certificate", "token"]
+"""How somebody's identity was verified: told by the API server in front of us, by a client certificate, by a bearer token."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody whose identity was verified, as Kubernetes names them. extra: (key, values), keys in lower case."""
+    """Somebody whose identity was verified, as Kubernetes names them. extra: (key, values), keys in lower case. method: how."""
 
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    method: Method | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,6 +181,32 @@ async def test_the_overlay_s_further_port_opens_the_network_policy(control_plane
     assert {"port": 8080, "protocol": "TCP"} in [port for rule in policy["spec"]["egress"] for port in rule["ports"]]
 
 
+async def test_beside_keda_everything_is_there_but_the_apiservice(control_plane: ControlPlane) -> None:
+    """docs/migrating-from-keda.md applies it while KEDA owns the group: an APIService in it would cut off every HPA."""
+    beside = await rendered(control_plane, "examples/migrating-from-keda")
+    alone = await rendered(control_plane, "examples/external-metrics")
+    assert [item for item in alone if item["kind"] == "APIService"]
+    assert not [item for item in beside if item["kind"] == "APIService"]
+    kinds = {(item["kind"], item["metadata"]["name"]) for item in alone if item["kind"] != "APIService"}
+    assert kinds <= {(item["kind"], item["metadata"]["name"]) for item in beside}
+    (deployment,) = (item for item in beside if item["metadata"]["name"].endswith("-metrics") and item["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert f"--upstreams={mounts['upstreams']}/upstreams.yaml" in container["args"]
+    maps = {volume["name"]: volume.get("configMap", {}).get("name") for volume in pod["volumes"]}
+    (given,) = (item for item in beside if item["kind"] == "ConfigMap" and item["metadata"]["name"] == maps["upstreams"])
+    (upstream,) = yaml.safe_load(given["data"]["upstreams.yaml"])["upstreams"]
+    assert upstream["caFile"] == f"{mounts['keda-ca']}/keda-ca.crt"
+    assert maps["keda-ca"] == "keda-ca"
+
+
+async def rendered(control_plane: ControlPlane, folder: str) -> list[dict[str, Any]]:
+    done = await control_plane.kubectl("kustomize", str(DEPLOY / folder))
+    assert not done.code, done.err
+    return [item for item in yaml.safe_load_all(done.out) if item]
+
+
 async def test_some_namespaces_only_takes_the_cluster_wide_rights_away(control_plane: ControlPlane) -> None:
     """What comes of it under these rights alone: tests/e2e/test_i_namespaces.py."""
     await applied(control_plane, "base")
@@ -194,7 +220,7 @@ async def test_some_namespaces_only_takes_the_cluster_wide_rights_away(control_p
             await control_plane.delete_namespace(team)
     wide = [item for item in items if item["kind"] == "ClusterRole"]
     assert [item["metadata"]["name"] for item in wide] == [SYSTEM]
-    assert [rule["resources"] for rule in wide[0]["rules"]] == [["acceleratorpools"]]
+    assert [rule["resources"] for rule in wide[0]["rules"]] == [["acceleratorpools"], ["nodes"]]
     assert [item["metadata"]["name"] for item in items if item["kind"] == "ClusterRoleBinding"] == [SYSTEM]
     for kind in ("Role", "RoleBinding"):
         assert sorted(item["metadata"]["namespace"] for item in items if item["kind"] == kind) == [SYSTEM, *teams]
@@ -213,8 +239,8 @@ def test_a_namespace_s_rights_are_the_base_s_without_the_pools() -> None:
         return {right for document in wanted for right in rights(document)}
 
     everywhere = rules("base/rbac.yaml")
-    pools = {right for right in everywhere if right[1].startswith("acceleratorpools")}
-    assert len(pools) == 3
+    pools = {right for right in everywhere if right[1].startswith("acceleratorpools") or right[1] == "nodes"}
+    assert len(pools) == 5
     assert rules("components/watched-namespace/rbac.yaml") == everywhere - pools
     assert rules("components/some-namespaces/clusterrole.yaml") < pools
 

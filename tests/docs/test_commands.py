@@ -30,6 +30,10 @@ ELSEWHERE = {
     "docker": "a container engine: tests/deploy/test_image.py",
     "kubectl -n inference-autoscaler rollout": "nodes that run pods",
     "kubectl -n inference-autoscaler port-forward": "nodes that run pods",
+    "deploy/examples/external-metrics": "a server behind the APIService: tests/e2e/test_l_external_metrics.py",
+    "hpa-desired-replicas.yaml": "the same",
+    "apiservice v1beta1": "the same",
+    "/apis/external.metrics.k8s.io": "the same",
 }
 
 

@@ -60,6 +60,8 @@ class FakeKubeApi:
         self.requests: list[Request] = []
         self.bookmark_s = bookmark_s
         self.may_read_definitions = True
+        self.may: Callable[[Object], bool] = lambda _spec: False
+        """What a SubjectAccessReview's spec is answered."""
         self.port = 0
         self._runner: web.AppRunner | None = None
         self._pages: dict[str, tuple[int, list[Object]]] = {}
@@ -172,6 +174,8 @@ class FakeKubeApi:
             namespace, rest = rest[1], rest[2:]
         if rest == ["selfsubjectaccessreviews"]:
             return web.json_response({**body, "status": {"allowed": self.may_read_definitions}}, status=201)
+        if rest == ["subjectaccessreviews"]:
+            return web.json_response({**body, "status": {"allowed": self.may(body["spec"])}}, status=201)
         table = self.store.tables.get((group, version, rest[0]))
         if table is None:
             raise StoreError(404, "NotFound", "the server could not find the requested resource")

@@ -1,4 +1,4 @@
-"""Build the real parts that tests run against: etcd, Kubernetes, kwok, Prometheus, Karpenter.
+"""Build the real parts that tests run against: etcd, Kubernetes, kwok, Prometheus, KEDA, Karpenter.
 
     python tests/realparts/build.py [PART…] [--json]
 
@@ -111,12 +111,23 @@ PARTS = (
         tags="remove_all_sd",  # service discovery of two dozen clouds is most of the build, and tests use none
     ),
     Part(
+        name="keda",
+        module="github.com/kedacore/keda/v2",
+        programs={f"keda-{name}": f"github.com/kedacore/keda/v2/cmd/{name}" for name in ("adapter", "operator")},
+        files={"keda-crds": "config/crd/bases"},
+        # It has no flag for the address of its own /metrics, and nothing of the test bed listens beyond loopback.
+        edits={
+            "cmd/adapter/main.go": {
+                'fmt.Sprintf(":%v", metricsAPIServerPort)': 'fmt.Sprintf("127.0.0.1:%v", metricsAPIServerPort)'
+            }
+        },
+    ),
+    Part(
         name="karpenter",
         module="sigs.k8s.io/karpenter",
         programs={"karpenter-kwok": "sigs.k8s.io/karpenter/kwok"},
         files={"karpenter-crds": "pkg/apis/crds", "karpenter-kwok-crds": "kwok/apis/crds"},
-        # It has flags for the ports of its metrics and probes but not for their address, and nothing of the test bed listens beyond
-        # loopback.
+        # It has flags for the ports of its metrics and probes, and none for their address.
         edits={
             "pkg/operator/operator.go": {
                 f'fmt.Sprintf(":%d", {port})': f'fmt.Sprintf("127.0.0.1:%d", {port})'
@@ -186,21 +197,30 @@ def build(part: Part, programs: list[str], go: str) -> None:
     root = cache_root()
     target = root / f"{part.name}-{part.fingerprint}-{go}"
     target.mkdir(parents=True, exist_ok=True)
-    for name, folder in part.files.items():  # before the programs: whoever finds those finds these
-        shutil.copytree(module_folder(part) / folder, target / name, dirs_exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{part.name}-", dir=root) as scratch:
+        for name, folder in part.files.items():  # before the programs: whoever finds those finds these
+            (target / name).mkdir(exist_ok=True)
+            for path in (module_folder(part) / folder).iterdir():
+                shutil.copyfile(path, target / name / path.name)
         # One `go build` for all of them: what they share is compiled once, on all cores. A single one is named
         # by file, as a package's own name may differ from the program's (etcd's is "server").
-        output = scratch if len(programs) > 1 else os.path.join(scratch, programs[0])
-        packages = [part.programs[program] for program in programs]
         source = edited(part, pathlib.Path(scratch)) if part.edits else []
-        command = ["go", "build", *part.build_arguments(), *source, "-o", output, *packages]
-        done = subprocess.run(command, cwd=part.directory, env=_go_environment(), stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            tail = "\n".join(done.stderr.splitlines()[-15:])
-            raise BuildError(f"go build of {part.name} {part.version} failed with exit code {done.returncode}:\n{tail}")
+        if len(programs) > 1 and all(part.programs[program].endswith(f"/{program}") for program in programs):
+            go_build(part, [*source, "-o", scratch, *(part.programs[program] for program in programs)])
+        else:
+            for program in programs:
+                go_build(part, [*source, "-o", os.path.join(scratch, program), part.programs[program]])
         for program in programs:
             (pathlib.Path(scratch) / program).replace(target / program)
+
+
+def go_build(part: Part, arguments: list[str]) -> None:
+    """One `go build` in the part's folder."""
+    command = ["go", "build", *part.build_arguments(), *arguments]
+    done = subprocess.run(command, cwd=part.directory, env=_go_environment(), stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        tail = "\n".join(done.stderr.splitlines()[-15:])
+        raise BuildError(f"go build of {part.name} {part.version} failed with exit code {done.returncode}:\n{tail}")
 
 
 def module_folder(part: Part) -> pathlib.Path:
@@ -216,7 +236,8 @@ def edited(part: Part, scratch: pathlib.Path) -> list[str]:
     """Flags that make `go build` take a copy of the module in which the part's edits were made. Each must be found exactly once."""
     copy = scratch / "module"
     shutil.copytree(module_folder(part), copy, copy_function=shutil.copyfile)
-    copy.chmod(0o755)
+    for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)  # Go's module cache can't be written to, and its copy has to be taken away again
     for name, exchanges in part.edits.items():
         text = (copy / name).read_text()
         for old, new in exchanges.items():
@@ -268,7 +289,9 @@ def build_missing(parts: list[Part]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="Build the real control plane, Prometheus and Karpenter for the tests, once. From nothing: a quarter of an hour on 2 cores.",
+        description=(
+            "Build the real control plane, Prometheus, KEDA and Karpenter for the tests, once. From nothing: half an hour on 2 cores."
+        ),
         epilog="Example: python tests/realparts/build.py etcd kubernetes --json",
     )
     parser.add_argument("part", nargs="*", help=f"which of {', '.join(part.name for part in PARTS)}; all if none is named")

@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_LIFETIME = datetime.timedelta(days=7)
-_CLOCK_SKEW = datetime.timedelta(hours=1)
+_DAYS = (-1 / 24, 7.0)  # before now, for clocks that are behind
 _PRIVATE = 0o600
 
 
@@ -52,8 +51,9 @@ class Authority:
         self.certificate = directory / f"{name}.crt"
         self.certificate.write_bytes(built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def server(self, file_name: str, *, names: Sequence[str]) -> KeyPair:
-        """A server's certificate for these DNS names and IP addresses."""
+    def server(self, file_name: str, *, names: Sequence[str], days: tuple[float, float] = _DAYS, client: bool = False) -> KeyPair:
+        """A server's certificate for these DNS names and IP addresses. days: from and to when it is valid, from now. client: whether it
+        can be shown as a client's, too."""
         alternatives: list[x509.GeneralName] = []
         for name in names:
             try:
@@ -63,14 +63,16 @@ class Authority:
         return self._issue(
             file_name,
             _distinguished_name(file_name, ()),
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if client else [])]),
             x509.SubjectAlternativeName(alternatives),
+            days=days,
         )
 
-    def client(self, file_name: str, *, user: str, groups: Sequence[str] = ()) -> KeyPair:
-        """A client's certificate. Kubernetes takes the common name as the user and each organisation as a group."""
+    def client(self, file_name: str, *, user: str, groups: Sequence[str] = (), days: tuple[float, float] = _DAYS) -> KeyPair:
+        """A client's certificate. Kubernetes takes the common name as the user and each organisation as a group. days: from and to when it
+        is valid, from now."""
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-        return self._issue(file_name, _distinguished_name(user, groups), usage)
+        return self._issue(file_name, _distinguished_name(user, groups), usage, days=days)
 
     def client_context(self, pair: KeyPair | None = None) -> ssl.SSLContext:
         """For a client that trusts this authority, and shows this certificate if one is given."""
@@ -79,9 +81,9 @@ class Authority:
             context.load_cert_chain(pair.certificate, pair.key)
         return context
 
-    def _issue(self, file_name: str, subject: x509.Name, *extensions: x509.ExtensionType) -> KeyPair:
+    def _issue(self, file_name: str, subject: x509.Name, *extensions: x509.ExtensionType, days: tuple[float, float]) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
-        built = _certificate(subject, self._name, key.public_key())
+        built = _certificate(subject, self._name, key.public_key(), days)
         built = built.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         # Without it OpenSSL, told to be strict as Python 3.13 does, refuses the chain.
         built = built.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
@@ -99,7 +101,9 @@ def service_account_key(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def _certificate(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _certificate(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, days: tuple[float, float] = _DAYS
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -107,8 +111,8 @@ def _certificate(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticC
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + _LIFETIME)
+        .not_valid_before(now + datetime.timedelta(days=days[0]))
+        .not_valid_after(now + datetime.timedelta(days=days[1]))
     )
 
 

@@ -50,8 +50,8 @@ _STARTING: Final = (
 class Node(msgspec.Struct, frozen=True, gc=False):
     """One node. Times are Unix seconds, ready_at_s None while it isn't Ready.
 
-    pools: names of node pools that it says it is of. accelerators: how many it advertises in status.allocatable. held_back: no pods come to
-    it, for a taint of its start or since it is cordoned.
+    pools: names of node pools that it says it is of. accelerators: how many it advertises in status.allocatable. starting: a taint of its
+    start keeps pods away. cordoned: somebody does.
     """
 
     labels: Mapping[str, str]
@@ -59,13 +59,14 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     created_at_s: float
     ready_at_s: float | None
     accelerators: int
-    held_back: bool
+    starting: bool
+    cordoned: bool
     leaving: bool
 
     @property
     def advertised(self) -> bool:
         """Whether pods that need accelerators can be placed on it."""
-        return self.ready_at_s is not None and self.accelerators > 0 and not self.held_back
+        return self.ready_at_s is not None and self.accelerators > 0 and not self.starting and not self.cordoned
 
 
 def node_of(item: Object) -> Node:
@@ -85,8 +86,8 @@ def node_of(item: Object) -> Node:
         accelerators=sum(
             _count(value) for name, value in (status.get("allocatable") or {}).items() if name.startswith(_ACCELERATORS)
         ),
-        held_back=bool(spec.get("unschedulable"))
-        or any(str(taint.get("key")).startswith(_STARTING) for taint in spec.get("taints") or ()),
+        starting=any(str(taint.get("key")).startswith(_STARTING) for taint in spec.get("taints") or ()),
+        cordoned=bool(spec.get("unschedulable")),
         leaving=meta.get("deletionTimestamp") is not None,
     )
 

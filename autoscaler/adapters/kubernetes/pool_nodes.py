@@ -18,6 +18,8 @@ SILENT_S: Final = 600.0
 LATE_RATIO: Final = 1.25
 LATE_S: Final = 10.0
 """What comes on top of a p99 before anything is called stuck: of a few samples it is the largest, and moments are told in whole seconds."""
+MET_WITHIN_S: Final = 120.0
+"""A node is told of within a second, after a lost watch within half a minute, and clocks differ by a few."""
 NAMED: Final = 5
 
 
@@ -55,6 +57,8 @@ class _Way:
 
 @dataclass(slots=True)
 class PoolNodes:
+    """Told of every change of every node of the pool, and of pods that were placed on one."""
+
     pool: Pool
     lead: LeadTimes
     orders: NodeOrders = field(default_factory=NodeOrders)
@@ -71,7 +75,7 @@ class PoolNodes:
             return
         way = self._ways.get(name)
         if way is None:
-            way = self._ways[name] = _Way(new, watched=not new.advertised and not new.leaving)
+            way = self._ways[name] = _Way(new, watched=self._from_its_start(new, now_s))
             if way.watched:
                 self._provisioned(way, self.orders.answered(new.created_at_s))
             else:
@@ -79,14 +83,21 @@ class PoolNodes:
         if way.watched:
             self._progress(way, new, now_s)
         way.node = new
-        (self._unfinished.discard if new.accelerators or new.leaving else self._unfinished.add)(name)
+        (self._unfinished.discard if new.accelerators or new.leaving or new.cordoned else self._unfinished.add)(name)
         self._finish(way)
+
+    @staticmethod
+    def _from_its_start(node: Node, now_s: float) -> bool:
+        """Whether it is seen before it is of use for the first time. One that we meet when it is older may have been up for weeks, and what
+        it waits for now is a restart of its kubelet or plugin."""
+        return not node.advertised and not node.leaving and now_s - node.created_at_s <= MET_WITHIN_S
 
     def pod_came(self, name: str, waited_since_s: float) -> None:
         """A pod that had found no node was placed on this one: the first such pod is what it was made for, where nobody else asked."""
         way = self._ways.get(name)
         if way is None or not way.watched or way.requested_at_s is not None or waited_since_s > way.node.created_at_s + 1.0:
             return
+        self._facts = None
         self._provisioned(way, waited_since_s)
         self._finish(way)
 

@@ -6,36 +6,19 @@ made when somebody scrapes, from columns that a tick left behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from autoscaler.adapters.telemetry.families import PREFIX, Family, rendered
 from autoscaler.adapters.telemetry.pool_series import pool_series
 from autoscaler.core.model import Decisions, Floats, Ints, Written
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.core.trust import Trust, trust_of
 from autoscaler.ports import Tick
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_PREFIX = "inference_autoscaler_"
-
-
-Labels: TypeAlias = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """Series that somebody else counts: name without prefix, samples by labels (("verb", "get"), …)."""
-
-    name: str
-    help: str
-    kind: Literal["counter", "gauge"]
-    samples: Mapping[Labels, float]
 
 
 def _trusted(trust: Trust) -> Ints | Floats:
@@ -62,20 +45,20 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         registry = self.registry
-        self._ticks = Counter(_PREFIX + "ticks", "Ticks that were run.", registry=registry)
+        self._ticks = Counter(PREFIX + "ticks", "Ticks that were run.", registry=registry)
         self._step_s = Histogram(
-            _PREFIX + "tick_step_seconds",
+            PREFIX + "tick_step_seconds",
             "Time of a tick by step.",
             ["step"],
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
             registry=registry,
         )
-        self._writes = Counter(_PREFIX + "scale_writes", "Writes of a replica count, by result.", ["result"], registry=registry)
-        self._problems = Counter(_PREFIX + "policy_failures", "Times that a policy broke its contract.", registry=registry)
-        self._leading = Gauge(_PREFIX + "leading", "1 while this process may act.", registry=registry)
-        self._last_tick = Gauge(_PREFIX + "last_tick_timestamp_seconds", "When the last tick began.", registry=registry)
-        self._objects = Gauge(_PREFIX + "objects", "Objects that are decided on.", registry=registry)
-        self._unlearnt = Gauge(_PREFIX + "objects_without_past", "Objects whose past is still to be learnt.", registry=registry)
+        self._writes = Counter(PREFIX + "scale_writes", "Writes of a replica count, by result.", ["result"], registry=registry)
+        self._problems = Counter(PREFIX + "policy_failures", "Times that a policy broke its contract.", registry=registry)
+        self._leading = Gauge(PREFIX + "leading", "1 while this process may act.", registry=registry)
+        self._last_tick = Gauge(PREFIX + "last_tick_timestamp_seconds", "When the last tick began.", registry=registry)
+        self._objects = Gauge(PREFIX + "objects", "Objects that are decided on.", registry=registry)
+        self._unlearnt = Gauge(PREFIX + "objects_without_past", "Objects whose past is still to be learnt.", registry=registry)
         self._tick: Tick | None = None
         self._labels: tuple[str, ...] = ()
         self._revision = -1
@@ -100,15 +83,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """The whole page in Prometheus' text format."""
-        return generate_latest(self.registry) + "".join([*self._counted_by_others(), *self._per_object()]).encode()
-
-    def _counted_by_others(self) -> Iterable[str]:
-        for family in self._others():
-            name = f"{_PREFIX}{family.name}"
-            yield f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n"
-            for labels, value in family.samples.items():
-                text = ",".join(f'{label}="{content}"' for label, content in labels)
-                yield f"{name}{{{text}}} {value}\n" if text else f"{name} {value}\n"
+        return generate_latest(self.registry) + "".join([*rendered(self._others()), *self._per_object()]).encode()
 
     def _per_object(self) -> Iterable[str]:
         tick = self._tick
@@ -156,16 +131,16 @@ class Metrics:
         ):
             if values is None:
                 continue
-            yield f"# HELP {_PREFIX}{name} {help_text}\n# TYPE {_PREFIX}{name} gauge\n"
+            yield f"# HELP {PREFIX}{name} {help_text}\n# TYPE {PREFIX}{name} gauge\n"
             for labels, value in zip(self._labels, values.tolist(), strict=True):
                 if value == value:
-                    yield f"{_PREFIX}{name}{labels} {value}\n"
-        yield from pool_series(tick, _PREFIX)
-        yield f"# HELP {_PREFIX}signal Latest value of a signal, in its unit; absent while unknown.\n# TYPE {_PREFIX}signal gauge\n"
+                    yield f"{PREFIX}{name}{labels} {value}\n"
+        yield from rendered(pool_series(tick))
+        yield f"# HELP {PREFIX}signal Latest value of a signal, in its unit; absent while unknown.\n# TYPE {PREFIX}signal gauge\n"
         for signal, column in tick.readings.signals.items():
             if signal not in SIGNALS:
                 continue
             known = column.state != SignalState.UNKNOWN
             values = column.values.tolist()
             for row in np.flatnonzero(known & np.isfinite(column.values)).tolist():
-                yield f'{_PREFIX}signal{self._labels[row][:-1]},signal="{signal}"}} {values[row]}\n'
+                yield f'{PREFIX}signal{self._labels[row][:-1]},signal="{signal}"}} {values[row]}\n'

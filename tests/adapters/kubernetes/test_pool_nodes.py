@@ -24,7 +24,16 @@ def a_pool(lead: LeadTimes | None = None) -> PoolNodes:
 
 def a_node(**changes: Any) -> Node:
     """A node of 1000 s, on its way."""
-    made = Node(labels={}, pools=("h100",), created_at_s=1000.0, ready_at_s=None, accelerators=0, held_back=False, leaving=False)
+    made = Node(
+        labels={},
+        pools=("h100",),
+        created_at_s=1000.0,
+        ready_at_s=None,
+        accelerators=0,
+        starting=False,
+        cordoned=False,
+        leaving=False,
+    )
     return msgspec.structs.replace(made, **changes)
 
 
@@ -66,7 +75,7 @@ def test_gpus_that_are_there_from_the_start_come_with_ready() -> None:
 def test_a_taint_of_the_start_is_waited_for() -> None:
     pool = a_pool()
     pool.node_changed("a", a_node(), 1000.5)
-    pool.node_changed("a", a_node(ready_at_s=1060.0, accelerators=8, held_back=True), 1060.5)
+    pool.node_changed("a", a_node(ready_at_s=1060.0, accelerators=8, starting=True), 1060.5)
     assert "advertised" not in stages(pool)
     pool.node_changed("a", a_node(ready_at_s=1060.0, accelerators=8), 1075.0)
     assert stages(pool)["advertised"] == 15.0
@@ -109,6 +118,16 @@ def test_nodes_that_were_up_when_we_came_tell_nothing() -> None:
     assert stages(pool) == {"ready": 60.0, "advertised": 30.0}
 
 
+def test_nodes_that_are_old_when_we_meet_them_tell_nothing() -> None:
+    """A controller that starts while a node's kubelet is away, or its device plugin."""
+    pool = a_pool()
+    pool.node_changed("away", a_node(), 90_000.0)
+    pool.node_changed("away", a_node(ready_at_s=90_100.0, accelerators=8), 90_101.0)
+    pool.node_changed("silent", a_node(ready_at_s=1060.0), 90_000.0)
+    pool.node_changed("silent", a_node(ready_at_s=1060.0, accelerators=8), 90_100.0)
+    assert stages(pool) == {}
+
+
 def test_a_restart_goes_on_from_the_status() -> None:
     pool = a_pool()
     pool.orders.aim(0, 0.0)
@@ -127,6 +146,7 @@ def test_a_node_whose_gpus_never_appear_is_told() -> None:
     for name in ("b", "a"):
         pool.node_changed(name, a_node(ready_at_s=1060.0), 1061.0)
     pool.node_changed("up", a_node(ready_at_s=1060.0, accelerators=8), 1061.0)
+    pool.node_changed("cordoned", a_node(ready_at_s=1060.0, cordoned=True), 1061.0)
     assert pool.facts(1600.0, nobody_serves).silent is None, "an operator may still install the driver"
     silent = pool.facts(1700.0, nobody_serves).silent
     assert silent is not None
@@ -136,7 +156,7 @@ def test_a_node_whose_gpus_never_appear_is_told() -> None:
     pool.node_changed("a", a_node(ready_at_s=1060.0, leaving=True), 1700.0)
     pool.node_changed("b", a_node(ready_at_s=1060.0, accelerators=8), 1701.0)
     facts = pool.facts(1702.0, nobody_serves)
-    assert (facts.silent, facts.nodes) == (None, 2)
+    assert (facts.silent, facts.nodes) == (None, 3)
 
 
 def test_what_is_measured_says_how_long_gpus_may_take() -> None:

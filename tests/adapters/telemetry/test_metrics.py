@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from autoscaler.adapters.telemetry.metrics import Family, Labels, Metrics
+from autoscaler.adapters.telemetry.families import Family, Labels
+from autoscaler.adapters.telemetry.metrics import Metrics
 from autoscaler.core.model import Role
 from autoscaler.core.node_facts import PoolFacts, StageTime, StuckReplicas
 from tests.ticks import a_controller, a_spec
