@@ -17,9 +17,9 @@ from autoscaler.clock import SystemClock
 from autoscaler.core.node_facts import NODE_STAGES, PoolFacts
 from autoscaler.spec import AcceleratorPoolStatus
 from tests.e2e.world import GROUP_PATH, SYSTEM, World, autoscaler, deployment
-from tests.realparts.api import Object
+from tests.realparts.api import Object, Objects, is_ready
 from tests.realparts.control_plane import NAMESPACE_LABEL, ControlPlane
-from tests.realparts.karpenter import Karpenter
+from tests.realparts.karpenter import POOL_LABEL, Karpenter
 from tests.realparts.prometheus_server import PrometheusServer
 
 POOLS = f"{GROUP_PATH}/acceleratorpools"
@@ -27,6 +27,11 @@ POOLS = f"{GROUP_PATH}/acceleratorpools"
 
 def stages(lead_time: Any) -> dict[str, float]:
     return {stage["name"]: stage["p50Seconds"] for stage in lead_time.get("stages", [])}
+
+
+def settled(nodes: Objects) -> bool:
+    """Ready, and Karpenter has taken its taint of the start away."""
+    return all(is_ready(node) and not node["spec"].get("taints") for node in nodes.values())
 
 
 async def scale(world: World, replicas: int) -> None:
@@ -120,7 +125,11 @@ async def test_l_nodes_that_we_asked_for_are_measured_from_the_request(
     node_pool = await karpenter.add_pool(
         namespace, replicas=1, registered_after="2s", ready_after_ms=2000, advertised_after_ms=2000
     )
-    await karpenter.until_nodes(node_pool, 1)
+    await control_plane.api.until(
+        "/api/v1/nodes",
+        lambda nodes: [node["status"]["allocatable"]["nvidia.com/gpu"] for node in nodes.values()] == ["8"] and settled(nodes),
+        labelSelector=f"{POOL_LABEL}={node_pool}",
+    )
     pool = {"apiVersion": "inference-autoscaler.io/v1alpha1", "kind": "AcceleratorPool", "metadata": {"name": node_pool}}
     await control_plane.apply({**pool, "spec": {"maxNodes": 9}})
     clock = SystemClock()
