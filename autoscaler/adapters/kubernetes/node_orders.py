@@ -37,6 +37,17 @@ class NodeOrders:
             if not self._open[-1][1]:
                 self._open.pop()
 
+    def keep(self, most: int) -> None:
+        """No more than so many nodes can still be missing: older requests were met without a new node, by one that came back or by room on
+        others (of a backend that asks for room, not for nodes). Left open they would be answered by a node of hours later."""
+        beyond = len(self) - most
+        while beyond > 0:
+            taken = min(float(beyond), self._open[0][1])
+            self._open[0][1] -= taken
+            beyond -= int(taken)
+            if not self._open[0][1]:
+                self._open.popleft()
+
     def shift(self, by_s: float) -> None:
         """The clock by which requests were noted was set by so much."""
         for order in self._open:

@@ -66,6 +66,11 @@ class PoolNodes:
     _facts: PoolFacts | None = None
     _unfinished: set[str] = field(default_factory=set)
 
+    def aim(self, nodes: int, at_s: float) -> None:
+        """So many nodes are asked for."""
+        self.orders.aim(nodes, at_s)
+        self.orders.keep(max(nodes - sum(not way.node.leaving for way in self._ways.values()), 0))
+
     def node_changed(self, name: str, new: Node | None, now_s: float) -> None:
         """Takes in a node that came, changed or (None) went."""
         self._facts = None

@@ -58,10 +58,10 @@ class PoolWatch:
         return None if found is None else found.lead.late_s()
 
     def aim(self, targets: Mapping[str, int], at_s: float) -> None:
-        """The node counts that were asked for, by pool: to be told after each write of one, and at best with every tick."""
+        """The node counts that are asked for, by pool: to be told with every tick, or after each write of one at least."""
         for pool, nodes in targets.items():
             if found := self.pools.get(pool):
-                found.orders.aim(nodes, at_s)
+                found.aim(nodes, at_s)
 
     def shift(self, by_s: float) -> None:
         """The machine's clock was set by so much."""

@@ -37,6 +37,19 @@ def test_a_node_answers_no_request_that_came_after_it() -> None:
     assert orders.answered(100.0) == 100.9, "a creation is told in whole seconds"
 
 
+def test_what_can_no_longer_be_missing_is_no_request_any_more() -> None:
+    orders = NodeOrders()
+    orders.aim(0, 0.0)
+    orders.aim(2, 100.0)
+    orders.aim(4, 200.0)
+    orders.keep(9)
+    assert len(orders) == 4
+    orders.keep(1)
+    assert [orders.answered(300.0), orders.answered(300.0)] == [200.0, None]
+    orders.keep(0)
+    assert len(orders) == 0
+
+
 def test_a_clock_that_is_set_makes_no_lead_time_longer() -> None:
     orders = NodeOrders()
     orders.aim(0, 0.0)

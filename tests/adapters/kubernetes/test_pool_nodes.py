@@ -81,6 +81,18 @@ def test_a_taint_of_the_start_is_waited_for() -> None:
     assert stages(pool)["advertised"] == 15.0
 
 
+def test_a_request_that_needed_no_node_is_not_answered_hours_later() -> None:
+    """A backend that asks for room: there was some on a node that is there."""
+    pool = a_pool()
+    pool.node_changed("old", a_node(created_at_s=0.0, ready_at_s=60.0, accelerators=8), 500.0)
+    pool.aim(0, 500.0)
+    pool.aim(1, 510.0)
+    come_up(pool)
+    assert stages(pool) == {"ready": 60.0, "advertised": 30.0}
+    pool.aim(3, 1100.0)
+    assert len(pool.orders) == 1, "two are there"
+
+
 @pytest.mark.parametrize("pod_first", [True, False])
 def test_where_nobody_asked_it_is_the_first_pod_that_waited(pod_first: bool) -> None:
     """Whether the pods' watch or the nodes' tells first."""
