@@ -2,6 +2,9 @@
 
 Accepts by itself instead of through ``loop.create_server``: there, connections that never begin to shake hands are counted nowhere, and what
 waits in the kernel's queue is reset when the listener closes, which a second process on the same port makes likely.
+
+A connection costs tens of KiB from the moment on in which TLS begins. So it begins with the first byte: who is silent costs a descriptor, and
+is closed for the next one rather than somebody who speaks.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ from autoscaler.external_metrics.connections import Connections
 log = logging.getLogger(__name__)
 
 _GOODBYE_S: Final = 2.0
+_MOST_SILENT: Final = 1024
 _MOST_HANDSHAKES: Final = 256
+_FIRST_BYTE_S: Final = 1.0
+"""How long who is silent may go on to be when the server stops: they may have come a moment ago."""
 _BACKLOG: Final = 1024
 _AT_ONCE: Final = 64
 _PAUSE_S: Final = 0.1
@@ -39,7 +45,9 @@ class Listener:
         self._connections = connections
         self._tls = tls
         self._loop = asyncio.get_running_loop()
-        self._shaking: dict[asyncio.Task[None], socket.socket] = {}
+        self._silent: dict[socket.socket, float] = {}
+        self._shaking: dict[asyncio.Task[None], socket.socket | None] = {}
+        self._nobody_silent = asyncio.Event()
         self._resuming: asyncio.TimerHandle | None = None
 
     @property
@@ -61,9 +69,25 @@ class Listener:
         self._listening.close()
 
     async def shaken(self) -> None:
-        """Returns when nobody is shaking hands any more; each has a deadline."""
+        """Returns when nobody is shaking hands any more; each has a deadline. Who says nothing is let go before."""
+        if self._silent:
+            self._nobody_silent.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_BYTE_S):
+                    await self._nobody_silent.wait()
+        while self._silent:
+            self._let_go("shutdown")
         while self._shaking:
             await asyncio.wait(set(self._shaking))
+
+    async def watch(self) -> None:
+        """Lets go who is silent for too long, until it is cancelled."""
+        deadlines = self._connections.deadlines
+        while True:
+            await asyncio.sleep(deadlines.look_s)
+            too_long_s = self._loop.time() - deadlines.handshake_s
+            while self._silent and next(iter(self._silent.values())) < too_long_s:
+                self._let_go("no handshake")
 
     def _accept(self) -> bool:
         """Whether there may be more."""
@@ -79,16 +103,59 @@ class Listener:
                 return False
             self._resuming = None
             accepted.setblocking(False)
-            while len(self._shaking) >= _MOST_HANDSHAKES:
-                # The one that has taken longest; an honest client needs milliseconds.
-                self._connections.closed["too many handshakes"] += 1
-                self._drop(next(iter(self._shaking)))
-            task = self._loop.create_task(self._shake(accepted))
-            self._shaking[task] = accepted
-            task.add_done_callback(self._shook)
+            if self._tls is None:
+                self._begin(accepted)
+            else:
+                self._hear(accepted)
         return True
 
+    def _hear(self, accepted: socket.socket) -> None:
+        """Begins TLS with who has spoken, which honest clients nearly always have when they are accepted."""
+        try:
+            accepted.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            if len(self._silent) >= _MOST_SILENT:
+                self._let_go("too many silent")
+            self._silent[accepted] = self._loop.time()
+            self._loop.add_reader(accepted.fileno(), self._spoke, accepted)
+        except OSError:
+            accepted.close()
+        else:
+            self._begin(accepted)
+
+    def _spoke(self, accepted: socket.socket) -> None:
+        self._forget(accepted)
+        self._begin(accepted)
+
+    def _let_go(self, reason: str) -> None:
+        """Of who has been silent for longest."""
+        accepted = next(iter(self._silent))
+        self._forget(accepted)
+        accepted.close()
+        self._connections.closed[reason] += 1
+
+    def _forget(self, accepted: socket.socket) -> None:
+        del self._silent[accepted]
+        self._loop.remove_reader(accepted.fileno())
+        if not self._silent:
+            self._nobody_silent.set()
+
+    def _begin(self, accepted: socket.socket) -> None:
+        if len(self._shaking) >= _MOST_HANDSHAKES:
+            # The one that has taken longest; an honest client needs milliseconds. Of those that came in this moment none has begun yet.
+            oldest = next((task for task, waiting in self._shaking.items() if waiting is None), None)
+            if oldest is not None:
+                self._connections.closed["too many handshakes"] += 1
+                del self._shaking[oldest]
+                oldest.cancel()
+        task = self._loop.create_task(self._shake(accepted))
+        self._shaking[task] = accepted
+        task.add_done_callback(self._shook)
+
     async def _shake(self, accepted: socket.socket) -> None:
+        task = asyncio.current_task()
+        if task in self._shaking:
+            self._shaking[task] = None  # from here on the transport closes it
         secure = self._tls is not None
         try:
             await self._loop.connect_accepted_socket(
@@ -103,21 +170,20 @@ class Listener:
             log.debug("no connection came of it: %s", fault)
 
     def _shook(self, task: asyncio.Task[None]) -> None:
-        self._shaking.pop(task, None)
+        never_begun = self._shaking.pop(task, None)
+        if never_begun is not None:
+            never_begun.close()
         if not task.cancelled() and (fault := task.exception()) is not None:
             log.error("a connection could not be taken in", exc_info=fault)
-
-    def _drop(self, task: asyncio.Task[None]) -> None:
-        accepted = self._shaking.pop(task)
-        task.cancel()
-        # Cancelling alone leaves the transport to its own deadline. The peer sees the end at once.
-        with contextlib.suppress(OSError):
-            accepted.shutdown(socket.SHUT_RDWR)
 
     def _out_of_descriptors(self, fault: OSError) -> None:
         """Without a pause the ready listener would be asked again and again, and nobody else served."""
         if self._resuming is None:
-            log.warning("connections can't be accepted: %s; those that were idle for longest are closed", fault.strerror)
+            log.warning(
+                "connections can't be accepted: %s; those that were silent or idle for longest are closed", fault.strerror
+            )
+        for _ in range(min(_AT_ONCE, len(self._silent))):
+            self._let_go("too many silent")
         self._connections.make_room()
         self._loop.remove_reader(self._listening.fileno())
         self._resuming = self._loop.call_later(_PAUSE_S, self.open)
@@ -185,10 +251,11 @@ def shrink_tls_buffers() -> None:
 async def listen(listening: socket.socket, connections: Connections, tls: ssl.SSLContext | None) -> AsyncIterator[Listener]:
     """Accepts while the context is open."""
     listener = Listener(listening, connections, tls)
-    watching = asyncio.create_task(connections.watch())
+    watching = [asyncio.create_task(one.watch()) for one in (connections, listener)]
     listener.open()
     try:
         yield listener
     finally:
         listener.close()
-        watching.cancel()
+        for task in watching:
+            task.cancel()

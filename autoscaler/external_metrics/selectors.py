@@ -19,7 +19,7 @@ Operator: TypeAlias = Literal["in", "notin", "exists", "absent", ">", "<"]
 LONGEST: Final = 8192
 """Characters. Kubernetes has no limit of its own; what people and HPAs write has a few hundred."""
 _LONGEST_REMEMBERED: Final = 512
-_REMEMBERED: Final = 4096
+_REMEMBERED: Final = 16384
 
 _TOKEN: Final = re.compile(r"[ \t\r\n]*(?:(==|!=|[=!(),<>])|([^ \t\r\n=!(),<>]+))")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")

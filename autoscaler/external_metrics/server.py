@@ -39,8 +39,8 @@ _HEALTH: Final = ("/healthz", "/livez", "/readyz")
 _GROUP_PATH: Final = f"/apis/{GROUP}"
 _VERSION_PATH: Final = f"/apis/{GROUP_VERSION}"
 _SERVER: Final = "inference-autoscaler"
-_DESCRIPTORS_APART: Final = 256
-"""Those that are no connections: the listener, handshakes, the controllers' feed, the API server, upstreams."""
+_DESCRIPTORS_APART: Final = 2048
+"""Those that are no connections: who is silent or shakes hands, the controllers' feed, the API server, upstreams."""
 
 Check = Callable[[], str]
 """Says why something is not well, in words; "" where it is."""
@@ -261,7 +261,8 @@ async def serve(
     """
     if tls_context is not None:
         shrink_tls_buffers()
-    most = max(1, min(most_connections, allow_descriptors() - _DESCRIPTORS_APART))
+    descriptors = allow_descriptors()
+    most = min(most_connections, max(descriptors - _DESCRIPTORS_APART, descriptors // 4))
     listening = bind(host, port, reuse_port=reuse_port)
     connections = app.connections = Connections(app.handle, most, deadlines or Deadlines())
     app.draining = False

@@ -21,7 +21,7 @@ from autoscaler.external_metrics.selectors import Selector, SelectorError, parse
 LONGEST: Final = 16 * 1024
 """Characters of a whole URL."""
 _LONGEST_REMEMBERED: Final = 512
-_REMEMBERED: Final = 4096
+_REMEMBERED: Final = 16384
 _MOST_PARAMETERS: Final = 64
 
 _VALUES: Final = ("apis", GROUP, VERSION, "namespaces")

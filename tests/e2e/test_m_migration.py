@@ -7,13 +7,15 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 import yaml
@@ -22,10 +24,11 @@ from tests.conftest import ROOT
 from tests.e2e.metrics_api import ACCOUNT, API_SERVICE, NAME, MetricsApi
 from tests.e2e.world import SYSTEM, World, deployment
 from tests.realparts import parts
+from tests.realparts.api import Api, ApiError
 from tests.realparts.control_plane import ControlPlane, Finished
 from tests.realparts.keda import SERVER_NAME, Keda
 from tests.realparts.keda import SERVICE as KEDA_SERVICE
-from tests.realparts.scaled_objects import scaled_object, until_served
+from tests.realparts.scaled_objects import metric_path, scaled_object, until_served
 
 PAGE = ROOT / "docs" / "migrating-from-keda.md"
 HPA_CONTROLLER = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
@@ -152,13 +155,16 @@ async def test_m_from_keda_to_ours_without_a_gap(world: World, keda: Keda, reade
                 assert keda_s_count(answer) == pytest.approx(COUNT, abs=0.5)
 
                 take, check, back = reader.blocks("4. ")
-                await taken_over(reader, take, check)
-                await hpa_asked(world, 3)
-                await reader.types(back)
-                assert await owner(control_plane) == KEDA_SERVICE
-                await hpa_asked(world, 3)
-                await taken_over(reader, take, check)
-                await hpa_asked(world, 3)
+                async with asking_as_hpas_do(world) as codes:
+                    await taken_over(reader, take, check)
+                    await hpa_asked(world, 3)
+                    await reader.types(back)
+                    assert await owner(control_plane) == KEDA_SERVICE
+                    await hpa_asked(world, 3)
+                    await taken_over(reader, take, check)
+                    await hpa_asked(world, 3)
+                assert set(codes) == {200}, codes
+                assert codes[200] > 100
 
                 decide, hand_over, undo, remove = reader.blocks("5. ")
                 *_, published = await reader.types(decide)
@@ -201,6 +207,33 @@ async def test_m_from_keda_to_ours_without_a_gap(world: World, keda: Keda, reade
         await control_plane.kubectl("delete", "scaledobject,hpa,ia", "--all", "-n", world.namespace, "--timeout=30s")
         await control_plane.kubectl("delete", "apiservice", NAME, "--ignore-not-found")
         await control_plane.kubectl("delete", "service,secret", ACCOUNT, "-n", SYSTEM, "--ignore-not-found")
+
+
+@asynccontextmanager
+async def asking_as_hpas_do(world: World) -> AsyncIterator[Counter[int]]:
+    """As many HPAs would, several at a time without a pause; how many were answered by which code."""
+    codes: Counter[int] = Counter()
+    token = await world.control_plane.service_account_token("kube-system", "horizontal-pod-autoscaler")
+
+    async def ask() -> None:
+        async with Api(world.control_plane.url, world.control_plane.authority.client_context(), token=token) as api:
+            while True:
+                try:
+                    await api.get(metric_path(world.namespace, "llama"))
+                except ApiError as error:
+                    codes[error.status] += 1
+                except (aiohttp.ClientError, TimeoutError):
+                    codes[0] += 1
+                else:
+                    codes[200] += 1
+
+    tasks = [asyncio.create_task(ask()) for _ in range(3)]
+    try:
+        yield codes
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def taken_over(reader: Reader, take: str, check: str) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import resource
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -159,13 +160,17 @@ async def test_of_too_many_those_that_were_idle_for_longest_make_room(signed_by:
 
 
 async def test_handshakes_that_never_end_make_room(signed_by: Authority) -> None:
-    """More than may shake hands at once, all silent: who is honest gets through, and at once."""
+    """More than may shake hands at once, all of which begin and then say nothing: who is honest gets through, and at once."""
     async with serving(signed_by) as client:
-        silent = [await Peer.to(client, None) for _ in range(300)]
+        begun = []
+        for _ in range(300):
+            begun.append(await Peer.to(client, None))
+            begun[-1].writer.write(b"\x16\x03\x01")
+            await asyncio.sleep(0)
+        await until(lambda: client.serving.connections.closed["too many handshakes"] > 0)
         async with asyncio.timeout(5):
             assert (await client.get("/healthz")).code == 200
-        assert client.serving.connections.closed["too many handshakes"] >= 300 + 1 - 256
-        for peer in silent:
+        for peer in begun:
             peer.close()
 
 
@@ -176,6 +181,8 @@ async def test_out_of_descriptors_it_goes_on(signed_by: Authority) -> None:
         idle = [await Peer.to(client, context) for _ in range(20)]
         for peer in idle:
             await peer.ask()
+        silent = await Peer.to(client, None)
+        await asyncio.sleep(0)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         with socket.socket() as newest:
             taken = newest.fileno()
@@ -187,10 +194,12 @@ async def test_out_of_descriptors_it_goes_on(signed_by: Authority) -> None:
                 with contextlib.suppress(BlockingIOError):
                     knocking.connect((LOOPBACK, client.serving.port))
                 await until(lambda: client.serving.connections.closed["too many"] > 0)
+                assert client.serving.connections.closed["too many silent"] == 1
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert (await client.get("/healthz")).code == 200
-        for peer in idle:
+        assert await silent.ended()
+        for peer in (*idle, silent):
             peer.close()
 
 
@@ -302,3 +311,56 @@ async def test_two_share_a_port_and_one_is_restarted_under_load(signed_by: Autho
                 assert coming.serving.port == port
         done = True
         await asyncio.gather(*askers)
+
+
+OPENS_MANY = """
+import resource, socket, sys
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+kept = [socket.create_connection((sys.argv[1], int(sys.argv[2]))) for _ in range(int(sys.argv[3]))]
+print(len(kept), flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_ten_thousand_that_say_nothing_shut_out_nobody(signed_by: Authority) -> None:
+    """Opened from a process of its own, for each takes a descriptor on both sides."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    many = min(10_000, hard - 100)
+    slowest_s = 0.0
+    loop = asyncio.get_running_loop()
+    async with serving(signed_by) as client:
+        opening = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", OPENS_MANY, LOOPBACK, str(client.serving.port), str(many)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert opening.stdin is not None
+        assert opening.stdout is not None
+        opened = asyncio.ensure_future(opening.stdout.readline())
+        before = resident_mib()
+        try:
+            while True:
+                asked_s = loop.time()
+                assert (await client.get(VALUE)).code == 200
+                slowest_s = max(slowest_s, loop.time() - asked_s)
+                # On a new connection as well: nobody who comes now is behind those who say nothing.
+                peer = await Peer.to(client, signed_by.client_context())
+                assert b"200 OK" in await peer.ask()
+                peer.close()
+                if opened.done():
+                    break
+            assert int(await opened) == many
+            closed = client.serving.connections.closed
+            await until(lambda: closed["too many silent"] + closed["no handshake"] >= many - 1024)
+            assert resident_mib() - before < 100
+            assert slowest_s < 5.0
+        finally:
+            opening.stdin.close()
+            await opening.wait()
+
+
+def resident_mib() -> float:
+    """Of this process, where the server runs; Linux only, as is what it is deployed on."""
+    with open("/proc/self/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024

@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography import x509
 
 from autoscaler.adapters.telemetry.families import Family
+from autoscaler.errors import OutsideError
 from autoscaler.external_metrics.certificates import figures
 from autoscaler.external_metrics.certificates.authority import Pair
 from autoscaler.external_metrics.certificates.reading import certificates_in, end_s, pair_of
@@ -27,10 +28,11 @@ _LARGEST_BYTES = 2**20
 
 
 class CertificateFiles:
-    """`run()` as a task; `use` is given the certificate (as it is in the file, with whatever chain) and its key whenever they changed.
+    """`run()` as a task; `use` is given the certificate (as it is in the file, with whatever chain) and its key whenever they changed. It may
+    raise OutsideError where it can't.
 
-    ready, client_pair, ca_pem, families: as those of the keeper. client_files: certificate and key towards upstream adapters, if any.
-    What can't be used is said, and what is in hand goes on being served.
+    ready, client_pair, ca_pem, families: as those of the keeper. client_files: certificate and key towards upstream adapters, if any. What
+    can't be used is said, and what is in hand goes on being served.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class CertificateFiles:
             if digest != self._seen:
                 self._take(*contents)
                 self._seen = digest
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError, OutsideError) as fault:
             self._failed(str(fault))
             return
         self.figures.fault = self._said = ""

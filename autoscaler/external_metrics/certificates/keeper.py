@@ -25,29 +25,19 @@ from autoscaler.adapters.kubernetes.informer import Informer, InformerSettings
 from autoscaler.adapters.kubernetes.secrets import SECRETS
 from autoscaler.adapters.telemetry.families import Family
 from autoscaler.backoff import Backoff
+from autoscaler.errors import OutsideError
 from autoscaler.external_metrics.certificates import clients as api_service
 from autoscaler.external_metrics.certificates import figures
 from autoscaler.external_metrics.certificates.authority import Pair, pem_of
 from autoscaler.external_metrics.certificates.clients import Clients, read_clients, tell_clients
 from autoscaler.external_metrics.certificates.pace import Pace
-from autoscaler.external_metrics.certificates.reading import due_s, end_s
-from autoscaler.external_metrics.certificates.rotation import (
-    Announce,
-    Asked,
-    Begin,
-    Next,
-    Plan,
-    Renew,
-    Restore,
-    Seen,
-    Tell,
-    Wait,
-    next_step,
-    pair_to_serve,
-    usable,
-)
+from autoscaler.external_metrics.certificates.plan import Asked, Plan
+from autoscaler.external_metrics.certificates.report import Report
+from autoscaler.external_metrics.certificates.rotation import Seen, next_step
 from autoscaler.external_metrics.certificates.secret import CertificateSecret, Read
 from autoscaler.external_metrics.certificates.server_time import ServerTime
+from autoscaler.external_metrics.certificates.serving import pair_to_serve, usable
+from autoscaler.external_metrics.certificates.steps import Announce, Begin, Next, Renew, Restore, Tell, Wait
 from autoscaler.external_metrics.certificates.stored import Step, Stored
 from autoscaler.external_metrics.certificates.writing import after
 from autoscaler.ports import Clock
@@ -78,11 +68,13 @@ DEFAULTS = KeeperSettings()
 
 
 class CertificateKeeper:
-    """One replica. `run()` as a task; `use` is given each certificate that is to be served from then on, with its key, PEM.
+    """One replica. `run()` as a task; `use` is given each certificate that is to be served from then on, with its key, PEM. It may raise
+    OutsideError where it can't; then what is in hand goes on being served.
 
-    ready: set when `use` was called for the first time; before that there is nothing to do TLS with, so wait for it before listening. While
-    the API server is away what is in hand goes on being served, also past its end. client_pair: for upstream adapters. ca_pem: every
-    authority that is trusted now, b"" before anything was read.
+    ready: set when `use` was called for the first time; before that there is nothing to do TLS with, so wait for it before listening: a
+    process that starts while the API server is away has nothing, and tries until it is back. While it is away later, what is in hand goes
+    on being served, also past its end. client_pair: for upstream adapters, which are to trust what the Secret's ``ca.crt`` holds, and to read
+    it again when it changes. ca_pem: every authority that is trusted now, b"" before anything was read.
     """
 
     def __init__(
@@ -123,7 +115,7 @@ class CertificateKeeper:
         self._remembered: Stored | None = None
         self._authority: x509.Certificate | None = None
         self._told: tuple[object, float] | None = None  # what clients know, and since when by the monotonic clock
-        self._said = ""
+        self._report = Report(self.figures, plan.lifetimes)
 
     def rotate_now(self) -> None:
         """A new authority and all that it signs, as the Secret's annotation asks for it; done step by step by `run`."""
@@ -174,6 +166,9 @@ class CertificateKeeper:
             except ApiError as fault:
                 wait_s = self._backoff.next_s(fault.retry_after_s)
                 self._failed("conflict" if fault.conflict else "api", str(fault), self._backoff.failures)
+            except OutsideError as fault:
+                wait_s = self._backoff.next_s()
+                self._failed("unusable", str(fault), self._backoff.failures)
             except Exception as fault:
                 # A fault of ours, or a certificate that nobody foresaw: never die of it, since then nothing would be renewed any more.
                 log.exception("certificates: a step failed; trying again")
@@ -204,7 +199,9 @@ class CertificateKeeper:
         if stored is not None and stored.is_whole and not isinstance(step, Restore):
             self._remembered = stored
         if isinstance(step, Wait):
-            self._well(read.asked_wrongly or step.why)
+            self._report.well(
+                read.asked_wrongly or step.why, self.serving_pair, self._time.now_s(), contested=not self._pace.is_rested()
+            )
             return max(step.for_s, 0.05)
         if wait_s := self._pace.wait_s():
             self._failed("contested", f"what is written is undone again and again ({step.why}); trying once in a while")
@@ -250,7 +247,6 @@ class CertificateKeeper:
     async def _do(self, step: Next, read: Read, clients: Clients, stored: Stored | None) -> None:
         assert not isinstance(step, Wait)
         name = type(step).__name__
-        log.info("certificates: %s, because %s", name.lower(), step.why or "it is due")
         if isinstance(step, Tell):
             assert stored is not None
             await tell_clients(self._api, clients, stored.bundle, self._settings.call_timeout_s)
@@ -262,6 +258,7 @@ class CertificateKeeper:
             if answered:
                 self._asked = Asked.NOTHING
         self.figures.writes[name] += 1
+        log.info("certificates: %s: %s", name.lower(), step.why or "it is due")
 
     # ------------------------------------------------------------ what is in use
 
@@ -284,50 +281,5 @@ class CertificateKeeper:
         self.ready.set()
         log.info("certificates: serving %r", pair)
 
-    # ------------------------------------------------------------ what is said
-
     def _failed(self, reason: str, words: str, failures: int = 1) -> None:
-        self.figures.fail(reason, words, self._time.now_s())
-        if reason == "conflict" and failures < 3:
-            return  # another replica was faster, as it should be
-        self._say(words)
-
-    def _well(self, why: str) -> None:
-        if why:
-            if self.figures.fault != "hindered" or self.figures.last_fault != why:
-                self.figures.fail("hindered", why, self._time.now_s())
-            self._say(why)
-            return
-        if self.figures.fault == "contested" and not self._pace.is_rested():
-            return  # for the moment it is as we want it; the next moment it may be undone again
-        if self._said:
-            log.info("certificates: all is well again")
-        self.figures.fault = self._said = ""
-
-    def _say(self, words: str) -> None:
-        """Once, and not with every try of a long outage; but again while the certificate's end comes near."""
-        left = self._left()
-        if f"{words}{left}" != self._said:
-            self._said = f"{words}{left}"
-            log.warning("certificates: %s%s", words, left)
-
-    def _left(self) -> str:
-        pair, now_s = self.serving_pair, self._time.now_s()
-        if pair is None:
-            return "; there is none to serve with"
-        if now_s < due_s(pair.leaf, self._plan.lifetimes):
-            return ""
-        left_s = end_s(pair.leaf) - now_s
-        if left_s <= 0:
-            return "; the serving certificate HAS EXPIRED and is served all the same: clients that verify it refuse us"
-        within = next((words for limit_s, words in _SPANS if left_s <= limit_s), "")
-        return f"; the serving certificate should have been renewed and expires{within}"
-
-
-_SPANS = (
-    (60.0, " within a minute"),
-    (3600.0, " within an hour"),
-    (6 * 3600.0, " within 6 hours"),
-    (86400.0, " within a day"),
-    (7 * 86400.0, " within a week"),
-)
+        self._report.failed(reason, words, self.serving_pair, self._time.now_s(), failures)

@@ -13,40 +13,30 @@ At any moment the caBundle that is wanted is what the Secret lists, so that a st
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final
 
 from cryptography import x509
 
-from autoscaler.external_metrics.certificates.authority import Lifetimes, Pair
 from autoscaler.external_metrics.certificates.clients import Clients, Whose
-from autoscaler.external_metrics.certificates.reading import dns_names, due_s, end_s, is_trusted, is_valid, may_sign_for
+from autoscaler.external_metrics.certificates.plan import Asked, Plan
+from autoscaler.external_metrics.certificates.reading import dns_names, due_s, end_s, is_valid, may_sign_for
+from autoscaler.external_metrics.certificates.serving import MOST_KEPT, known_to, usable
+from autoscaler.external_metrics.certificates.steps import (
+    Announce,
+    Begin,
+    Next,
+    Renew,
+    Restart,
+    Restore,
+    Retire,
+    Switch,
+    Tell,
+    Wait,
+)
 from autoscaler.external_metrics.certificates.stored import Generation, Stored
 
-MOST_KEPT: Final = 8
-"""Authorities of before that stay trusted where all else was lost. More than one or two of them nobody has made by a rotation."""
 _EXCHANGED: Final = "the Secret was exchanged for one whose authority clients don't know"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is wanted. names: the DNS names of the serving certificate. settle_s: from the caBundle's being written until every API server
-    has taken it in. overlap_s: from the switch until every replica, also one that was cut off, serves the new certificate."""
-
-    names: Sequence[str]
-    lifetimes: Lifetimes
-    settle_s: float = 60.0
-    overlap_s: float = 86400.0
-
-
-class Asked(Enum):
-    """What an administrator asked for."""
-
-    NOTHING = ""
-    LEAVES = "leaf"
-    ALL = "now"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,76 +53,6 @@ class Seen:
     told_s: float
     now_s: float
     asked: Asked = Asked.NOTHING
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Nothing to do for `for_s` seconds, unless something changes. why: what hinders, in words; "" where all is well."""
-
-    for_s: float
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begin:
-    """Make everything anew. kept: authorities that clients go on trusting meanwhile, since others may serve by them; without any, nobody
-    waits for anything, and the new authority is the current one at once."""
-
-    kept: tuple[x509.Certificate, ...]
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restore:
-    """Write back what is remembered: for clients nothing changes."""
-
-    stored: Stored
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renew:
-    """New serving and client certificates of the current authority."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announce:
-    """A coming authority, and its certificates."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tell:
-    """The caBundle becomes what the Secret lists."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Switch:
-    """The coming authority becomes the current one."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restart:
-    """The overlap counts from now: when it began isn't known, or lies in what by now is the future."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retire:
-    """Only the current authority is left."""
-
-    why: str
-
-
-Next: TypeAlias = Wait | Begin | Restore | Renew | Announce | Tell | Switch | Restart | Retire
 
 
 def next_step(seen: Seen, plan: Plan) -> Next:
@@ -161,48 +81,6 @@ def next_step(seen: Seen, plan: Plan) -> Next:
     return Wait(for_s=_until_due_s(current, seen, plan), why=clients.why)
 
 
-def usable(stored: Stored | None, clients: Clients | None, now_s: float) -> Stored | None:
-    """What of `stored` can be gone on with. clients: None: not known.
-
-    Without generations that serve nobody any more: of an authority that has expired, or that can neither sign nor serve. Where something was
-    wrong with it, what it lists may be less than what others serve by: then what clients trust stays trusted for an overlap.
-    """
-    if stored is None:
-        return None
-
-    def is_dead(one: Generation | None) -> bool:
-        return one is not None and (now_s >= end_s(one.ca) or (one.key_pem is None and one.serving is None))
-
-    found = stored.without(current=is_dead(stored.current), coming=is_dead(stored.coming))
-    if not found.faults or clients is None or found.is_empty:
-        return found
-    bundle = tuple(dict.fromkeys((*found.bundle, *_known(clients, now_s))))[:MOST_KEPT]
-    return found if bundle == found.bundle else replace(found, bundle=bundle, since_s=now_s)
-
-
-def pair_to_serve(stored: Stored | None, in_hand: Pair | None, clients: Clients | None, now_s: float) -> Pair | None:
-    """Which certificate is served by who has `in_hand`; None: go on with that, if there is any.
-
-    clients: None: not known. What clients trust is not let go for what they don't know yet, while it lasts.
-    """
-    if stored is None:
-        return None
-    current = stored.current.serving if stored.current is not None else None
-    coming = stored.coming.serving if stored.coming is not None else None
-    found = [pair for pair in (current, coming) if pair is not None]
-    wanted = next((pair for pair in found if now_s < end_s(pair.leaf)), found[-1] if found else None)
-    if in_hand is None or wanted is None or now_s >= end_s(in_hand.leaf):
-        return wanted
-    if clients is None:
-        return None  # it works; and what was swapped in blindly might not
-    if clients.reach_us and clients.verifies:
-        trusted = is_trusted(wanted.leaf, clients.trusted, now_s)
-        if not trusted and is_trusted(in_hand.leaf, clients.trusted, now_s):
-            return None
-    # Of a current generation that is lost only `coming` is left, which clients are still learning of.
-    return None if current is None and is_trusted(in_hand.leaf, stored.bundle, now_s) else wanted
-
-
 # ------------------------------------------------------------ the parts
 
 
@@ -217,25 +95,18 @@ def _from_nothing(seen: Seen, why: str) -> Next:
         return _restore(back, seen, why)
     listed = () if seen.stored is None else seen.stored.bundle
     valid = (one for one in listed if is_valid(one, seen.now_s))
-    return Begin(kept=tuple(dict.fromkeys((*_known(seen.clients, seen.now_s), *valid)))[:MOST_KEPT], why=why)
+    return Begin(kept=tuple(dict.fromkeys((*known_to(seen.clients, seen.now_s), *valid)))[:MOST_KEPT], why=why)
 
 
 def _restore(back: Stored, seen: Seen, why: str) -> Restore:
     # Others may have gone on since then, and serve by what isn't remembered here.
-    more = tuple(one for one in _known(seen.clients, seen.now_s) if one not in back.bundle)[:MOST_KEPT]
+    more = tuple(one for one in known_to(seen.clients, seen.now_s) if one not in back.bundle)[:MOST_KEPT]
     return Restore(stored=replace(back, bundle=(*back.bundle, *more), since_s=seen.now_s) if more else back, why=why)
-
-
-def _known(clients: Clients, now_s: float) -> list[x509.Certificate]:
-    """What clients trust by a caBundle that is ours to write, the longest-lived first. What others write they look after themselves."""
-    return sorted(
-        (one for one in clients.trusted if clients.whose is Whose.OURS and is_valid(one, now_s)), key=end_s, reverse=True
-    )
 
 
 def _is_of_use(back: Stored, seen: Seen) -> bool:
     """Whether clients still trust what is remembered: a process that was cut off may remember what all others have long left."""
-    known = _known(seen.clients, seen.now_s)
+    known = known_to(seen.clients, seen.now_s)
     return not known or not set(known).isdisjoint(back.bundle)
 
 

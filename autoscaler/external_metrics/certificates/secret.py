@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from autoscaler.adapters.kubernetes.api import KubeApi, Object
 from autoscaler.adapters.kubernetes.api_error import ApiError
 from autoscaler.adapters.kubernetes.secrets import SECRETS
-from autoscaler.external_metrics.certificates.rotation import Asked
+from autoscaler.external_metrics.certificates.plan import Asked
 from autoscaler.external_metrics.certificates.stored import KEYS, Stored, data_of, stored_in
 
 ROTATE: Final = "inference-autoscaler.io/rotate"
@@ -25,7 +25,7 @@ class Read:
     stored: Stored | None
     asked: Asked = Asked.NOTHING
     asked_wrongly: str = ""
-    item: Object | None = None
+    item: Object | None = field(default=None, repr=False)
 
 
 class CertificateSecret:

@@ -49,7 +49,7 @@ class Generation:
     """An authority and what it signed. key_pem: the authority's; None: lost, so that it can't sign any more."""
 
     ca: x509.Certificate
-    key_pem: bytes | None
+    key_pem: bytes | None = field(repr=False)
     serving: Pair | None
     client: Pair | None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autoscaler.external_metrics.certificates.authority import Authority
-from autoscaler.external_metrics.certificates.rotation import Announce, Begin, Plan, Renew, Restart, Restore, Retire, Switch
+from autoscaler.external_metrics.certificates.plan import Plan
+from autoscaler.external_metrics.certificates.steps import Announce, Begin, Renew, Restart, Restore, Retire, Switch
 from autoscaler.external_metrics.certificates.stored import Generation, Stored
 
 Write = Begin | Restore | Renew | Announce | Switch | Restart | Retire

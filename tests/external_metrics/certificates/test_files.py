@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler.clock import ManualClock, SystemClock
+from autoscaler.errors import OutsideError
 from autoscaler.external_metrics.certificates import CertificateFiles, Lifetimes, Pair, service_names
 from autoscaler.external_metrics.certificates.authority import Authority, pem_of
 from autoscaler.ports import Clock
@@ -173,3 +174,24 @@ async def test_a_client_pair_and_what_is_no_certificate(tmp_path: Path) -> None:
     await files.look()
     assert len(used) == 1
     assert "no certificate" in files.figures.last_fault
+
+
+async def test_a_pair_that_the_server_refuses_is_said_and_read_again(tmp_path: Path) -> None:
+    refuse = [True]
+    used: list[bytes] = []
+
+    def use(certificate: bytes, key: bytes) -> None:
+        if refuse.pop():
+            raise OutsideError("the key is too small")
+        used.append(certificate)
+
+    for name, content in contents(*made()).items():
+        (tmp_path / name).write_bytes(content)
+    files = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key", use=use, clock=SystemClock())
+    await files.look()
+    assert files.figures.last_fault == "the key is too small"
+    assert not files.ready.is_set()
+    refuse.append(False)
+    await files.look()
+    assert len(used) == 1
+    assert files.ready.is_set()

@@ -13,7 +13,7 @@ import pytest
 from autoscaler.adapters.kubernetes.api import JSON, KubeApi, Object, Params
 from autoscaler.external_metrics.certificates.keeper import CertificateKeeper
 from autoscaler.external_metrics.certificates.stored import Step, Stored
-from tests.external_metrics.certificates.conftest import Load, Replica, World, bundle_of, running
+from tests.external_metrics.certificates.aggregated import Load, Replica, World, bundle_of, running
 
 
 class Deadly:

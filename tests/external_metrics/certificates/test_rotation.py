@@ -10,23 +10,10 @@ from cryptography import x509
 
 from autoscaler.external_metrics.certificates.authority import Lifetimes
 from autoscaler.external_metrics.certificates.clients import ABSENT, Clients, Whose
-from autoscaler.external_metrics.certificates.rotation import (
-    Announce,
-    Asked,
-    Begin,
-    Plan,
-    Renew,
-    Restart,
-    Restore,
-    Retire,
-    Seen,
-    Switch,
-    Tell,
-    Wait,
-    next_step,
-    pair_to_serve,
-    usable,
-)
+from autoscaler.external_metrics.certificates.plan import Asked, Plan
+from autoscaler.external_metrics.certificates.rotation import Seen, next_step
+from autoscaler.external_metrics.certificates.serving import pair_to_serve, usable
+from autoscaler.external_metrics.certificates.steps import Announce, Begin, Renew, Restart, Restore, Retire, Switch, Tell, Wait
 from autoscaler.external_metrics.certificates.stored import Generation, Step, Stored
 from autoscaler.external_metrics.certificates.writing import after
 
@@ -334,3 +321,9 @@ def test_lifetimes_reach_what_is_made(plan: Plan) -> None:
     short = replace(plan, lifetimes=Lifetimes(ca_s=100.0, leaf_s=10.0))
     made = after(Begin(kept=(), why=""), Stored(current=None), short, NOW_S)
     assert next_step(seen(made), short) == Wait(for_s=pytest.approx(20 / 3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"names": ()}, {"settle_s": -1.0}, {"overlap_s": -1.0}])
+def test_plans_that_make_no_sense(plan: Plan, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        replace(plan, **wrong)

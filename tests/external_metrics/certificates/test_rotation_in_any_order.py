@@ -15,18 +15,11 @@ from hypothesis import strategies as st
 
 from autoscaler.external_metrics.certificates.authority import Lifetimes, Pair, service_names
 from autoscaler.external_metrics.certificates.clients import Clients, Whose
+from autoscaler.external_metrics.certificates.plan import Asked, Plan
 from autoscaler.external_metrics.certificates.reading import end_s, is_trusted
-from autoscaler.external_metrics.certificates.rotation import (
-    Asked,
-    Plan,
-    Restore,
-    Seen,
-    Tell,
-    Wait,
-    next_step,
-    pair_to_serve,
-    usable,
-)
+from autoscaler.external_metrics.certificates.rotation import Seen, next_step
+from autoscaler.external_metrics.certificates.serving import pair_to_serve, usable
+from autoscaler.external_metrics.certificates.steps import Restore, Tell, Wait
 from autoscaler.external_metrics.certificates.stored import Step, Stored, data_of, stored_in
 from autoscaler.external_metrics.certificates.writing import after
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.external_metrics.certificates.authority import Lifetimes, service_names
-from autoscaler.external_metrics.certificates.rotation import Announce, Begin, Plan, Switch
+from autoscaler.external_metrics.certificates.plan import Plan
+from autoscaler.external_metrics.certificates.steps import Announce, Begin, Switch
 from autoscaler.external_metrics.certificates.stored import KEYS, Step, Stored, data_of, stored_in
 from autoscaler.external_metrics.certificates.writing import after
 

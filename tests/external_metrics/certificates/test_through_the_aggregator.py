@@ -6,7 +6,7 @@ import asyncio
 
 from autoscaler.external_metrics.certificates import Lifetimes
 from autoscaler.external_metrics.certificates.stored import Step
-from tests.external_metrics.certificates.conftest import Load, World, bundle_of, running, until
+from tests.external_metrics.certificates.aggregated import Load, World, bundle_of, running, until
 from tests.realparts.api import conditions
 
 
