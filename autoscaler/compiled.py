@@ -30,6 +30,7 @@ from autoscaler.core.model import (
     Schedule,
     Zone,
 )
+from autoscaler.pool_labels import own_labels
 
 _T = TypeVar("_T")
 LEARNT_WITHIN: Final = 4.0
@@ -140,6 +141,7 @@ def pool_spec(manifest: spec.AcceleratorPool) -> PoolSpec:
         ),
         min_replicas_first=wanted.min_replicas_first,
         backend=wanted.backend,
+        node_selector=tuple(sorted((wanted.node_selector or own_labels(wanted.backend)).items())),
         uid=manifest.metadata.uid,
     )
 

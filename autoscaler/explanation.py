@@ -10,9 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from autoscaler.core.model import Limit, Role, Written
+from autoscaler.core.node_facts import PoolFacts
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.core.updates import version_words
+from autoscaler.lead_time_words import lead_times
 from autoscaler.ports import Tick
 from autoscaler.told_forecasts import told_forecasts, with_words
 
@@ -79,6 +83,13 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
         hands_off=fleet.hands_off_why.get(row, "") or ("not ours to write" if fleet.hands_off[row] else ""),
         nodes=dict(plan.nodes),
         node_words=_words_of(spec.pool, [use.name for use in spec.pools], plan.node_words),
+        lead_times=lead_times(
+            float(fleet.lead_time_s[row]),
+            float(fleet.node_lead_time_s[row]),
+            fleet.lead_stages(row),
+            None if spec.pool is None else fleet.pool_facts.get(spec.pool),
+            fleet.stuck[row].words if row in fleet.stuck else "",
+        ),
         problems=list(tick.problems),
     )
 
@@ -125,6 +136,13 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
         hands_off=tick["hands_off"].get(text, ""),
         nodes=dict(tick["nodes"]),
         node_words=_words_of(spec.get("pool"), [use["name"] for use in spec.get("pools", ())], tick.get("node_words", {})),
+        lead_times=lead_times(
+            tick["lead_time_s"][row],
+            tick["node_lead_time_s"][row],
+            (),
+            msgspec.convert(tick.get("pools_seen", {}).get(spec.get("pool")), PoolFacts | None),
+            tick.get("stuck", {}).get(text, {}).get("words", ""),
+        ),
         problems=list(tick["problems"]),
     )
 
@@ -157,6 +175,7 @@ def _document(
     hands_off: str,
     nodes: dict[str, int],
     node_words: dict[str, str],
+    lead_times: dict[str, Any],
     problems: list[str],
 ) -> dict[str, Any]:
     for signal in signals:
@@ -205,6 +224,7 @@ def _document(
         "pool": pool,
         "nodes": nodes,
         "node_words": node_words,
+        "lead_times": lead_times,
         "steps": steps,
         "problems": problems,
     }

@@ -485,11 +485,11 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         name="headroom-needs-a-node-selector",
         kind="AcceleratorPool",
-        at="spec.backend",
+        at="spec",
         field="nodeSelector",
-        cel="self.type != 'Headroom' || has(self.nodeSelector) && size(self.nodeSelector) > 0",
-        message="needed with type Headroom, so that room is kept on this pool's nodes and no others: backend.nodeSelector",
-        holds=lambda backend: backend["type"] != "Headroom" or bool(backend.get("nodeSelector")),
+        cel="self.backend.type != 'Headroom' || has(self.nodeSelector) && size(self.nodeSelector) > 0",
+        message="needed with backend.type Headroom, so that room is kept on this pool's nodes and no others: nodeSelector",
+        holds=lambda wanted: wanted["backend"]["type"] != "Headroom" or bool(wanted.get("nodeSelector")),
     ),
 )
 

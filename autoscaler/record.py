@@ -82,6 +82,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "starting": fleet.starting,
         "draining": fleet.draining,
         **_versions(fleet),
+        **_nodes_seen(fleet),
         "lead_time_s": fleet.lead_time_s,
         "node_lead_time_s": fleet.node_lead_time_s,
         "hands_off": dict(_texts(fleet.hands_off_why)),
@@ -144,6 +145,16 @@ def _nodes(tick: Tick) -> dict[str, Any]:
 def decode_placed(data: Mapping[str, Any]) -> dict[int, dict[str, int]] | None:
     """Of a tick record."""
     return {int(row): dict(there) for row, there in data["placed"].items()} if "placed" in data else None
+
+
+def _nodes_seen(fleet: Fleet) -> dict[str, Any]:
+    """What is seen of pools' nodes, and which replicas find none for too long; nothing where there is nothing to tell."""
+    told: dict[str, Any] = {}
+    if fleet.pool_facts:
+        told["pools_seen"] = {name: msgspec.to_builtins(facts) for name, facts in fleet.pool_facts.items()}
+    if fleet.stuck:
+        told["stuck"] = {str(row): {**msgspec.to_builtins(stuck), "words": stuck.words} for row, stuck in fleet.stuck.items()}
+    return told
 
 
 def _versions(fleet: Fleet) -> dict[str, Any]:
@@ -265,7 +276,7 @@ def _pool(pool: PoolSpec) -> dict[str, Any]:
     """Without what is as if nobody had said anything, so that files stay as they were; and without how its size is set, and of which
     object, which is no part of a decision and names accounts."""
     told: dict[str, Any] = msgspec.to_builtins(pool if pool.backend is None else replace(pool, backend=None))
-    del told["backend"], told["uid"]
+    del told["backend"], told["uid"], told["node_selector"]
     return {
         name: value for name, value in told.items() if name not in _POOL_DEFAULTS or getattr(pool, name) != _POOL_DEFAULTS[name]
     }

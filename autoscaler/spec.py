@@ -657,14 +657,37 @@ class Condition(Base):
     observed_generation: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="The generation it speaks of.")] = None
 
 
+class StageStatus(Base):
+    """One stage of a lead time, in seconds."""
+
+    name: Annotated[
+        str,
+        Meta(
+            max_length=63,
+            description="Of a replica: scheduled (where room was at hand), image (to containers that run), model (to Ready). Of a node: "
+            "provisioned (from the request to the Node object), ready, advertised (to accelerators in status.allocatable).",
+        ),
+    ]
+    samples: Annotated[int, Meta(ge=0, description="How many were measured.")] = 0
+    p50_seconds: Annotated[float | None, Meta(description="Median.")] = None
+    p90_seconds: Annotated[float | None, Meta(description="90 % quantile.")] = None
+    p99_seconds: Annotated[float | None, Meta(description="99 % quantile.")] = None
+    recent: Annotated[list[float], Meta(max_length=64, description="The last samples, oldest first.")] = msgspec.field(
+        default_factory=list
+    )
+
+
 class LeadTimeStatus(Base):
-    """Measured time to ready of this target's replicas, in seconds."""
+    """A measured lead time, in seconds: of a target's replicas from creation to Ready, of a pool's nodes from the request to accelerators."""
 
     samples: Annotated[int, Meta(ge=0, description="How many starts were measured.")] = 0
     p50_seconds: Annotated[float | None, Meta(description="Median.")] = None
     p90_seconds: Annotated[float | None, Meta(description="90 % quantile.")] = None
     p99_seconds: Annotated[float | None, Meta(description="99 % quantile.")] = None
     recent: Annotated[list[float], Meta(max_length=64, description="The last samples, oldest first.")] = msgspec.field(
+        default_factory=list
+    )
+    stages: Annotated[list[StageStatus], Meta(max_length=8, description="What it is made of.")] = msgspec.field(
         default_factory=list
     )
 
@@ -958,12 +981,6 @@ class PoolBackend(Base):
     eks: Annotated[Eks | None, Meta(description="The node group.")] = None
     aks: Annotated[Aks | None, Meta(description="The node pool.")] = None
     webhook: Annotated[Webhook | None, Meta(description="The service.")] = None
-    node_selector: Annotated[
-        dict[str, str],
-        Meta(
-            description="Labels that the pool's nodes, and no others, carry: ready nodes are counted by them, and placeholders go there.",
-        ),
-    ] = msgspec.field(default_factory=dict)
     max_step: Annotated[
         int,
         Meta(
@@ -1050,6 +1067,13 @@ class AcceleratorPoolSpec(Base):
         ),
     ] = True
     backend: Annotated[PoolBackend, Meta(description="How its size is set.")] = msgspec.field(default_factory=PoolBackend)
+    node_selector: Annotated[
+        dict[str, str],
+        Meta(
+            description="Labels that all its nodes have, and no others: they are counted by them, and placeholders go there. Without any: the "
+            "nodes whose own pool label (Karpenter's, GKE's, EKS', AKS', or Cluster API's owner annotation) names this pool.",
+        ),
+    ] = msgspec.field(default_factory=dict)
 
 
 class AcceleratorPoolStatus(Base):
@@ -1057,10 +1081,14 @@ class AcceleratorPoolStatus(Base):
 
     observed_generation: Annotated[int | None, Meta(description="The generation that was decided on.")] = None
     nodes: Annotated[int | None, Meta(description="Nodes now.")] = None
+    ready_nodes: Annotated[int | None, Meta(description="Of them schedulable, with their accelerators advertised.")] = None
     planned_nodes: Annotated[int | None, Meta(description="Nodes that the services' plan needs.")] = None
     reason: Annotated[Annotated[str, Meta(max_length=4096)] | None, Meta(description="Why this many, in one sentence.")] = None
     asked_nodes: Annotated[int | None, Meta(description="Nodes that the backend's system was last asked for.")] = None
     owner: Annotated[Annotated[str, Meta(max_length=1024)] | None, Meta(description="Who else owns the number of nodes.")] = None
+    lead_time: Annotated[
+        LeadTimeStatus | None, Meta(description="Measured time from the request of a node to its accelerators.")
+    ] = None
     conditions: Annotated[
         list[Condition],
         Meta(

@@ -11,6 +11,7 @@ import pytest
 
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import Fleet, PoolSpec, PoolUse, Quota, ScalingSpec, Zone
+from autoscaler.core.node_facts import PoolFacts, SilentNodes, StageTime, StuckReplicas
 from autoscaler.explanation import explain_record, explain_tick
 from autoscaler.ports import Tick
 from autoscaler.record import decode_placed, decode_pool, decode_spec, encode, fleet_record, tick_record
@@ -160,3 +161,30 @@ async def test_records_of_pools_come_back_and_hold_no_more_than_was_said() -> No
     assert decode_spec(fleet["services"][0]).pools == several.pools
     assert "pools" not in recorded((await on_pools(a_spec(pool="plain"), plain)).fleet)["services"][0]
     assert (told["pool_nodes"], decode_placed(told)) == ({"plain": 1}, {0: {"rich": 2}})
+
+
+async def test_what_nodes_take_and_what_does_not_come_is_told() -> None:
+    """From a tick and from its record; the stages of replicas are only the running controller's to tell."""
+    whole = StageTime(name="whole", samples=4, p50_s=150.0, p90_s=180.0, p99_s=200.0)
+    silent = SilentNodes(nodes=1, names=("gpu-7",), since_s=0.0, limit_s=60.0)
+    facts = PoolFacts(nodes=3, ready=2, advertised=1, lead_s=180.0, stages=(whole,), silent=silent)
+    stuck = StuckReplicas(replicas=2, since_s=0.0, limit_s=260.0, resource="nvidia.com/gpu", said="0/3 nodes are available")
+    tick, plain = await explained(a_spec(pool="h100"), 95.0)
+    assert [words.partition(" ")[0] for words in plain["lead_times"]["words"]] == ["a", "a"], "nothing is known of nodes"
+
+    model = replace(whole, name="model")
+    fleet = replace(tick.fleet, pool_facts={"h100": facts}, stuck={0: stuck}, lead_stages=lambda _row: (model,))
+    seen = replace(tick, fleet=fleet)
+    told = explain_tick(seen, 0)["lead_times"]
+    assert told["words"] == [
+        "a replica is ready 120 s after its creation: model 150 s (p90 180, p99 200, 4 seen)",
+        "a new node adds 180 s: whole 150 s (p90 180, p99 200, 4 seen)",
+        "of its pool 3 nodes are there, 2 Ready, 1 with accelerators",
+        silent.words,
+        stuck.words,
+    ]
+    record = fleet_record(fleet, at_s=0.0, interval_s=15.0, seed=0, wanted={}, budget=ChangeBudget(), shadow=False, start="cold")
+    from_record = explain_record(orjson.loads(encode(record)), orjson.loads(encode(tick_record(seen))), 0)["lead_times"]
+    assert from_record["words"][0] == "a replica is ready 120 s after its creation"
+    assert from_record["words"][1:] == told["words"][1:]
+    assert from_record["node_stages"] == told["node_stages"]

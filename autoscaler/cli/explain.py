@@ -149,6 +149,9 @@ def _print(document: dict[str, Any]) -> None:
     for told in document.get("forecasts", ()):
         words = "\n  ".join(f"{words[:1].upper()}{words[1:]}." for words in told["words"])
         out.print(f"\n[bold]Forecast of {escape(told['policy'])}[/]\n  {escape(words)}", soft_wrap=True)
+    if (lead := document.get("lead_times")) is not None:
+        words = "\n  ".join(f"{words[:1].upper()}{words[1:]}." for words in lead["words"])
+        out.print(f"\n[bold]Lead times[/]\n  {escape(words)}", soft_wrap=True)
     counts = ", ".join(f"{name} {document[name]}" for name in ("current", "ready", "starting", "draining"))
     if update := document.get("update"):
         counts += f"; {update}"

@@ -31,6 +31,7 @@ from autoscaler.adapters.telemetry.decision_log import DecisionLog
 from autoscaler.adapters.telemetry.families import CONTENT_TYPE, Family, Labels
 from autoscaler.adapters.telemetry.metrics import Metrics
 from autoscaler.adapters.telemetry.records import RecordWriter
+from autoscaler.cli.asked_nodes import AskedNodes
 from autoscaler.cli.judge import judge_with
 from autoscaler.cli.listen import parse_listen
 from autoscaler.cli.run_options import known_policies
@@ -146,7 +147,8 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     reporters: list[Reporter] = [
         publisher,  # first: the others write to the API server
         DecisionLog(),
-        *(() if settings.namespaces else (PoolReporter(api, may_act, pools.told),)),
+        # Who sees some namespaces only knows a part of what a pool needs: two such would write over each other.
+        *(() if settings.namespaces else (PoolReporter(api, may_act, pools.told, cluster.pool_statuses),)),
         StatusReporter(api, cluster, clock, instance=who),
         metrics,
         board,
@@ -157,7 +159,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         cluster=cluster,
         policies=policies,
         reporters=reporters,
-        node_pools=pools if sizes_pools else DryRun(),
+        node_pools=AskedNodes(pools, pools.told, cluster.nodes_requested) if sizes_pools else DryRun(),
         interval_s=settings.interval_s,
         may_act=may_act,
         shadow=settings.shadow,

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoscaler.core.history import History, HistoryRows
+from autoscaler.core.node_facts import PoolFacts, StagesOf, StuckReplicas, no_stages
 from autoscaler.core.value import tick_value
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -257,6 +258,8 @@ class PoolSpec:
     """How its size is set (the manifest's `backend`); the core hands it on to the node pools unread."""
     uid: str = ""
     """Of the object, where it is one in a cluster; handed on likewise."""
+    node_selector: tuple[tuple[str, str], ...] = ()
+    """Labels of its nodes; handed on likewise."""
     resource: str = "nvidia.com/gpu"
     """The extended resource that `accelerators_per_node` counts; a MIG profile or a shared slice is a resource of its own."""
     zones: tuple[Zone, ...] = ()
@@ -357,6 +360,8 @@ class Fleet:
     paused: a cluster-wide switch; None where it is off.
     pool_nodes: nodes that are there, ready or coming, by pool; None: nobody tells.
     placed: by row, replicas on each pool's nodes, of services that may run on several; None: nobody tells.
+    pool_facts: what is seen of pools' nodes, by name; a pool is left out while its nodes can't be seen. stuck: by row, replicas that find no
+    node for longer than nodes take. lead_stages: what lead_time_s is made of.
     """
 
     revision: int
@@ -376,6 +381,9 @@ class Fleet:
     versions: tuple[Versions, ...] | None = None
     pool_nodes: Mapping[str, int] | None = None
     placed: Mapping[int, Mapping[str, int]] | None = None
+    pool_facts: Mapping[str, PoolFacts] = field(default_factory=dict)
+    stuck: Mapping[int, StuckReplicas] = field(default_factory=dict)
+    lead_stages: StagesOf = no_stages
 
     def __len__(self) -> int:
         return len(self.specs)

@@ -152,7 +152,7 @@ class Board:
             "pools": [
                 {
                     "name": pool.name,
-                    "nodes": there.get(pool.name),
+                    "nodes": fleet.pool_facts[pool.name].nodes if pool.name in fleet.pool_facts else there.get(pool.name),
                     "planned": plan.nodes.get(pool.name),
                     "min": pool.min_nodes,
                     "max": pool.max_nodes,

@@ -24,6 +24,7 @@ async def deployed(control_plane: ControlPlane) -> AsyncIterator[Path]:
     assert not done.code, done.err
     await control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
     # The pods of deploy/'s own Deployment have no node to run on here; the stories start the controller as a process.
+    await control_plane.keep_off_nodes(SYSTEM)
     yield await control_plane.service_account_kubeconfig(SYSTEM, SYSTEM)
 
 

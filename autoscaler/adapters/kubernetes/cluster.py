@@ -9,7 +9,7 @@ from types import TracebackType
 import numpy as np
 
 from autoscaler.adapters.kubernetes.acting import write_all
-from autoscaler.adapters.kubernetes.api import KubeApi
+from autoscaler.adapters.kubernetes.api import KubeApi, Object
 from autoscaler.adapters.kubernetes.columns import Columns
 from autoscaler.adapters.kubernetes.foreign_writers import HOLD_S
 from autoscaler.adapters.kubernetes.informer import DEFAULTS, InformerSettings, Key
@@ -17,10 +17,12 @@ from autoscaler.adapters.kubernetes.picture import Picture
 from autoscaler.adapters.kubernetes.pods import Pod, PodState
 from autoscaler.adapters.kubernetes.scale import ScaleClient, ScaleState
 from autoscaler.adapters.kubernetes.services import Judge, Service, decoded
+from autoscaler.adapters.kubernetes.stuck import stuck_replicas
 from autoscaler.clock import ClockSteps
 from autoscaler.core.model import Direction, Fleet, Ints, Memory, Outcome, Pause, Plan, Written
+from autoscaler.core.node_facts import POD_STAGES, StageTime, StuckReplicas
 from autoscaler.errors import OutsideError
-from autoscaler.ports import Clock
+from autoscaler.ports import Clock, Tick
 from autoscaler.shared_demand import shared_demand
 
 STALE_S = 240.0
@@ -94,6 +96,7 @@ class KubernetesCluster:
     async def observe(self, at_s: float) -> Fleet:
         if set_by_s := self._steps.set_by_s():
             self.picture.foreign.shift(set_by_s)
+            self.picture.pools.shift(set_by_s)
         self.picture.aim_all()
         services = self.services
         if (before := services.arrange()) is not None:
@@ -103,17 +106,23 @@ class KubernetesCluster:
         for target in self.pods.touched:
             self.picture.dirty |= services.by_target.get(target, set())
         self.pods.touched.clear()
+        self.picture.take_in_lead_times()
         for key in self.picture.dirty | self.picture.held:
             service = services.all.get(key)
             if service is not None and service.row >= 0:
                 self._refresh(service, at_s)
         self.picture.dirty.clear()
+        facts = self.picture.pools.facts(self._serving)
         fleet = self._columns.fleet(
             revision=services.revision,
             services=services.rows,
             memories=self._memories,
-            pools=tuple(self.picture.pools[name] for name in sorted(self.picture.pools)),
+            pools=self.picture.pools.specs(),
             paused=self.paused(),
+            pool_facts=facts,
+            pool_nodes={name: seen.nodes for name, seen in facts.items()} or None,
+            stuck=self._stuck(at_s),
+            lead_stages=self._lead_stages,
         )
         self._observed = fleet, list(self._columns.decided_on)
         return fleet
@@ -131,7 +140,41 @@ class KubernetesCluster:
             else:
                 del self.picture.wrote[service.target]
         members = self.pods.members(service.target) if service.target is not None else None
-        self._columns.set_row(service, state, members, why)
+        node_lead_s = self.picture.pools.lead_s(service.spec.pool if service.spec is not None else None)
+        self._columns.set_row(service, state, members, why, node_lead_s)
+
+    def _serving(self, pool: str) -> bool:
+        """Whether replicas that run on the pool are ready."""
+        ready = self._columns.ready
+        return any(
+            service.spec is not None and service.spec.pool == pool and ready[service.row] for service in self.services.rows
+        )
+
+    def _stuck(self, at_s: float) -> Mapping[int, StuckReplicas]:
+        found: dict[int, StuckReplicas] = {}
+        for row in np.flatnonzero(self._columns.unschedulable).tolist():
+            service = self.services.rows[row]
+            members = self.pods.members(service.target) if service.target is not None else None
+            assert service.spec is not None
+            assert service.manifest is not None
+            measured_p99_s = self.picture.pools.late_s(service.spec.pool) if service.manifest.spec.lead_time.measured else None
+            pods = (self.pods.pods[key] for key in (members.pods if members is not None else ()))
+            stuck = stuck_replicas(pods, at_s, measured_p99_s=measured_p99_s, start_s=service.spec.node_lead_time_s)
+            if stuck is not None:
+                found[row] = stuck
+        return found
+
+    def _lead_stages(self, row: int) -> tuple[StageTime, ...]:
+        return self.services.rows[row].lead.told(POD_STAGES)
+
+    def pool_statuses(self, tick: Tick) -> dict[str, Object]:
+        """What the status of each AcceleratorPool is to say of its nodes; of those only whose nodes are seen."""
+        pools, now_s = self.picture.pools, self._clock.now_s()
+        return {name: pools.status(name, facts, now_s) for name, facts in tick.fleet.pool_facts.items()}
+
+    def nodes_requested(self, targets: Mapping[str, int]) -> None:
+        """Whoever sizes node pools tells which counts are asked for now, by pool, so that what comes can be measured from then on."""
+        self.picture.pools.aim(targets, self._clock.now_s())
 
     def _remember_new(self) -> None:
         """What the status remembers of services that nobody has been told of yet."""

@@ -10,6 +10,7 @@ from autoscaler.adapters.kubernetes.moments import time_text
 from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.reasons import Reason
 from autoscaler.core.model import Limit, Pause, ScalingSpec, Written
+from autoscaler.core.node_facts import PoolFacts
 from autoscaler.ports import Tick
 from autoscaler.spec import Condition, Signals
 from autoscaler.told_forecasts import missed_words, told_forecasts
@@ -44,8 +45,19 @@ def conditions_of(
     ]
 
 
-def merged(wanted: Iterable[Condition], present: Sequence[Condition], now_s: float) -> list[Condition]:
-    """`wanted` with the transition times of `present` where the status is the same, then those that others put there."""
+def pool_conditions(facts: PoolFacts, generation: int) -> list[Condition]:
+    """Of an AcceleratorPool whose nodes are seen."""
+    if facts.silent is not None:
+        return [_condition("AcceleratorsAdvertised", "False", Reason.DevicePluginSilent, facts.silent.words, generation)]
+    words = "every node that is Ready has its accelerators in status.allocatable, or was Ready only lately"
+    return [_condition("AcceleratorsAdvertised", "True", Reason.AllAdvertised, words, generation)]
+
+
+def merged(
+    wanted: Iterable[Condition], present: Sequence[Condition], now_s: float, ours: Sequence[str] = OURS
+) -> list[Condition]:
+    """`wanted` with the transition times of `present` where the status is the same, then those that others put there. ours: types of which
+    those that aren't wanted go."""
     known = {condition.type: condition for condition in present}
     found = []
     for condition in wanted:
@@ -53,7 +65,7 @@ def merged(wanted: Iterable[Condition], present: Sequence[Condition], now_s: flo
         same = before is not None and before.status == condition.status
         condition.last_transition_time = before.last_transition_time if before is not None and same else time_text(now_s)
         found.append(condition)
-    return found + [condition for name, condition in known.items() if name not in OURS]
+    return found + [condition for name, condition in known.items() if name not in ours]
 
 
 def in_force(pause: Pause, at_s: float) -> bool:
@@ -78,6 +90,8 @@ def _count(pods: Sequence[tuple[str, Pod]]) -> str:
 def _ready(tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]], shared: str) -> tuple[Status, str, str]:
     if tick.fleet.hands_off[row]:
         return ("False", *_split(tick.fleet.hands_off_why.get(row, "")))
+    if row in tick.fleet.stuck:
+        return "False", Reason.ScaleUpStuck, tick.fleet.stuck[row].words
     if any(pod.unschedulable for _, pod in troubled):
         return "False", Reason.Unschedulable, pending_words(troubled)
     if troubled:

@@ -37,7 +37,8 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     """One pod. Times are Unix seconds, None where it has not come to that.
 
     unschedulable: the scheduler's words while it finds no node, "" otherwise. waiting: why a container does not start, "" otherwise.
-    restarted: some container was started more than once, so a Ready time is not its first.
+    restarted: some container was started more than once, so a Ready time is not its first. unschedulable_at_s: since when it finds no node.
+    started_at_s: when the last of its containers was started, None until all were; their images are there then. node: "" until it has one.
     """
 
     state: PodState
@@ -48,6 +49,9 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     unschedulable: str
     waiting: str
     restarted: bool
+    unschedulable_at_s: float | None = None
+    started_at_s: float | None = None
+    node: str = ""
 
     @property
     def version(self) -> str:
@@ -61,7 +65,7 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
 def pod_of(item: Object) -> Pod:
     """The transform of a Pod object."""
     meta, status = item["metadata"], item.get("status") or {}
-    ready_at_s = scheduled_at_s = None
+    ready_at_s = scheduled_at_s = unschedulable_at_s = None
     unschedulable = ""
     for condition in status.get("conditions") or ():
         kind, holds = condition.get("type"), condition.get("status") == "True"
@@ -72,8 +76,9 @@ def pod_of(item: Object) -> Pod:
                 scheduled_at_s = seconds_or_none(condition.get("lastTransitionTime"))
             elif condition.get("reason") == "Unschedulable":
                 unschedulable = str(condition.get("message") or "no node fits")[:_LONGEST_WORDS]
+                unschedulable_at_s = seconds_or_none(condition.get("lastTransitionTime"))
     ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
-    waiting, restarted = _containers(status)
+    waiting, restarted, started_at_s = _containers(status)
     return Pod(
         state=_state(str(status.get("phase") or ""), meta.get("deletionTimestamp") is not None, ready),
         # Label names and most values repeat over thousands of pods: one copy of each.
@@ -84,6 +89,9 @@ def pod_of(item: Object) -> Pod:
         unschedulable=unschedulable,
         waiting="" if ready else waiting,
         restarted=restarted,
+        unschedulable_at_s=unschedulable_at_s,
+        started_at_s=started_at_s,
+        node=sys.intern(str((item.get("spec") or {}).get("nodeName") or "")),
     )
 
 
@@ -95,11 +103,15 @@ def _state(phase: str, deleted: bool, ready: bool) -> PodState:
     return PodState.READY if ready else PodState.STARTING
 
 
-def _containers(status: Object) -> tuple[str, bool]:
+def _containers(status: Object) -> tuple[str, bool, float | None]:
     waiting, restarted = "", False
+    started_at_s: float | None = 0.0
     for container in status.get("containerStatuses") or ():
         restarted = restarted or bool(container.get("restartCount"))
-        reason = ((container.get("state") or {}).get("waiting") or {}).get("reason")
+        state = container.get("state") or {}
+        reason = (state.get("waiting") or {}).get("reason")
         if reason and reason not in ("ContainerCreating", "PodInitializing"):
             waiting = str(reason)
-    return waiting, restarted
+        running_at_s = seconds_or_none((state.get("running") or {}).get("startedAt"))
+        started_at_s = None if running_at_s is None or started_at_s is None else max(started_at_s, running_at_s)
+    return waiting, restarted, started_at_s or None

@@ -1,4 +1,4 @@
-"""Writes into the pools' status what is planned and why, and what their systems say, when it changes."""
+"""Writes into the pools' status what is planned and why, what their systems say, and what is seen of their nodes, when it changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from autoscaler import tick_budget
-from autoscaler.adapters.kubernetes.api import MERGE_PATCH, KubeApi
+from autoscaler.adapters.kubernetes.api import MERGE_PATCH, KubeApi, Object
 from autoscaler.adapters.kubernetes.api_error import ApiError
 from autoscaler.adapters.kubernetes.moments import time_text
 from autoscaler.adapters.kubernetes.services import POOLS
@@ -21,14 +21,21 @@ MOST_WORDS: Final = 4096
 
 
 class PoolReporter:
-    """A Reporter. may_write: asked right before each write whether this process leads. told: what is known of each pool. What fails is
-    written with the next tick."""
+    """A Reporter. may_write: asked right before each write whether this process leads. told: what the pools' systems say. seen: what is to be
+    said of the pools' nodes, by pool (``KubernetesCluster.pool_statuses``). What fails is written with the next tick."""
 
-    def __init__(self, api: KubeApi, may_write: Callable[[], bool], told: Callable[[], Mapping[str, PoolTold]] = dict) -> None:
+    def __init__(
+        self,
+        api: KubeApi,
+        may_write: Callable[[], bool],
+        told: Callable[[], Mapping[str, PoolTold]] = dict,
+        seen: Callable[[Tick], Mapping[str, Object]] = lambda _tick: {},
+    ) -> None:
         self._api = api
         self._may_write = may_write
         self._told = told
-        self._sent: dict[str, dict[str, Any]] = {}
+        self._seen = seen
+        self._sent: dict[str, Object] = {}
         self._since: dict[str, tuple[bool, str]] = {}
         """By pool: the last status of its condition Ready, and when it began."""
 
@@ -46,12 +53,12 @@ class PoolReporter:
             self._since.pop(gone, None)
 
     async def _write(self, tick: Tick) -> None:
-        told = self._told()
-        wanted: dict[str, dict[str, Any]] = {
+        told, seen = self._told(), self._seen(tick)
+        wanted: dict[str, Object] = {
             pool: {
                 "plannedNodes": nodes,
                 "reason": tick.plan.node_words.get(pool, "")[:MOST_WORDS],
-                **self._state(pool, told.get(pool), tick.decisions.at_s),
+                **_together(self._state(pool, told.get(pool), tick.decisions.at_s), seen.get(pool, {})),
             }
             for pool, nodes in tick.plan.nodes.items()
         }
@@ -91,3 +98,12 @@ class PoolReporter:
         }
         # A merge patch takes away what is null.
         return {"nodes": told.ready, "askedNodes": told.asked, "owner": told.owner[:1024] or None, "conditions": [condition]}
+
+
+def _together(told: Object, seen: Object) -> Object:
+    """What is seen of nodes wins over what their system says of them; the conditions of both stand side by side."""
+    both = {**told, **seen}
+    if "conditions" in told and "conditions" in seen:
+        ours = {condition["type"] for condition in told["conditions"]}
+        both["conditions"] = [*told["conditions"], *(one for one in seen["conditions"] if one["type"] not in ours)]
+    return both

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     """Decided on, but its role or ratios do not fit the other roles of its service; the message says how, and what that means."""
     Unschedulable = "Unschedulable"
     """Replicas wait for a node: some resource is short."""
+    ScaleUpStuck = "ScaleUpStuck"
+    """Replicas wait for a node for longer than nodes take: nobody seems to bring one."""
     ReplicasFailing = "ReplicasFailing"
     """Containers of some replicas do not start (image, crash)."""
 
@@ -65,6 +67,12 @@ class Reason(StrEnum):
     """Demand exceeds the forecast about as seldom as it says."""
     ForecastMisses = "ForecastMisses"
     """Demand exceeded the forecast far more often than it says: it has no vote, and replicas follow what is seen now until it holds again."""
+
+    # AcceleratorsAdvertised (of an AcceleratorPool whose nodes can be seen)
+    AllAdvertised = "AllAdvertised"
+    """No node is Ready without accelerators for longer than it takes."""
+    DevicePluginSilent = "DevicePluginSilent"
+    """Some nodes are: their driver or device plugin doesn't come up."""
 
     # Events only
     SuccessfulRescale = "SuccessfulRescale"

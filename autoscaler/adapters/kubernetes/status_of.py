@@ -12,6 +12,7 @@ from autoscaler.adapters.kubernetes.moments import seconds_or_none, time_text
 from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.services import Service
 from autoscaler.core.model import Ints, LearntMemory, Limit, Memory, Written
+from autoscaler.core.node_facts import POD_STAGES
 from autoscaler.core.signals import SignalState
 from autoscaler.core.trust import trust_of
 from autoscaler.ports import Tick
@@ -32,7 +33,7 @@ from autoscaler.spec import (
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 20
+COLUMNS: Final = 21
 
 
 def columns_of(tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[int, str]) -> Ints:
@@ -60,6 +61,7 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[i
             np.zeros_like(tick.plan.replicas) if tick.decisions.idle_s is None else tick.decisions.idle_s.astype(np.int64),
             *_roles(tick),
             _trusted(tick),
+            _stuck(tick),
         ]
     )
 
@@ -70,6 +72,13 @@ def _trusted(tick: Tick) -> Ints:
     if trust is None:
         return np.full(len(tick.fleet), -1, dtype=np.int64)
     return np.nan_to_num(trust.trusted, nan=-1.0).astype(np.int64)
+
+
+def _stuck(tick: Tick) -> Ints:
+    found = np.zeros(len(tick.fleet), dtype=np.int64)
+    for row, stuck in tick.fleet.stuck.items():
+        found[row] = stuck.replicas
+    return found
 
 
 def _learnt(tick: Tick) -> Ints:
@@ -140,7 +149,7 @@ def status_of(
         reason=decisions.reason(row)[:4096],
         limits=[_limit_status(limit) for limit in limits[:32]],
         signals=list(_signals(tick, row))[:32],
-        lead_time=service.lead.status(),
+        lead_time=service.lead.status(POD_STAGES),
         capacity=_capacity(tick, row),
         role=_role(tick, row),
         memory=_memory_status(fleet.specs[row].target, tick.memory(row)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Final
 
 from autoscaler.adapters.nodepools.aks import MANAGEMENT, Aks
 from autoscaler.adapters.nodepools.aws_keys import AwsIdentity, sts_url
@@ -23,12 +22,6 @@ from autoscaler.adapters.nodepools.webhook import Webhook
 from autoscaler.core.model import PoolSpec
 from autoscaler.ports import Clock, KubernetesRequests, SecretReader
 from autoscaler.spec import PoolBackend
-
-GKE_LABEL: Final = "cloud.google.com/gke-nodepool"
-EKS_LABEL: Final = "eks.amazonaws.com/nodegroup"
-AKS_LABEL: Final = "kubernetes.azure.com/agentpool"
-KARPENTER_LABEL: Final = "karpenter.sh/nodepool"
-"""The labels that each system puts on its nodes."""
 
 
 class Backends:
@@ -62,12 +55,12 @@ class Backends:
 
     def make(self, pool: PoolSpec, settings: PoolBackend) -> Backend | None:
         """The backend of a pool; None where nothing is to be changed. The manifest is valid: the object of its type is there."""
-        ready = ReadyNodes(self._objects, settings.node_selector or own_labels(settings))
+        ready = ReadyNodes(self._objects, dict(pool.node_selector))
         match settings:
             case PoolBackend(type="Scale", scale=ref) if ref is not None:
                 return Scale(self._objects, ref, ready)
             case PoolBackend(type="Headroom", headroom=room) if room is not None:
-                return Headroom(self._objects, pool.name, pool.uid, room, settings.node_selector, ready)
+                return Headroom(self._objects, pool.name, pool.uid, room, dict(pool.node_selector), ready)
             case PoolBackend(type="MinSize", min_size=ref) if ref is not None:
                 return MinSize(self._objects, ref, ready)
             case PoolBackend(type="GKE", gke=gke) if gke is not None:
@@ -84,17 +77,3 @@ class Backends:
             case PoolBackend(type="Webhook", webhook=hook) if hook is not None:
                 return Webhook(self._http, self._secrets, self._own_namespace, pool.name, hook)
         return None
-
-
-def own_labels(settings: PoolBackend) -> dict[str, str]:
-    """How the system itself labels the pool's nodes; {} where it does not."""
-    match settings:
-        case PoolBackend(type="GKE", gke=gke) if gke is not None:
-            return {GKE_LABEL: gke.node_pool}
-        case PoolBackend(type="EKS", eks=eks) if eks is not None:
-            return {EKS_LABEL: eks.nodegroup}
-        case PoolBackend(type="AKS", aks=aks) if aks is not None:
-            return {AKS_LABEL: aks.agent_pool}
-        case PoolBackend(type="Scale", scale=ref) if ref is not None and ref.api_version.startswith("karpenter.sh/"):
-            return {KARPENTER_LABEL: ref.name}
-    return {}

@@ -11,9 +11,10 @@ import pytest
 
 from autoscaler.adapters.kubernetes.secrets import KubernetesSecrets
 from autoscaler.adapters.nodepools.pools import BackendPools
-from autoscaler.adapters.nodepools.wiring import Backends, own_labels
+from autoscaler.adapters.nodepools.wiring import Backends
 from autoscaler.compiled import pool_spec
 from autoscaler.manifests import load_manifests
+from autoscaler.pool_labels import own_labels
 from autoscaler.ports import NodePools
 from autoscaler.spec import AcceleratorPool, PoolBackend
 from tests.adapters.nodepools import beds
