@@ -66,4 +66,4 @@ async def test_without_anything_told_only_the_plan_is_written(fake: FakeKubeApi,
     controller, cluster, _, _ = a_controller([a_spec(pool="h100")], lambda _at_s, _row: 20.0, reporters=[reporter])
     cluster.changes = {"pools": (POOL,)}
     await controller.tick()
-    assert set(status(fake)) == {"plannedNodes"}
+    assert set(status(fake)) == {"plannedNodes", "reason"}
