@@ -67,6 +67,7 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         drain_max_at_once=wanted.drain.max_at_once,
         drain_s=_at("drain.time", spec.duration_s, wanted.drain.time),
         drain_whole_nodes=wanted.drain.whole_nodes,
+        drain_empties_nodes=wanted.drain.pods == "EmptyNodes",
         replica_multiple=wanted.replica_multiple,
         accelerators_per_replica=wanted.accelerators_per_replica,
         pool=wanted.node_pool,

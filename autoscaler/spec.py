@@ -446,6 +446,16 @@ class Drain(Base):
         int, Meta(ge=0, le=100000, description="Replicas that may be draining at the same time; 0 sets no limit.")
     ] = 0
     time: Annotated[Duration, Meta(description="How long a replica is taken to drain.")] = "20s"
+    pods: Annotated[
+        Literal["Any", "EmptyNodes"],
+        Meta(
+            description=(
+                "Which pods leave: those that the target's controller picks, or (EmptyNodes) those whose leaving frees whole nodes. "
+                "For targets whose ReplicaSets remove pods; sets the annotation controller.kubernetes.io/pod-deletion-cost, for which the "
+                "controller needs the right to patch pods (deploy/components/empty-nodes)."
+            )
+        ),
+    ] = "Any"
     whole_nodes: Annotated[
         bool,
         Meta(

@@ -79,7 +79,8 @@ def _most_within(needed: Floats, steps: int) -> Floats:
 def kept_nodes(needed: Ints, standing: Ints, worth: Ints) -> Ints:
     """Nodes by pool (P,): never fewer than `needed` (with the forecast's headroom in it), never more than `standing` but for need, and of the spare
     ones between those that are `worth` keeping."""
-    return np.maximum(needed, np.minimum(standing, needed + worth))
+    nodes: Ints = np.maximum(needed, np.minimum(standing, needed + worth))
+    return nodes
 
 
 class NodeNeeds:
