@@ -24,7 +24,8 @@ _VERSION_LABELS: Final = (
 )
 """Labels that controllers put on pods to tell which template they are made of. The same template gets the same text again at a rollback."""
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
-"""Of equally ready pods a ReplicaSet removes those with the lowest first; without it a pod's is 0 (k8s.io/api core/v1/annotation_key_constants.go)."""
+"""Of equally ready pods a ReplicaSet removes those with the lowest first; without it a pod's is 0
+(k8s.io/api core/v1/annotation_key_constants.go)."""
 OUR_COST: Final = "inference-autoscaler.io/pod-deletion-cost"
 """Stands beside it with the same value where we have set it: after a restart as well we know our own costs, and leave others' alone."""
 
