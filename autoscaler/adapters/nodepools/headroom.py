@@ -78,13 +78,16 @@ class Headroom:
         buffers = await self._buffers(deadline_s)
         if not self._settled:
             await self._remove_other_way(buffers, deadline_s)
-        if free:
+        there = bool(over.version) or over.target is not None
+        # A buffer stays, with nothing to keep: Karpenter (1.14) learns of one that is deleted with its next scheduling only, and holds its nodes
+        # until then; of one that is empty it learns at once (pkg/controllers/capacitybuffer/controller.go, provisioning/provisioner.go).
+        kept = free > 0 or (buffers is not None and there)
+        if kept:
             await self._keep(buffers, free, wish.nodes, deadline_s)
         else:
-            for kind in (buffers, POD_TEMPLATES) if buffers else (DEPLOYMENTS,):
-                await self._remove(kind, deadline_s)
+            await self._remove(buffers or DEPLOYMENTS, deadline_s)
         self._settled = True
-        return over if same else replace(over, target=wish.nodes if free else None, version=free)
+        return over if same else replace(over, target=wish.nodes if kept else None, version=free)
 
     async def _keep(self, buffers: Served | None, free: int, nodes: int, deadline_s: float) -> None:
         if buffers:
