@@ -141,6 +141,7 @@ def pool_spec(manifest: spec.AcceleratorPool) -> PoolSpec:
             Quota(namespace=quota.namespace, accelerators=quota.accelerators, weight=quota.weight) for quota in wanted.quotas
         ),
         min_replicas_first=wanted.min_replicas_first,
+        waiting_cost=0.0 if wanted.backend.type == "DryRun" else wanted.waiting_cost,
         backend=wanted.backend,
         node_selector=tuple(sorted((wanted.node_selector or own_labels(wanted.backend)).items())),
         uid=manifest.metadata.uid,

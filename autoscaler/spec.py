@@ -1068,6 +1068,18 @@ class AcceleratorPoolSpec(Base):
             )
         ),
     ] = True
+    waiting_cost: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1000,
+            description=(
+                "What replicas that wait for a node cost, in the price of that node for the same time. A node that is no longer needed is kept while "
+                "as many were needed again within a node's lead time in more than 1 ÷ (1 + this) of the last ones; 0: it goes at once. Not with "
+                "backend DryRun."
+            ),
+        ),
+    ] = 8.0
     backend: Annotated[PoolBackend, Meta(description="How its size is set.")] = msgspec.field(default_factory=PoolBackend)
     node_selector: Annotated[
         dict[str, str],

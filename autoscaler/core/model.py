@@ -272,6 +272,9 @@ class PoolSpec:
     quotas: tuple[Quota, ...] = ()
     min_replicas_first: bool = True
     """Whether every service's lower bound comes before what higher priorities want beyond theirs."""
+    waiting_cost: float = 0.0
+    """What replicas that wait for a node cost, in that node's price for the same time: by it spare nodes are kept (``allocation.cool_down``); 0:
+    they go at once."""
 
     @property
     def most_nodes(self) -> int:

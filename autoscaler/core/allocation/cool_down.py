@@ -12,8 +12,8 @@ is kept until late_ratio lead times were seen.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 
@@ -89,24 +89,30 @@ class NodeNeeds:
     def __init__(self, rule: CoolDown = DEFAULTS) -> None:
         self.rule = rule
         self._step: int | None = None
-        self._needed: dict[str, list[float]] = {}
+        self._needed: dict[str, list[int]] = {}
         self._worth: dict[str, int] = {}
         self._standing: dict[str, int] = {}
 
-    def keep(self, at_s: float, names: Sequence[str], needed: Ints, lead_s: Floats) -> Ints:
+    def keep(
+        self, at_s: float, names: Sequence[str], needed: Ints, lead_s: Floats, late_ratio: Sequence[float] | None = None
+    ) -> Ints:
         """Nodes by pool (P,) at `at_s` (Unix seconds, rising), of what is needed now and a node's lead time: `needed`, and what of the nodes that
-        this gave before is worth keeping. Remembers both."""
+        this gave before is worth keeping. Remembers both. late_ratio: each pool's own, in the place of the rule's."""
         step = int(at_s // self.rule.step_s)
         moved = 0 if self._step is None else max(step - self._step, 0)
         new_step = self._step is None or moved > 0
         self._step = step if self._step is None else max(step, self._step)
         for gone in self._needed.keys() - set(names):
-            del self._needed[gone], self._worth[gone], self._standing[gone]
-        for name, count, seconds in zip(names, needed.tolist(), lead_s.tolist(), strict=True):
+            del self._needed[gone]
+        self._worth = {name: worth for name, worth in self._worth.items() if name in self._needed}
+        ratios = [self.rule.late_ratio] * len(names) if late_ratio is None else late_ratio
+        for name, count, seconds, ratio in zip(names, needed.tolist(), lead_s.tolist(), ratios, strict=True):
             steps = max(int(np.ceil(seconds / self.rule.step_s)), 1)
-            self._take(name, float(count), steps, moved)
+            self._take(name, count, steps, moved)
             if new_step or name not in self._worth:
-                self._worth[name] = worth_keeping(np.asarray(self._needed[name]), steps, self.rule)
+                self._worth[name] = worth_keeping(
+                    np.asarray(self._needed[name], dtype=np.float64), steps, replace(self.rule, late_ratio=ratio)
+                )
         standing = np.array([self._standing.get(name, 0) for name in names], dtype=np.int64)
         nodes = kept_nodes(needed, standing, np.array([self._worth[name] for name in names], dtype=np.int64))
         self._standing = dict(zip(names, nodes.tolist(), strict=True))
@@ -116,11 +122,30 @@ class NodeNeeds:
         """Nodes that are there by pool, after a start: those beyond the need aren't let go before it is known whether they are worth it."""
         self._standing = {**nodes, **self._standing}
 
+    def shift(self, by_s: float) -> None:
+        """The wall clock was set by `by_s`."""
+        if self._step is not None:
+            self._step += round(by_s / self.rule.step_s)
+
+    def save(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"step": self._step, "needed": self._needed, "worth": self._worth, "standing": self._standing}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """What ``save`` gave."""
+        self._step = state["step"]
+        self._needed = {name: list(needed) for name, needed in state["needed"].items()}
+        self._worth, self._standing = dict(state["worth"]), dict(state["standing"])
+
+    def __bool__(self) -> bool:
+        """Whether anything is remembered."""
+        return bool(self._needed)
+
     def worth(self, name: str) -> int:
         """Spare nodes of the pool that are worth keeping, as of the last step."""
         return self._worth.get(name, EVERYTHING)
 
-    def _take(self, name: str, count: float, steps: int, moved: int) -> None:
+    def _take(self, name: str, count: int, steps: int, moved: int) -> None:
         known = self._needed.setdefault(name, [])
         if not known:
             known.append(count)
