@@ -6,7 +6,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoscaler.compiled import pool_spec
+from autoscaler.core.allocation import ChangeBudget, allocate
 from autoscaler.core.allocation.cool_down import EVERYTHING, CoolDown, NodeNeeds, kept_nodes, words, worth_keeping
+from autoscaler.core.model import Plan, PoolSpec
+from autoscaler.core.table import Table
+from autoscaler.spec import AcceleratorPool, AcceleratorPoolSpec, ObjectMeta, PoolBackend
+from tests.core.allocation.fleets import a_pool, a_service, decided, fleet_of
 
 counts = st.lists(st.integers(0, 9), min_size=1, max_size=80)
 
@@ -85,3 +91,62 @@ def test_after_a_start_what_stands_stays_until_something_is_known() -> None:
     assert 8 * 120.0 <= gone_s <= 11 * 120.0
     assert "until 8 lead times of 120 s" in words(5, EVERYTHING, 120.0)
     assert "11% of the last lead times" in words(1, 1, 120.0)
+
+
+def planned(needs: NodeNeeds, pool: PoolSpec, at_s: float, replicas: int, headroom: int = 0, **seen: int) -> Plan:
+    """Of one service with one accelerator a replica, at a moment; seen: nodes that are there, by pool."""
+    fleet = fleet_of([a_service("llama", accelerators_per_replica=1)], [replicas], pools=(pool,), pool_nodes=seen or None)
+    decisions = decided([replicas], [headroom])
+    decisions.at_s = at_s  # type: ignore[misc]
+    return allocate(Table(fleet), fleet, decisions, ChangeBudget(), needs=needs)
+
+
+def test_in_the_plan_a_spare_node_is_kept_and_told_of() -> None:
+    """Two nodes for 10 minutes of each hour, else one; a node takes 3 minutes (fleet_of), so the second is needed within one too seldom."""
+    for waiting_cost, kept in ((8.0, 1), (30.0, 2)):
+        needs, pool = NodeNeeds(), a_pool(waiting_cost=waiting_cost)
+        for minute in range(5 * 60):
+            plan = planned(needs, pool, 60.0 * minute, 16 if minute % 60 < 10 else 8)
+            assert plan.nodes["h100"] >= (2 if minute % 60 < 10 else 1)
+        assert plan.nodes["h100"] == kept
+        assert ("1 spare node kept: in more than 3% of" in plan.node_words["h100"]) == (kept == 2), plan.node_words
+
+
+def test_never_below_what_the_forecast_wants_nor_above_the_pool_s_most() -> None:
+    needs, pool = NodeNeeds(), a_pool(waiting_cost=8.0, max_nodes=3)
+    for minute in range(200):
+        plan = planned(needs, pool, 60.0 * minute, 8, headroom=9, h100=3)
+    assert plan.nodes["h100"] == 3
+    assert planned(NodeNeeds(), pool, 0.0, 8, h100=7).nodes["h100"] == 3
+
+
+def test_after_a_restart_the_nodes_that_are_there_stay_at_first() -> None:
+    plan = planned(NodeNeeds(), a_pool(waiting_cost=8.0), 0.0, 8, h100=2)
+    assert plan.nodes["h100"] == 2
+    assert "1 spare node kept until 8 lead times of 180 s were seen" in plan.node_words["h100"]
+    assert planned(NodeNeeds(), a_pool(), 0.0, 8, h100=2).nodes["h100"] == 1, "without a price of waiting it goes at once"
+
+
+def test_what_was_saved_goes_on_exactly_from_there() -> None:
+    first, pool = NodeNeeds(), a_pool(waiting_cost=8.0, max_nodes=9)
+    rng = np.random.default_rng(4)
+    counts = rng.integers(1, 60, 400).tolist()
+    for minute, count in enumerate(counts[:200]):
+        planned(first, pool, 60.0 * minute, count)
+    second = NodeNeeds()
+    second.load(first.save())
+    for minute, count in enumerate(counts[200:], 200):
+        nodes = [planned(needs, pool, 60.0 * minute, count).nodes for needs in (first, second)]
+        assert nodes[0] == nodes[1]
+    before = first.save()["step"]
+    first.shift(600.0)
+    assert first.save()["step"] == before + 10
+
+
+def test_only_pools_that_we_size_keep_spare_nodes() -> None:
+    for backend, cost in (("DryRun", 0.0), ("MinSize", 8.0)):
+        manifest = AcceleratorPool(
+            metadata=ObjectMeta(name="h100"),
+            spec=AcceleratorPoolSpec(max_nodes=9, backend=PoolBackend(type=backend)),  # type: ignore[arg-type]
+        )
+        assert pool_spec(manifest).waiting_cost == cost
