@@ -446,6 +446,16 @@ class Drain(Base):
         int, Meta(ge=0, le=100000, description="Replicas that may be draining at the same time; 0 sets no limit.")
     ] = 0
     time: Annotated[Duration, Meta(description="How long a replica is taken to drain.")] = "20s"
+    pods: Annotated[
+        Literal["Any", "EmptyNodes"],
+        Meta(
+            description=(
+                "Which pods leave: those that the target's controller picks, or (EmptyNodes) those whose leaving frees whole nodes. "
+                "For targets whose ReplicaSets remove pods; sets the annotation controller.kubernetes.io/pod-deletion-cost, for which the "
+                "controller needs the right to patch pods (deploy/components/empty-nodes)."
+            )
+        ),
+    ] = "Any"
     whole_nodes: Annotated[
         bool,
         Meta(
@@ -1058,6 +1068,18 @@ class AcceleratorPoolSpec(Base):
             )
         ),
     ] = True
+    waiting_cost: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1000,
+            description=(
+                "What replicas that wait for a node cost, in the price of that node for the same time. A node that is no longer needed is kept while "
+                "as many were needed again within a node's lead time in more than 1 ÷ (1 + this) of the last ones; 0: it goes at once. Not with "
+                "backend DryRun."
+            ),
+        ),
+    ] = 8.0
     backend: Annotated[PoolBackend, Meta(description="How its size is set.")] = msgspec.field(default_factory=PoolBackend)
     node_selector: Annotated[
         dict[str, str],

@@ -26,8 +26,9 @@ from autoscaler.spec import PoolBackend
 
 log = logging.getLogger(__name__)
 
-COOL_DOWN_S: Final = 600.0
-"""As cluster-autoscaler's own (its FAQ: a node is removed when it was not needed for 10 minutes)."""
+COOL_DOWN_S: Final = 60.0
+"""What the plan takes back within a minute is not given back and ordered again. How long a spare node is worth keeping is the plan's business
+(``core.allocation.cool_down``)."""
 THROTTLED_S: Final = 15.0
 THROTTLED_MAX_S: Final = 600.0
 
