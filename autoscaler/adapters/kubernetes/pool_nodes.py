@@ -10,22 +10,14 @@ from autoscaler.adapters.kubernetes.lead_times import LeadTimes
 from autoscaler.adapters.kubernetes.node_orders import NodeOrders
 from autoscaler.adapters.kubernetes.nodes import Node
 from autoscaler.core.model import PoolSpec
-from autoscaler.core.node_facts import NODE_STAGES, PoolFacts, SilentNodes
+from autoscaler.core.node_facts import NODE_STAGES, PoolFacts, SilentNodes, late_s
 from autoscaler.spec import AcceleratorPoolStatus
 
 SILENT_S: Final = 600.0
 """Without samples: the installation of a driver by an operator takes up to ten minutes, a device plugin alone seconds."""
-LATE_RATIO: Final = 1.25
-LATE_S: Final = 10.0
-"""What comes on top of a p99 before anything is called stuck: of a few samples it is the largest, and moments are told in whole seconds."""
 MET_WITHIN_S: Final = 120.0
 """A node is told of within a second, after a lost watch within half a minute, and clocks differ by a few."""
 NAMED: Final = 5
-
-
-def late_s(p99_s: float) -> float:
-    """From when on something is later than it ever was."""
-    return LATE_RATIO * p99_s + LATE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 CALL_S: Final = 10.0
 """What one question or order may take; a tick does not wait so long for it (see ``pools``)."""
+SHORT: Final = (PoolReason.NoCapacity, PoolReason.QuotaExceeded)
+"""Reasons with which a system has none to give."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,20 @@ class Pool:
         """For the pool's status."""
         state = self.state or PoolState()
         ok, reason, message = self._words(planned, state)
-        return PoolTold(asked=state.target, ready=state.ready, owner=state.owner, ok=ok, reason=str(reason), message=message)
+        return PoolTold(
+            asked=state.target,
+            ready=state.ready,
+            owner=state.owner,
+            ok=ok,
+            reason=str(reason),
+            message=message,
+            short=self._short(state),
+        )
+
+    def _short(self, state: PoolState) -> str:
+        if self.problem is not None:
+            return f"{self.problem.reason}: {self.problem.words}" if self.problem.reason in SHORT else ""
+        return f"{state.reason}: {state.problem}" if state.problem and state.reason in SHORT else ""
 
     def _words(self, planned: Planned, state: PoolState) -> tuple[bool, PoolReason, str]:
         if self.problem is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from autoscaler.core.allocation.places import packed
 from autoscaler.core.model import Bools, Fleet, Ints, PoolSpec
 from autoscaler.core.node_pools import PoolTable
+from autoscaler.core.short import Bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +23,24 @@ class Nodes:
     taken: dict[str, int] = field(default_factory=dict)
 
 
-def plan_nodes(table: PoolTable, fleet: Fleet, replicas: Ints, missing: Ints, headroom: Ints) -> Nodes:
+def plan_nodes(
+    table: PoolTable, fleet: Fleet, replicas: Ints, missing: Ints, headroom: Ints, bounds: Bounds | None = None
+) -> Nodes:
     """replicas (J,): planned ones of each place. missing (J,): those that were wished there and have no place. headroom (n,): replicas of
-    each service; they, its leavers and its surge are taken to be on the pool on which most of it is."""
+    each service; they, its leavers and its surge are taken to be on the pool on which most of it is. bounds: what is short, in `table` too."""
     home = _homes(table, replicas)
     row = table.row
     leaving = np.where(home, fleet.draining[row], 0)
     surge = np.where(home, 0 if fleet.surge is None else fleet.surge[row], 0)  # without a node an update would wait for ever
     spare = np.where(home, headroom[row], 0)
     needed = packed(table, replicas + leaving + surge + spare).nodes
-    nodes = np.minimum(np.maximum(needed, table.least_nodes), table.most_nodes)
+    most = np.maximum(table.most_nodes, table.least_nodes)  # minNodes are asked for in any case
+    nodes = np.minimum(np.maximum(needed, table.least_nodes), most)
+    if bounds is not None:
+        # A node that counts for nothing is still one of the pool: its replacement comes on top, as far as the pool's bound allows.
+        extra = np.array([bounds.ordered_for_lost.get(name, 0) for name in table.names], dtype=np.int64)
+        largest = np.array([pool.most_nodes for pool in table.pools], dtype=np.int64)
+        nodes = np.maximum(np.minimum(nodes + extra, largest), nodes)
     pools = len(table.pools)
     services = np.bincount(table.pool, replicas > 0, pools).astype(np.int64).tolist()
     sums = [
@@ -44,6 +53,8 @@ def plan_nodes(table: PoolTable, fleet: Fleet, replicas: Ints, missing: Ints, he
         made.nodes[pool.name] = count
         made.taken[pool.name] = sum(column[place] for column in sums[:3])
         made.words[pool.name] = _words(pool, count, int(needed[place]), services[place], *(column[place] for column in sums))
+        if bounds is not None:
+            made.words[pool.name] += _short_words(bounds, pool.name)
         if pool.zones:
             made.zones[pool.name] = zone_nodes(pool, count)
         if pool.spot_ratio > 0:
@@ -78,6 +89,14 @@ def zone_nodes(pool: PoolSpec, nodes: int) -> dict[str, int]:
 def spot_nodes(pool: PoolSpec, nodes: int) -> int:
     """How many of the pool's nodes may be spot: its share of them, and none of the first on-demand ones."""
     return max(min(int(nodes * pool.spot_ratio + 1e-9), nodes - pool.on_demand_nodes), 0)
+
+
+def _short_words(bounds: Bounds, pool: str) -> str:
+    lost, bound = bounds.lost.get(pool, 0), bounds.pools.get(pool)
+    told = (
+        f"; {lost} more {'is' if lost == 1 else 'are'} there and {'counts' if lost == 1 else 'count'} for nothing" if lost else ""
+    )
+    return told if bound is None else f"{told}; {bound.words}"
 
 
 def _words(
