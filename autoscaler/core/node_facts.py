@@ -105,7 +105,8 @@ class PoolFacts:
     first. silent: None where all is well.
 
     noticed: of the nodes, those that were told to go (a spot reclaim, maintenance) and not by us; replaced: of these, those whose owner
-    replaces them by itself. losses: nodes that went unasked for within node_hours; loss_per_node_hour: what is learnt from both, with a prior."""
+    replaces them by itself. losses: nodes that went unasked within node_hours, both the older the less; loss_per_node_hour: what is learnt from
+    them, with a prior; None where nobody counts."""
 
     nodes: int
     ready: int
@@ -115,9 +116,16 @@ class PoolFacts:
     silent: SilentNodes | None = None
     noticed: int = 0
     replaced: int = 0
-    losses: int = 0
+    losses: float = 0.0
     node_hours: float = 0.0
     loss_per_node_hour: float | None = None
+
+    @property
+    def loss_words(self) -> str:
+        """How often a node is lost; "" where none was."""
+        if self.loss_per_node_hour is None or self.losses < 0.5:
+            return ""
+        return f"a node is lost every {1 / self.loss_per_node_hour:.0f} h ({self.losses:.1f} in {self.node_hours:.0f} node-hours seen)"
 
     @property
     def lost(self) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from autoscaler.core.model import Fleet
-from autoscaler.core.node_facts import late_s, moment
+from autoscaler.core.node_facts import PoolFacts, late_s, moment
 from autoscaler.core.short import Bound, Bounds, Short
 
 FIRST_PAUSE_S: Final = 300.0
@@ -55,12 +55,15 @@ class Shortages:
     _waiting: dict[str, _Waiting] = field(default_factory=dict)
     _told_at_try: dict[str, str] = field(default_factory=dict)
     _met: set[str] = field(default_factory=set)
+    _again: dict[str, int] = field(default_factory=dict)
+    """By pool: nodes to be ordered in the place of those that count for nothing."""
 
     def look(self, fleet: Fleet, asked: Mapping[str, PoolAsked], planned: Mapping[str, int], at_s: float) -> Bounds | None:
         """The bounds of this tick; None where nothing is bounded. planned: nodes by pool of the last tick's plan."""
         if not fleet.pools:
             return None
         self._meet(fleet)
+        self._again = {}
         stuck_on = self._stuck_pools(fleet, planned)
         for pool in fleet.pools:
             name = pool.name
@@ -69,15 +72,15 @@ class Shortages:
                 continue  # not seen: nobody knows what came
             there = facts.usable
             told = asked.get(name, PoolAsked(asked=None))
-            wanted = told.asked if told.asked is not None else None
-            missing = wanted is not None and wanted - facts.beyond > there
+            again = self._again[name] = beyond(facts, planned.get(name, 0) if told.asked is None else told.asked)
+            missing = told.asked is not None and told.asked - again > there
             waited_s = self._wait(name, there, missing or name in stuck_on, at_s)
             limit_s = self._limit_s(fleet, name)
             why = ""
             if missing and told.short and told.short != self._told_at_try.get(name):
                 why = told.short
             elif missing and waited_s > limit_s:
-                why = f"{wanted - facts.beyond - there if wanted is not None else 0} ordered nodes did not come within {limit_s:.0f} s"
+                why = f"{(told.asked or 0) - again - there} of {told.asked} nodes did not come within {limit_s:.0f} s"
             elif name in stuck_on and waited_s > 0 and not (name in self._pools and waited_s <= limit_s):
                 why = stuck_on[name]
             busy = missing or name in stuck_on
@@ -161,7 +164,7 @@ class Shortages:
         for row, stuck in fleet.stuck.items():
             for name in pools_of(fleet, row):
                 facts = fleet.pool_facts.get(name)
-                if facts is not None and planned.get(name, 0) - facts.beyond > facts.usable:
+                if facts is not None and planned.get(name, 0) - beyond(facts, planned.get(name, 0)) > facts.usable:
                     found.setdefault(name, f"{fleet.specs[row].key}: {stuck.words}")
         return found
 
@@ -215,7 +218,7 @@ class Shortages:
 
     def _bounds(self, fleet: Fleet) -> Bounds | None:
         lost = {name: facts.lost for name, facts in fleet.pool_facts.items() if facts.lost}
-        beyond = {name: facts.beyond for name, facts in fleet.pool_facts.items() if facts.beyond}
+        again = {name: nodes for name, nodes in self._again.items() if nodes}
         if not self._pools and not self._services and not lost:
             return None
         pools = {name: _bound(f"pool {name}", "nodes", state) for name, state in self._pools.items()}
@@ -227,7 +230,13 @@ class Shortages:
             if fleet.specs[row].target.partition("/")[0] in RELEASING_KINDS
             and (row in services or _all_in(pools_of(fleet, row), pools))
         }
-        return Bounds(pools=pools, services=services, lost=lost, ordered_for_lost=beyond, released=released)
+        return Bounds(pools=pools, services=services, lost=lost, ordered_for_lost=again, released=released)
+
+
+def beyond(facts: PoolFacts, target: int) -> int:
+    """Nodes that count for nothing, are part of the target, and that nobody but us replaces. One that goes since the target was lowered is no
+    part of it: what is told to go then is what we gave back."""
+    return min(facts.beyond, max(target - facts.usable, 0))
 
 
 def pools_of(fleet: Fleet, row: int) -> tuple[str, ...]:

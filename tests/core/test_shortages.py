@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from autoscaler.core.allocation import ChangeBudget, allocate
-from autoscaler.core.model import Fleet, Plan, PoolSpec, ScalingSpec
+from autoscaler.core.model import Fleet, Plan, PoolSpec, PoolUse, ScalingSpec
 from autoscaler.core.node_facts import PoolFacts, SilentNodes, StageTime, StuckReplicas
-from autoscaler.core.node_pools import PoolUse
+from autoscaler.core.short import Short
 from autoscaler.core.shortages import FIRST_PAUSE_S, LONGEST_PAUSE_S, PoolAsked, Shortages
 from autoscaler.core.table import Table
 from tests.core.allocation.fleets import a_pool, a_service, decided, fleet_of
+from tests.ticks import a_spec
 
 NODE_S = 200.0
 LATE_S = 260.0
@@ -44,11 +47,12 @@ class World:
         self._coming: list[tuple[float, str]] = []
         self._pending: dict[int, list[float]] = {row: [] for row in range(len(self.specs))}
         self.plan: Plan | None = None
+        self._table = Table(self.fleet())
 
     def ran(self) -> list[int]:
         return [current - len(self._pending[row]) for row, current in enumerate(self.current)]
 
-    def fleet(self) -> Fleet:
+    def fleet(self, memories: Mapping[str, Short] | None = None) -> Fleet:
         stuck = {}
         for row, since in self._pending.items():
             late = [one for one in since if self.at_s - one > LATE_S]
@@ -69,6 +73,7 @@ class World:
             pool_facts=facts,
             pool_nodes={name: seen.nodes for name, seen in facts.items()},
             stuck=stuck,
+            pool_memories=memories or {},
         )
 
     def tick(self) -> Plan:
@@ -82,7 +87,7 @@ class World:
             for name, asked in self.asked.items()
         }
         bounds = self.shortages.look(fleet, told, {} if self.plan is None else self.plan.nodes, self.at_s)
-        plan = self.plan = allocate(Table(fleet), fleet, decided(self.desired), ChangeBudget(), bounds=bounds)
+        plan = self.plan = allocate(self._table, fleet, decided(self.desired), ChangeBudget(), bounds=bounds)
         for row, replicas in enumerate(plan.replicas.tolist()):
             more = replicas - self.current[row]
             pending = self._pending[row]
@@ -156,7 +161,7 @@ def test_pauses_double_to_the_longest_and_each_ends_in_one_attempt() -> None:
     settled = [(at_s, replicas[0], nodes["h100"]) for at_s, replicas, nodes in world.history if at_s > LATE_S + NODE_S + 60.0]
     assert {nodes for _, _, nodes in settled} == {2, 3}, "never more than one node is tried"
     assert {replicas for _, replicas, _ in settled} == {16, 24}
-    began = [at_s for (_, before, _), (at_s, after, _) in zip(settled, settled[1:], strict=False) if (before, after) == (16, 24)]
+    began = [at_s for (_, before, _), (at_s, after, _) in pairwise(settled) if (before, after) == (16, 24)]
     gaps = np.diff(began)
     assert (np.diff(gaps) >= -TICK_S).all(), "attempts come no closer together"
     assert gaps[0] == pytest.approx(2 * FIRST_PAUSE_S + LATE_S, abs=4 * TICK_S)
@@ -184,7 +189,13 @@ def test_capacity_that_is_back_is_taken_in_doubling_steps() -> None:
 
 
 def test_the_next_pool_takes_the_growth_and_the_first_one_is_taken_again() -> None:
-    spec = a_service("chat", pool=None, pools=(PoolUse(name="h100", per_s=4.0), PoolUse(name="l40s", per_s=1.0)))
+    spec = a_spec(
+        "chat",
+        pool=None,
+        min_replicas=0,
+        max_replicas=100,
+        pools=(PoolUse(name="h100", per_s=4.0), PoolUse(name="l40s", per_s=1.0)),
+    )
     world = World(
         specs=[spec],
         pools=[a_pool(max_nodes=9, cost_per_hour=10.0), a_pool("l40s", max_nodes=9, cost_per_hour=10.0)],
@@ -286,8 +297,7 @@ def test_a_restart_goes_on_from_the_status() -> None:
     world.run(LATE_S + NODE_S + 60.0)
     plan = world.tick()
     assert plan.bounds is not None
-    fleet = world.fleet()
-    fleet.pool_memories = {"h100": plan.bounds.pools["h100"].state}
+    fleet = world.fleet({"h100": plan.bounds.pools["h100"].state})
     bounds = Shortages().look(fleet, {}, {}, world.at_s)
     assert bounds is not None
     assert bounds.pools["h100"].state == plan.bounds.pools["h100"].state
@@ -302,3 +312,16 @@ def test_a_clock_that_is_set_ends_no_pause() -> None:
     world._pending = {0: []}
     after = world.tick()
     assert before.replicas.tolist() == after.replicas.tolist()
+
+
+def test_a_node_that_we_gave_back_is_not_ordered_again() -> None:
+    """An Auto Scaling group marks what it removes as it marks what it loses."""
+    fleet = fleet_of(
+        [a_service("chat")],
+        [16],
+        pools=(a_pool(max_nodes=9),),
+        pool_facts={"h100": PoolFacts(nodes=3, ready=3, advertised=2, stages=STAGES, noticed=1)},
+    )
+    bounds = Shortages().look(fleet, {"h100": PoolAsked(asked=2)}, {"h100": 2}, 0.0)
+    plan = allocate(Table(fleet), fleet, decided([16]), ChangeBudget(), bounds=bounds)
+    assert plan.nodes == {"h100": 2}

@@ -24,12 +24,14 @@ SHORT: Final = (PoolReason.NoCapacity, PoolReason.QuotaExceeded)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What the plan says of the pool. taken: accelerators that pods ask for by themselves."""
+    """What the plan says of the pool. taken: accelerators that pods ask for by themselves. passing: of the nodes, those that stand in for
+    ones about to go: with these they go at once, without the cool-down."""
 
     nodes: int
     taken: int | None
     per_node: int
     limits: Limits
+    passing: int = 0
 
 
 class Pool:
@@ -82,7 +84,7 @@ class Pool:
 
     async def _step(self, planned: Planned) -> None:
         state = self.state = await _within(self._backend.get(CALL_S))
-        lately = self._lately.take(self._clock.monotonic_s(), planned.nodes, state.target)
+        lately = self._lately.take(self._clock.monotonic_s(), max(planned.nodes - planned.passing, 0), state.target)
         if state.owner and not self._take_ownership:
             raise PoolProblem(PoolReason.OwnedElsewhere, f"{state.owner}; nothing is written, unless takeOwnership is true")
         wanted = self._order = order(planned.nodes, lately, planned.limits, state, self._paused())

@@ -55,6 +55,8 @@ def plan_nodes(
         made.words[pool.name] = _words(pool, count, int(needed[place]), services[place], *(column[place] for column in sums))
         if bounds is not None:
             made.words[pool.name] += _short_words(bounds, pool.name)
+        if (facts := fleet.pool_facts.get(pool.name)) is not None and facts.loss_words:
+            made.words[pool.name] += f"; {facts.loss_words}"
         if pool.zones:
             made.zones[pool.name] = zone_nodes(pool, count)
         if pool.spot_ratio > 0:
