@@ -98,7 +98,8 @@ class Controller:
         stopwatch.lap("read")
 
         decisions = self.engine.decide(fleet, readings)
-        bounds = fleet.bounds or self._shortages.look(fleet, self._asked(), self._planned, at_s)
+        asked = self._asked() if self._may_act() else None
+        bounds = fleet.bounds or self._shortages.look(fleet, asked, self._planned, at_s)
         plan = allocate(self.engine.table, fleet, decisions, self.budget, shadow=self.shadow, bounds=bounds)
         self._planned = plan.nodes
         stopwatch.lap("decide")

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from autoscaler.core.model import Fleet
+import numpy as np
+
+from autoscaler.core.model import Fleet, Ints
 from autoscaler.core.node_facts import PoolFacts, late_s, moment
 from autoscaler.core.short import Bound, Bounds, Short
 
@@ -38,6 +40,9 @@ class PoolAsked:
     short: str = ""
 
 
+NOT_TOLD: Final = PoolAsked(asked=None)
+
+
 @dataclass(slots=True, kw_only=True)
 class _Waiting:
     """Since when something is missing without more of it coming."""
@@ -57,13 +62,21 @@ class Shortages:
     _met: set[str] = field(default_factory=set)
     _again: dict[str, int] = field(default_factory=dict)
     """By pool: nodes to be ordered in the place of those that count for nothing."""
+    _revision: int = -1
+    _row_of: dict[str, int] = field(default_factory=dict)
+    _rows_by_pool: dict[str, Ints] = field(default_factory=dict)
 
-    def look(self, fleet: Fleet, asked: Mapping[str, PoolAsked], planned: Mapping[str, int], at_s: float) -> Bounds | None:
-        """The bounds of this tick; None where nothing is bounded. planned: nodes by pool of the last tick's plan."""
+    def look(self, fleet: Fleet, asked: Mapping[str, PoolAsked] | None, planned: Mapping[str, int], at_s: float) -> Bounds | None:
+        """The bounds of this tick; None where nothing is bounded. asked: what the pools' systems said at the last tick, by pool; None: somebody
+        else leads and hears them, and the pools' status tells what is short. planned: nodes by pool of the last tick's plan."""
         if not fleet.pools:
             return None
+        if asked is None:
+            self._pools = dict(fleet.pool_memories)
+            self._waiting.clear()
         self._meet(fleet)
         self._again = {}
+        self._compile(fleet)
         stuck_on = self._stuck_pools(fleet, planned)
         for pool in fleet.pools:
             name = pool.name
@@ -71,11 +84,14 @@ class Shortages:
             if facts is None:
                 continue  # not seen: nobody knows what came
             there = facts.usable
-            told = asked.get(name, PoolAsked(asked=None))
+            told = NOT_TOLD if asked is None else asked.get(name, NOT_TOLD)
             again = self._again[name] = beyond(facts, planned.get(name, 0) if told.asked is None else told.asked)
             missing = told.asked is not None and told.asked - again > there
-            waited_s = self._wait(name, there, missing or name in stuck_on, at_s)
-            limit_s = self._limit_s(fleet, name)
+            busy = missing or name in stuck_on
+            waited_s = self._wait(name, there, busy, at_s)
+            limit_s = self._limit_s(fleet, name) if busy else 0.0
+            if asked is None:
+                continue
             why = ""
             if missing and told.short and told.short != self._told_at_try.get(name):
                 why = told.short
@@ -83,7 +99,6 @@ class Shortages:
                 why = f"{(told.asked or 0) - again - there} of {told.asked} nodes did not come within {limit_s:.0f} s"
             elif name in stuck_on and waited_s > 0 and not (name in self._pools and waited_s <= limit_s):
                 why = stuck_on[name]
-            busy = missing or name in stuck_on
             self._step(self._pools, name, there=there, why=why, busy=busy, at_s=at_s, resource=pool.resource)
             state = self._pools.get(name)
             if state is None or not state.trying:
@@ -150,6 +165,18 @@ class Shortages:
 
     # ------------------------------------------------------------ who is short
 
+    def _compile(self, fleet: Fleet) -> None:
+        """Who runs where, once for each revision of the fleet."""
+        if self._revision == fleet.revision and len(self._row_of) == len(fleet):
+            return
+        self._revision = fleet.revision
+        self._row_of = {spec.key: row for row, spec in enumerate(fleet.specs)}
+        rows: dict[str, list[int]] = {}
+        for row in range(len(fleet)):
+            for name in pools_of(fleet, row):
+                rows.setdefault(name, []).append(row)
+        self._rows_by_pool = {name: np.array(found, dtype=np.int64) for name, found in rows.items()}
+
     def _meet(self, fleet: Fleet) -> None:
         """Takes up what the status of pools remembers, once."""
         for name, known in fleet.pool_memories.items():
@@ -175,9 +202,8 @@ class Shortages:
             for row in fleet.stuck
             if fleet.specs[row].pool is not None and not stuck_on.keys() & set(pools_of(fleet, row)) and self._seen(fleet, row)
         }
-        rows = {spec.key: row for row, spec in enumerate(fleet.specs)} if alone or self._services else {}
         for key in (*alone, *(key for key in tuple(self._services) if key not in alone)):
-            row = rows.get(key)
+            row = self._row_of.get(key)
             if row is None:
                 del self._services[key]
                 continue
@@ -203,16 +229,16 @@ class Shortages:
         names = pools_of(fleet, row)
         return bool(names) and all(name in fleet.pool_facts and name not in self._pools for name in names)
 
-    @staticmethod
-    def _limit_s(fleet: Fleet, pool: str) -> float:
+    def _limit_s(self, fleet: Fleet, pool: str) -> float:
         """How long a node may take before it is late."""
         whole = next(
             (stage for stage in fleet.pool_facts[pool].stages if stage.name == "whole" and stage.samples >= ENOUGH), None
         )
         if whole is not None:
             return late_s(whole.p99_s)
-        starts = [float(fleet.node_lead_time_s[row]) for row in range(len(fleet)) if pool in pools_of(fleet, row)]
-        return max(UNMEASURED_RATIO * max(starts, default=0.0), UNMEASURED_LEAST_S)
+        rows = self._rows_by_pool.get(pool)
+        start_s = 0.0 if rows is None else float(fleet.node_lead_time_s[rows].max())
+        return max(UNMEASURED_RATIO * start_s, UNMEASURED_LEAST_S)
 
     # ------------------------------------------------------------ what follows
 
@@ -222,8 +248,7 @@ class Shortages:
         if not self._pools and not self._services and not lost:
             return None
         pools = {name: _bound(f"pool {name}", "nodes", state) for name, state in self._pools.items()}
-        keys = {spec.key: row for row, spec in enumerate(fleet.specs)} if self._services else {}
-        services = {keys[key]: _bound(key, "replicas", state) for key, state in self._services.items() if key in keys}
+        services = {self._row_of[key]: _bound(key, "replicas", state) for key, state in self._services.items()}
         released = {
             row: stuck.replicas
             for row, stuck in fleet.stuck.items()

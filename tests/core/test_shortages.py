@@ -325,3 +325,20 @@ def test_a_node_that_we_gave_back_is_not_ordered_again() -> None:
     bounds = Shortages().look(fleet, {"h100": PoolAsked(asked=2)}, {"h100": 2}, 0.0)
     plan = allocate(Table(fleet), fleet, decided([16]), ChangeBudget(), bounds=bounds)
     assert plan.nodes == {"h100": 2}
+
+
+def test_a_standby_follows_what_the_leader_found_and_goes_on_from_there() -> None:
+    world = one_pool()
+    world.run(LATE_S + NODE_S + 60.0)
+    plan = world.tick()
+    assert plan.bounds is not None
+    state = plan.bounds.pools["h100"].state
+    standby = Shortages()
+    assert standby.look(world.fleet(), None, {}, world.at_s) is None
+    bounds = standby.look(world.fleet({"h100": state}), None, {}, world.at_s)
+    assert bounds is not None
+    assert bounds.pools["h100"].state == state
+    bounds = standby.look(world.fleet({"h100": state}), {"h100": PoolAsked(asked=2)}, plan.nodes, world.at_s + TICK_S)
+    assert bounds is not None
+    assert bounds.pools["h100"].state == state
+    assert standby.look(world.fleet(), None, {}, world.at_s) is None, "it is over for the leader"
