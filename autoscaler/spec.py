@@ -887,14 +887,6 @@ class Headroom(Base):
             )
         ),
     ] = "Auto"
-    resource: Annotated[
-        str,
-        Meta(
-            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$",
-            max_length=317,
-            description="The resource that one accelerator is asked for by.",
-        ),
-    ] = "nvidia.com/gpu"
     priority_class: Annotated[
         DnsName,
         Meta(description="PriorityClass of the placeholders: below every service's, at least -10 for cluster-autoscaler."),
