@@ -987,6 +987,9 @@ class PoolBackend(Base):
             ge=1, le=10000, description="The most nodes that may be on their way, or leaving, at a time, whatever the plan says."
         ),
     ] = 10
+    cool_down: Annotated[
+        Duration, Meta(description="So long the plan must have needed fewer nodes before any is given back, after a restart too.")
+    ] = "10m"
     take_ownership: Annotated[
         bool, Meta(description="Write although somebody else is seen to own the number; without it we refuse and say who.")
     ] = False

@@ -158,9 +158,10 @@ class Karpenter:
         else:
             spec["replicas"] = replicas
             spec["limits"] = {"nodes": str(max_nodes)}
-        await self._control_plane.apply(
-            [node_class, {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": name}, "spec": spec}]
-        )
+        await self._control_plane.apply(node_class)
+        # Created, not applied: who applies a count server-side owns it from then on.
+        node_pool = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": name}, "spec": spec}
+        await self._control_plane.api.create(NODE_POOLS, node_pool)
         return name
 
     async def until_nodes(self, pool: str, count: int, *, timeout_s: float = 40.0) -> Objects:
