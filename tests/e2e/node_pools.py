@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,10 +19,9 @@ from tests.e2e.audit import WHO
 from tests.e2e.world import GROUP_PATH, Controller, World
 from tests.realparts.api import Object, Objects
 from tests.realparts.control_plane import ControlPlane
-from tests.realparts.karpenter import NODE_POOLS, POOL_LABEL
+from tests.realparts.karpenter import NODE_CLAIMS, NODE_POOLS, POOL_LABEL
 
 POOLS = f"{GROUP_PATH}/acceleratorpools"
-NODE_CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 PLACEHOLDERS = "inference-autoscaler-placeholders"
 """The namespace of deploy/components/nodepool-headroom."""
 COMPONENTS = ("nodepool-karpenter", "nodepool-headroom")
@@ -65,11 +65,18 @@ class Pools:
         return self.world.control_plane
 
     async def until(self, name: str, *, timeout_s: float = 40.0, **status: Any) -> Object:
-        """The pool's status once all these fields are as told; it is as the schema says. `ready` stands for the condition's reason."""
+        """The pool's status once all these fields are as told. `ready` stands for the condition's reason."""
+
+        def holds(told: Object) -> bool:
+            return all((ready(told)["reason"] if key == "ready" else told.get(key)) == value for key, value in status.items())
+
+        return await self.until_status(name, holds, timeout_s=timeout_s)
+
+    async def until_status(self, name: str, condition: Callable[[Object], bool], *, timeout_s: float = 40.0) -> Object:
+        """The pool's status once `condition` holds for it; it is as the schema says."""
 
         def holds(pools: Objects) -> bool:
-            told = pools.get(name, {}).get("status", {})
-            return all((ready(told)["reason"] if key == "ready" else told.get(key)) == value for key, value in status.items())
+            return condition(pools.get(name, {}).get("status", {}))
 
         found = await self.plane.api.until(POOLS, holds, timeout_s=timeout_s, fieldSelector=f"metadata.name={name}")
         told: Object = found[name]["status"]
@@ -106,17 +113,24 @@ class Pools:
             and event["responseStatus"]["code"] == 200
         ]
 
-    async def waits_s(self, app: str) -> dict[str, float]:
-        """Of each pod of an app that was placed: the seconds from its creation to its node. The API tells whole ones."""
+    async def waits_s(self, app: str, *, since_s: float = 0.0) -> dict[str, float]:
+        """Of each pod of an app that was made since then: the seconds from its creation to its node. The API tells whole ones."""
         pods = await self.plane.api.get(f"/api/v1/namespaces/{self.world.namespace}/pods", labelSelector=f"app={app}")
-        return {
-            pod["metadata"]["name"]: (
-                datetime.fromisoformat(one["lastTransitionTime"]) - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
-            ).total_seconds()
-            for pod in pods["items"]
-            for one in pod["status"].get("conditions", ())
-            if one["type"] == "PodScheduled" and one["status"] == "True"
-        }
+        waits_s = {}
+        for pod in pods["items"]:
+            made_s = moment_s(pod["metadata"]["creationTimestamp"])
+            placed = [
+                one for one in pod["status"].get("conditions", ()) if one["type"] == "PodScheduled" and one["status"] == "True"
+            ]
+            if made_s >= since_s:
+                waits_s[pod["metadata"]["name"]] = (
+                    moment_s(placed[0]["lastTransitionTime"]) - made_s if placed else time.time() - made_s
+                )
+        return waits_s
+
+
+def moment_s(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 def ready(status: Object) -> Object:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import pytest
 from aiohttp import web
 
-from tests.e2e.node_pools import NODE_CLAIMS, Pools, accelerator_pool, explain, ready, static
+from tests.e2e.node_pools import Pools, accelerator_pool, explain, ready, static
 from tests.e2e.world import SYSTEM, World, autoscaler, deployment
 from tests.realparts.api import Object
 from tests.realparts.fault_proxy import Fault, Hang
-from tests.realparts.karpenter import POOL_LABEL, Karpenter
+from tests.realparts.karpenter import NODE_CLAIMS, POOL_LABEL, Karpenter
 
 pytestmark = pytest.mark.realparts
 
@@ -17,11 +20,11 @@ ONE, FOUR = 1.0, 4.0
 """Requests/s that one replica and four are wished for: 5 s each, 6 at a time."""
 
 
-def llama(pool: str, replicas: int = 1) -> list[Object]:
-    """Eight GPUs a replica: a node for each."""
+def llama(pool: str, **spec: Any) -> list[Object]:
+    """One replica, of eight GPUs: a node for each."""
     return [
-        deployment("llama", replicas, gpus=8),
-        autoscaler("llama", nodePool=pool, acceleratorsPerReplica=8, maxReplicas=4),
+        deployment("llama", 1, gpus=8),
+        autoscaler("llama", nodePool=pool, acceleratorsPerReplica=8, maxReplicas=4, **spec),
     ]
 
 
@@ -36,7 +39,7 @@ async def test_n_a_static_pool_follows_the_plan_up_over_a_kill_of_karpenter_and_
         await pools.until(name, nodes=1, plannedNodes=1, ready="Reconciled")
         demand = FOUR
         # Karpenter has just begun with what it was asked for, and dies.
-        await pools.plane.api.until(NODE_CLAIMS, lambda claims: len(claims) == 4, labelSelector=f"{POOL_LABEL}={name}")
+        await pools.plane.api.until(NODE_CLAIMS, lambda claims: len(claims) >= 2, labelSelector=f"{POOL_LABEL}={name}")
         await karpenter.process.kill()
         status = await pools.until(name, plannedNodes=4, askedNodes=4, ready="Scaling")
         assert "the plan needs 4 nodes, asked for 4, ready 1" in ready(status)["message"]
@@ -63,21 +66,23 @@ async def test_n_a_static_pool_follows_the_plan_up_over_a_kill_of_karpenter_and_
         assert status["reason"] == "1 node of 8: 8 nvidia.com/gpu for replicas of 1 service"
         await world.until_replicas("llama", lambda count: count == 1)
     sizes = pools.sizes_written(name)
-    assert sizes[0] == 4, "all at once"
-    assert sizes[-1] == 1
-    assert sizes == [4, *sorted(sizes[1:], reverse=True)], "up once, then down"
+    steps = [after - before for before, after in itertools.pairwise([1, *sizes])]
+    assert 0 not in steps, "nothing was ordered twice"
+    assert steps == [*filter(lambda step: step > 0, steps), *filter(lambda step: step < 0, steps)], "up once, and down"
 
 
 @pytest.mark.parametrize("lost", ["replicas", "nodes"])
 async def test_n_killed_between_the_two_orders_the_next_tick_finishes_and_doubles_nothing(
     pools: Pools, karpenter: Karpenter, lost: str
 ) -> None:
-    """The one of the two that is lost never reaches the API server; the other one does, and then the controller dies."""
+    """The one of the two that is lost never reaches the API server; the other one does, and then the controller dies. Without the Lease,
+    which the next one would wait for: nobody else is there."""
     world, plane, name = pools.world, pools.plane, pools.world.namespace
     await karpenter.add_pool(name, replicas=1)
     await karpenter.until_nodes(name, 1)
-    await world.apply(accelerator_pool(name, static(name)), *llama(name))
+    await world.apply(accelerator_pool(name, static(name)), *llama(name, minReplicas=4))
     await world.until_ready("llama", 1)
+    alone = "--no-leader-election"
     path = "/deployments/llama/scale" if lost == "replicas" else f"/nodepools/{name}/scale"
 
     def hold(request: web.Request) -> Fault | None:
@@ -86,7 +91,7 @@ async def test_n_killed_between_the_two_orders_the_next_tick_finishes_and_double
     async with plane.fault_proxy() as proxy, world.traffic("llama", lambda _at_s: FOUR):
         proxy.rule = hold
         kubeconfig = await plane.service_account_kubeconfig(SYSTEM, SYSTEM, server=proxy.url)
-        async with World(plane, world.prometheus, name, kubeconfig).controller("story-n-killed", interval_s=1.0) as first:
+        async with World(plane, world.prometheus, name, kubeconfig).controller("story-n-killed", alone) as first:
             if lost == "replicas":
                 await pools.until_asked(name, 4)
             else:
@@ -94,7 +99,7 @@ async def test_n_killed_between_the_two_orders_the_next_tick_finishes_and_double
             await first.process.kill()
         assert await world.replicas("llama") == (1 if lost == "replicas" else 4)
         assert pools.sizes_written(name) == ([4] if lost == "replicas" else [])
-        async with world.controller("story-n-next"):
+        async with world.controller("story-n-next", alone):
             await pools.until(name, nodes=4, plannedNodes=4, askedNodes=4, ready="Reconciled")
             await world.until_ready("llama", 4)
     assert pools.sizes_written(name) == [4]
@@ -112,7 +117,7 @@ async def test_n_a_static_pool_that_somebody_else_sizes_is_left_to_them_until_it
     await pools.kubectl("scale", f"nodepool/{name}", "--replicas=2")
     async with world.controller("story-n-owner"), world.traffic("llama", lambda _at_s: FOUR):
         status = await pools.until(name, plannedNodes=4, askedNodes=2, ready="OwnedElsewhere")
-        assert "kubectl set spec.replicas" in status["owner"]
+        assert status["owner"] == "kubectl set spec.replicas"
         condition = ready(status)
         assert condition["status"] == "False"
         assert condition["message"].endswith("; nothing is written, unless takeOwnership is true")
