@@ -21,7 +21,7 @@ BEGINS = 0.2
 LEARNT_S = 4200.0
 """More than the hour of a controller's own steps that policies are shown."""
 UP_PER_S = 6.0
-AT_FIRST, MOST = 5, 14
+AT_FIRST, MOST = 5, 12
 """Replicas, of which each fills a node."""
 NODE_S, LOADING_S = 10.0, 2.0
 """What a node takes, about, and a model."""

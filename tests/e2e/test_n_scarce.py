@@ -62,9 +62,9 @@ async def test_n_a_full_pool_goes_by_priority_and_a_quota_holds(pools: Pools, ka
         assert told["reason"] == "NodePoolFull"
         await world.until_replicas("batch", lambda count: count == 1)
         await world.until_ready("chat", 3)
-        status = await pools.until(name, nodes=2, plannedNodes=2, askedNodes=2, ready="Reconciled")
-        assert status["reason"].startswith("2 nodes of 8: 16 nvidia.com/gpu for replicas of 2 services")
-        assert "12 more are wished and have no place" in status["reason"]
+        await pools.until(name, nodes=2, plannedNodes=2, askedNodes=2, ready="Reconciled")
+        why = "2 nodes of 8: 16 nvidia.com/gpu for replicas of 2 services; 12 more are wished and have no place"
+        await pools.until(name, reason=why)
         assert "NodePoolFull" in await explain(controller, f"{name}/batch")
 
         # Room for everybody, but the namespace may have five halves of it.
