@@ -20,7 +20,6 @@ BEGINS = 0.2
 """Where in its rhythm the traffic is at the story's begin: on the ramp, where it is steep."""
 LEARNT_S = 4200.0
 """More than the hour of a controller's own steps that policies are shown."""
-UP_PER_S = 6.0
 AT_FIRST, MOST = 5, 12
 """Replicas, of which each fills a node."""
 NODE_S, LOADING_S = 10.0, 2.0
@@ -75,15 +74,17 @@ async def test_n_room_is_there_before_a_ramp_and_goes_after_it(pools: Pools, kar
         await world.until_ready(name, AT_FIRST, timeout_s=60.0)
     past = {"past_s": LEARNT_S, "has_past": True}
     async with (
-        world.traffic("buffer", rhythm, **past) as traffic,
+        world.traffic("buffer", rhythm, **past),
         world.traffic("placeholder", rhythm, **past),
         world.controller("story-n-room") as controller,
     ):
         for pool in names.values():
             await pools.until_status(pool, lambda status: status.get("readyNodes", 0) > AT_FIRST and has_room(status))
         there_s = time.time() + 1.0
-        await traffic.until(lambda traffic: traffic.history[-1].demand_per_s >= UP_PER_S, timeout_s=90)
+        before = {name: await world.replicas(name) for name in names}
         for name, pool in names.items():
+            await world.until_replicas(name, lambda count, least=before[name] + 2: count >= least, timeout_s=90)
+            await world.until_ready(name, before[name] + 2)
             status = await pools.until_status(pool, has_room)
             assert "headroom" in status["reason"], status
             assert ", with room for " in await explain(controller, f"{ns}/{name}")
