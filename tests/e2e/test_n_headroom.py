@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
+from operator import le
 
 import pytest
 
@@ -83,7 +85,7 @@ async def test_n_room_is_there_before_a_ramp_and_goes_after_it(pools: Pools, kar
         there_s = time.time() + 1.0
         before = {name: await world.replicas(name) for name in names}
         for name, pool in names.items():
-            await world.until_replicas(name, lambda count, least=before[name] + 2: count >= least, timeout_s=90)
+            await world.until_replicas(name, partial(le, before[name] + 2), timeout_s=90)
             await world.until_ready(name, before[name] + 2)
             status = await pools.until_status(pool, has_room)
             assert "headroom" in status["reason"], status

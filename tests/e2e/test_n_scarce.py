@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.e2e.node_pools import Pools, accelerator_pool, explain, static
@@ -14,7 +16,13 @@ pytestmark = pytest.mark.realparts
 
 def service(name: str, pool: str, *, replicas: int, least: int, priority: int) -> list[Object]:
     """Half a node a replica, and a wish that stands in its minReplicas alone where nobody asks it anything."""
-    wish = {"minReplicas": least, "maxReplicas": 4, "priority": priority, "nodePool": pool, "acceleratorsPerReplica": 4}
+    wish: dict[str, Any] = {
+        "minReplicas": least,
+        "maxReplicas": 4,
+        "priority": priority,
+        "nodePool": pool,
+        "acceleratorsPerReplica": 4,
+    }
     return [deployment(name, replicas, gpus=4), autoscaler(name, **wish)]
 
 
