@@ -93,7 +93,7 @@ class Controller:
         stopwatch.lap("read")
 
         decisions = self.engine.decide(fleet, readings)
-        plan = allocate(self.engine.table, fleet, decisions, self.budget, shadow=self.shadow)
+        plan = allocate(self.engine.table, fleet, decisions, self.budget, shadow=self.shadow, needs=self.engine.node_needs)
         stopwatch.lap("decide")
 
         leading = self._may_act()

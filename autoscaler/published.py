@@ -21,6 +21,7 @@ FORECAST: Final = "demand-forecast"
 
 NAME_LABEL: Final = "inference-autoscaler.io/name"
 QUANTILE_LABEL: Final = "quantile"
+POLICY_LABEL: Final = "policy"
 
 
 class Line(Struct, tag_field="kind", frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ import orjson
 from autoscaler.core.model import UNSEEN, Fleet, Floats, Ints, SignalColumn
 from autoscaler.core.signals import SignalState
 from autoscaler.ports import Clock, Tick
-from autoscaler.published import DESIRED, FORECAST, QUANTILE_LABEL, QUEUE_PER_REPLICA, SCHEMA
+from autoscaler.published import DESIRED, FORECAST, POLICY_LABEL, QUANTILE_LABEL, QUEUE_PER_REPLICA, SCHEMA
 
 MAX_AGE_S: Final = 60.0
 INTERVALS_OLD: Final = 4
@@ -61,8 +61,10 @@ class Publisher:
             "leading": tick.leading,
         }
         self._told_s = self._clock.monotonic_s()
-        # A tick takes a part of the interval from looking to here. Bounded, as somebody may have set the clock meanwhile.
-        self._age_s = min(max(self._clock.now_s() - float(tick.decisions.at_s), 0.0), tick.interval_s)
+        # A tick takes a part of the interval from looking to here. Bounded, as somebody may have set the clock meanwhile; by its own steps,
+        # which are timed without that clock, it may have taken longer.
+        since_s = min(max(self._clock.now_s() - float(tick.decisions.at_s), 0.0), tick.interval_s)
+        self._age_s = max(since_s, sum(tick.timings_s.values()))
         self.ticks += 1
         self._news.set()
         self._news = asyncio.Event()
@@ -79,27 +81,27 @@ class Publisher:
         return True
 
     def tick_lines(self) -> Iterator[bytes]:
-        """The last tick, as of now."""
-        age_s = self._age_s + max(self._clock.monotonic_s() - self._told_s, 0.0)
-        yield _line({**self._head, "age_s": age_s})
-        yield from self.columns
-        yield _line({"kind": "end", "number": self._head["number"]})
+        """The tick that is the last one now; its age as of when the first line is taken, which may be later."""
+        return self._lines(self._head, self.columns, self._told_s, self._age_s)
+
+    def _lines(self, head: Mapping[str, Any], columns: tuple[bytes, ...], told_s: float, age_s: float) -> Iterator[bytes]:
+        yield _line({**head, "age_s": age_s + max(self._clock.monotonic_s() - told_s, 0.0)})
+        yield from columns
+        yield _line({"kind": "end", "number": head["number"]})
 
     def _columns(self, tick: Tick) -> Iterator[dict[str, Any]]:
-        fleet, signals = tick.fleet, tick.readings.signals
-        unpublished = {**self._shadowed, **_unseen(fleet)}
+        fleet = tick.fleet
+        unseen = _unseen(fleet)
+        unpublished = {**self._shadowed, **unseen}
         counts = tick.plan.replicas.astype(np.float64)
         counts[list(unpublished)] = np.nan
         yield {"metric": DESIRED, "values": counts, "why": _texts(unpublished)}
-        if (queue := signals.get("queue")) is not None:
-            yield {
-                "metric": QUEUE_PER_REPLICA,
-                **_told(tick, "queue", queue, None),
-                "values": _known(queue) / np.maximum(fleet.ready, 1),
-            }
+        told = _told(tick, "queue", None)
+        per_replica = told["values"] / np.maximum(fleet.ready, 1)
+        per_replica[list(unseen)] = np.nan  # with none seen as ready it would be the whole queue, and many times too much
+        yield {"metric": QUEUE_PER_REPLICA, **told, "values": per_replica, "why": {**told["why"], **_texts(unseen)}}
         for name, rows in self._published.items():
-            if (column := signals.get(name)) is not None:
-                yield {"metric": name, "rows": rows, **_told(tick, name, column, rows)}
+            yield {"metric": name, "rows": rows, **_told(tick, name, rows)}
         for policy, rows, forecast in tick.decisions.forecasts:
             for index, quantile in enumerate(forecast.quantiles.tolist()):
                 values = np.ascontiguousarray(forecast.values[:, index, 0])
@@ -108,7 +110,7 @@ class Publisher:
                     "rows": np.ascontiguousarray(rows),
                     "values": values,
                     "windows_s": [forecast.window_s] * len(values),
-                    "labels": {QUANTILE_LABEL: f"{quantile:g}", "policy": policy},
+                    "labels": {QUANTILE_LABEL: f"{quantile:g}", POLICY_LABEL: policy},
                 }
 
 
@@ -151,9 +153,15 @@ def _unseen(fleet: Fleet) -> dict[int, str]:
     return {row: why for row, why in fleet.hands_off_why.items() if why.partition(":")[0] in UNSEEN}
 
 
-def _told(tick: Tick, name: str, column: SignalColumn, rows: Ints | None) -> dict[str, Any]:
+def _told(tick: Tick, name: str, rows: Ints | None) -> dict[str, Any]:
     """values, ages_s, windows_s and why of a signal, of all rows or of these."""
-    chosen = np.arange(len(column.values)) if rows is None else rows
+    chosen = np.arange(len(tick.fleet)) if rows is None else rows
+    column = tick.readings.signals.get(name)
+    if column is None:
+        return {
+            "values": np.full(len(chosen), np.nan),
+            "why": dict.fromkeys(map(str, range(len(chosen))), f"{name} was not read"),
+        }
     values = _known(column)[chosen]
     told: dict[str, Any] = {"values": values, "ages_s": column.age_s[chosen]}
     if column.span_s is not None:

@@ -20,7 +20,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--listen", default="0.0.0.0:6443", show_default=True, metavar="ADDRESS:PORT", help="Where it serves, with TLS.")
 @click.option("--controller", "controllers", multiple=True, metavar="URL",
-              help="A controller's --listen address; a name of several addresses stands for all of them, and the option may be repeated "
+              help="A controller's --listen address; a name of several addresses stands for all of them, and the option may be repeated. "
+                   "All are replicas of one controller: what its leader decides is served, and of no other "
                    "[http://inference-autoscaler-controllers:8080].")  # fmt: skip
 @click.option(
     "--kubeconfig", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Instead of the pod's own account."

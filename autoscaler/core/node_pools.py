@@ -31,7 +31,8 @@ class PoolTable:
         self.per_node: Ints = np.array([pool.accelerators_per_node for pool in pools], dtype=np.int64)
         self.least_nodes: Ints = np.array([pool.min_nodes for pool in pools], dtype=np.int64)
         self.most_nodes: Ints = np.array([pool.most_nodes for pool in pools], dtype=np.int64)
-        self.minimum_first: Bools = np.array([pool.min_replicas_first for pool in pools], dtype=np.bool_)
+        self.keeps_spare: Ints = np.array([place for place, pool in enumerate(pools) if pool.waiting_cost > 0], dtype=np.int64)
+        """Pools (numbers) that keep spare nodes by what they are worth."""
         self.unplaceable: dict[int, str] = {}
         number = {name: place for place, name in enumerate(self.names)}
         places: list[tuple[int, int, int]] = []
@@ -67,6 +68,9 @@ class PoolTable:
         self.sizes: Ints = np.unique(self.size)[::-1]
         """All sizes, the largest first."""
         self.size_number: Ints = len(self.sizes) - 1 - np.searchsorted(self.sizes[::-1], self.size)
+        first = [pools[place].min_replicas_first for place in self.pool.tolist()]
+        self.minimum_first: Bools = (np.bincount(self.row, first, len(specs)) > 0)[self.row]
+        """Where the row's lower bound comes before what higher priorities want beyond theirs: one of its pools says so."""
         self._group([specs[row].namespace for row in self.row.tolist()])
         self.usable: Ints = self._usable()
 

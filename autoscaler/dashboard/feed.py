@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import chain
 from typing import Any, Final
 
 from aiohttp import web
@@ -16,6 +17,8 @@ from autoscaler.published import PATH
 from autoscaler.publishing import Publisher, head_line
 
 MOST_READERS: Final = 16
+MOST_OF_ONE_ADDRESS: Final = 4
+"""Whoever reaches this port could otherwise hold all the places alone, and every HPA would stand still."""
 ALIVE_S: Final = 5.0
 """An empty line so often, so that a reader can tell a quiet controller from a lost connection."""
 SEND_TIMEOUT_S: Final = 30.0
@@ -27,7 +30,8 @@ class Feed:
     def __init__(self, publisher: Publisher, controller: str) -> None:
         self._publisher = publisher
         self._controller = controller
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], str | None] = {}
+        """By who reads: the address."""
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_get(PATH, self.handle)
@@ -40,13 +44,15 @@ class Feed:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if len(self._tasks) >= MOST_READERS:
             return error(503, f"{MOST_READERS} readers are there already; try again later")
+        if list(self._tasks.values()).count(request.remote) >= MOST_OF_ONE_ADDRESS:
+            return error(503, f"{MOST_OF_ONE_ADDRESS} readers of {request.remote} are there already; try again later")
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._tasks[task] = request.remote
         try:
             return await self._send(request)
         finally:
-            self._tasks.discard(task)
+            del self._tasks[task]
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
@@ -65,11 +71,9 @@ class Feed:
                 continue
             seen = publisher.ticks
             # Taken together, before anything is awaited: a tick's columns are in the order of these objects.
-            lines = list(publisher.tick_lines())
-            if publisher.objects is not objects:
-                objects = publisher.objects
-                lines[:0] = objects
-            for line in lines:
+            tick, before, objects = publisher.tick_lines(), objects, publisher.objects
+            # One after the other: while many objects are sent the tick grows older, which its first line then tells.
+            for line in chain(() if objects is before else objects, tick):
                 await _sent(response, line)
 
 

@@ -20,6 +20,9 @@ _PATH: Final = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 _AGGREGATORS: Final = frozenset({"system:kube-aggregator", "system:aggregator"})
 _DISCOVERY: Final = frozenset({"/apis", f"/apis/{GROUP}", f"/apis/{GROUP_VERSION}", "/openapi/v2", "/openapi/v3"})
 _OPENAPI: Final = "/openapi/v3/"
+LONGEST_NAME: Final = 1024
+"""Of a path, or of a namespace and a metric together. Nothing that is there is called longer; and thousands of whatever somebody makes up
+are kept in memory for as long as what was found of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,11 @@ class ReviewedAuthorizer:
     async def authorize(self, user: User, access: Access) -> None:
         if MASTERS in user.groups or _is_aggregator(user, access):
             return
+        if (length := _length(access)) > LONGEST_NAME:
+            raise RefusedError(
+                403,
+                f"forbidden: what is asked for has a name of {length} characters, and nothing here has one over {LONGEST_NAME}",
+            )
         try:
             verdict = await self._cache.get((user, access), lambda: self._review(user, access))
         except TooManyReviewsError as fault:
@@ -103,6 +111,10 @@ def _is_aggregator(user: User, access: Access) -> bool:
         and isinstance(access, PathAccess)
         and (access.path in _DISCOVERY or access.path.startswith(_OPENAPI))
     )
+
+
+def _length(access: Access) -> int:
+    return len(access.path) if isinstance(access, PathAccess) else len(access.namespace) + len(access.metric)
 
 
 def _cannot(user: User, access: Access) -> str:

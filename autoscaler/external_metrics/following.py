@@ -20,6 +20,7 @@ import numpy as np
 from autoscaler.adapters.kubernetes.lines import Lines, LineTooLongError
 from autoscaler.backoff import Backoff
 from autoscaler.errors import OutsideError, UsageError
+from autoscaler.external_metrics.standstill import Standstills
 from autoscaler.external_metrics.store import Held, Index, Snapshot, Store
 from autoscaler.ports import Clock
 from autoscaler.published import PATH, SCHEMA, AnyLine, Column, End, Head, Objects, TickLine
@@ -48,6 +49,7 @@ class Following:
         self._rng = rng
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._faults: dict[tuple[str, str], str] = {}
+        self._standstills = Standstills(clock)
         self.first = asyncio.Event()
         """Set when the first values are served."""
 
@@ -64,6 +66,7 @@ class Following:
 
     async def run(self) -> None:
         """Never returns; cancel it."""
+        watching = asyncio.create_task(self._standstills.watch(), name="standstills")
         try:
             async with aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENT_S),
@@ -74,9 +77,10 @@ class Following:
                     await self._look(session)
                     await asyncio.sleep(RESOLVE_S)
         finally:
-            for task in self._tasks.values():
+            tasks = [watching, *self._tasks.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self, session: aiohttp.ClientSession) -> None:
         """Begins to follow new addresses, and ends with those that are no longer named."""
@@ -103,14 +107,19 @@ class Following:
         backoff = Backoff(self._rng, FIRST_PAUSE_S, LONGEST_PAUSE_S)
         url = f"{place.scheme}://{key[1]}{PATH}"
         while True:
+            standstills = self._standstills.count()
             try:
                 async with session.get(url, headers={"Host": place.netloc}, allow_redirects=False) as answer:
                     if answer.status != 200:
                         raise OutsideError(f"{url} answered {answer.status}")
-                    await self._listen(key, _lines(answer), backoff.progress)
+                    await self._listen(key, self._lines(answer, standstills), backoff.progress)
                 self._note(key, f"{url} ended its answer")
             except (aiohttp.ClientError, OSError, TimeoutError, OutsideError, LineTooLongError, msgspec.MsgspecError) as fault:
                 self._note(key, f"{url}: {str(fault) or type(fault).__name__}")
+            except Exception as fault:
+                # Bytes that nobody foresaw. Who stopped following would never be told anything again, and say that all is well.
+                log.exception("what came from %s can't be taken in; trying again", url)
+                self._note(key, f"{url}: {type(fault).__name__}")
             await asyncio.sleep(backoff.next_s())
 
     def _note(self, key: tuple[str, str], why: str) -> None:
@@ -120,7 +129,7 @@ class Following:
 
     async def _listen(self, key: tuple[str, str], lines: AsyncIterator[bytes], progress: Callable[[], None]) -> None:
         decoder = msgspec.json.Decoder(AnyLine)
-        controller, index, growing = key[1], Index(), Index()
+        controller, index, growing = "", Index(), Index()
         revision = -1
         tick: TickLine | None = None
         received_s = 0.0
@@ -135,6 +144,8 @@ class Following:
                     controller = f"{name}@{key[1]}"
                     log.info("following the controller %s", controller)
                     self._faults.pop(key, None)
+                case _ if not controller:
+                    raise OutsideError("it didn't say first who speaks, and in which form")
                 case Objects() as part:
                     if part.first == 0:
                         growing = Index()
@@ -155,19 +166,21 @@ class Following:
                     raise OutsideError("a tick ended that had not begun")
             await asyncio.sleep(0)  # a line may be long: who asks for a value goes first
 
-
-async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    lines = Lines(LARGEST_LINE_BYTES)
-    while chunk := await answer.content.readany():
-        for line in lines.feed(chunk):
-            yield line
+    async def _lines(self, answer: aiohttp.ClientResponse, standstills: int) -> AsyncIterator[bytes]:
+        """Raises OutsideError once this process stood still since there were so many `standstills`."""
+        lines = Lines(LARGEST_LINE_BYTES)
+        while chunk := await answer.content.readany():
+            for line in lines.feed(chunk):
+                if self._standstills.count() != standstills:
+                    raise OutsideError("this process stood still; how old what came meanwhile is, nobody knows")
+                yield line
 
 
 def _split(url: str) -> SplitResult:
     place = urlsplit(url)
     try:
         usable = place.scheme == "http" and place.hostname and place.path in ("", "/") and not place.query and not place.username
-        _ = place.port
+        _ = place.port, (place.hostname or "").encode("idna")  # as the look-up of the name does, later
     except ValueError:
         usable = False
     if not usable:

@@ -49,6 +49,7 @@ class Listener:
         self._shaking: dict[asyncio.Task[None], socket.socket | None] = {}
         self._nobody_silent = asyncio.Event()
         self._resuming: asyncio.TimerHandle | None = None
+        self._closing = False
 
     @property
     def port(self) -> int:
@@ -61,6 +62,7 @@ class Listener:
         """Takes in who is waiting already, then no more. Once is enough."""
         if self._listening.fileno() < 0:
             return
+        self._closing = True
         if self._resuming is not None:
             self._resuming.cancel()
         self._loop.remove_reader(self._listening.fileno())
@@ -94,13 +96,15 @@ class Listener:
         for _ in range(_AT_ONCE):
             try:
                 accepted, _address = self._listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except BlockingIOError:
                 return False
             except OSError as fault:
-                if fault.errno not in _OUT_OF_THEM:
-                    raise
-                self._out_of_descriptors(fault)
-                return False
+                if fault.errno in _OUT_OF_THEM:
+                    self._out_of_descriptors(fault)
+                    return False
+                # Of the connection that would have been next: it ended, or its network did (accept(2), "Error handling").
+                log.debug("a connection could not be accepted: %s", fault)
+                continue
             self._resuming = None
             accepted.setblocking(False)
             if self._tls is None:
@@ -185,6 +189,8 @@ class Listener:
         for _ in range(min(_AT_ONCE, len(self._silent))):
             self._let_go("too many silent")
         self._connections.make_room()
+        if self._closing:
+            return
         self._loop.remove_reader(self._listening.fileno())
         self._resuming = self._loop.call_later(_PAUSE_S, self.open)
 

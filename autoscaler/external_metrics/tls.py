@@ -7,17 +7,15 @@ being served beside the ECDSA pair that followed it; and a pair whose key does n
 
 from __future__ import annotations
 
-import os
 import ssl
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from autoscaler.errors import OutsideError
+from autoscaler.pem_file import as_file
 
 _NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
 """X509_V_FLAG_NO_CHECK_TIME (openssl/x509_vfy.h), for which Python has no name."""
@@ -77,7 +75,7 @@ class ServingTls:
 def _context(pair: tuple[bytes, bytes], authorities: Iterable[x509.Certificate]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        with _as_file(pair[0]) as certificate, _as_file(pair[1]) as key:
+        with as_file(pair[0]) as certificate, as_file(pair[1]) as key:
             # A key under a password would otherwise be asked for at the terminal.
             context.load_cert_chain(certificate, key, password=b"")
     except (ssl.SSLError, ValueError) as fault:
@@ -98,28 +96,6 @@ def _authority(pem: bytes) -> x509.Certificate:
     except (ssl.SSLError, ValueError) as fault:
         raise OutsideError(f"a client CA can't be used: {_words(fault)}. Needed: one certificate as PEM") from None
     return authority
-
-
-@contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
-    """A path under which OpenSSL reads `content`, for Python loads keys from files only. In memory where that can be had (Linux): no key on
-    a disk, and a read-only root file system will do. Else in a folder that only we can read, and that is gone at once."""
-    if hasattr(os, "memfd_create"):
-        try:
-            file = os.fdopen(os.memfd_create("pem"), "wb")
-        except OSError:
-            pass
-        else:
-            with file:
-                file.write(content)
-                file.flush()
-                yield f"/proc/self/fd/{file.fileno()}"
-            return
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "pem")
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-        yield path
 
 
 def _words(fault: Exception) -> str:

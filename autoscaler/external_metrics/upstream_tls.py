@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import ssl
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from autoscaler.external_metrics.reread import RereadFile
+from autoscaler.pem_file import as_file
 
 log: Final = logging.getLogger(__name__)
 
@@ -72,26 +70,9 @@ def _made(authority_pem: str, pair: Pair | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if pair is not None:
         try:
-            with _as_file(b"\n".join(pair)) as path:
+            with as_file(b"\n".join(pair)) as path:
                 # An encrypted key would make OpenSSL ask on the terminal; an empty password makes it an error instead.
                 context.load_cert_chain(path, password="")
         except (ssl.SSLError, ValueError, OSError):
             raise TlsUnusableError("our client certificate and its key are no PEM pair that belongs together") from None
     return context
-
-
-@contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
-    """A path that holds `content` while the block runs; in memory where the system can, since keys have no business on disks."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("autoscaler-upstream", os.MFD_CLOEXEC)
-        try:
-            os.write(descriptor, content)
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-        return
-    with tempfile.NamedTemporaryFile(prefix="autoscaler-upstream-") as file:  # mode 0600
-        file.write(content)
-        file.flush()
-        yield file.name

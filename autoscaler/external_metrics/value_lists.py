@@ -21,7 +21,7 @@ from autoscaler.external_metrics.identity import GROUP_VERSION
 from autoscaler.external_metrics.quantity import quantity_text
 from autoscaler.external_metrics.selectors import Selector
 from autoscaler.external_metrics.values import Value, Values
-from autoscaler.published import FORECAST, NAME_LABEL, QUANTILE_LABEL
+from autoscaler.published import FORECAST, NAME_LABEL, POLICY_LABEL, QUANTILE_LABEL
 
 _TOLD: Final = 3
 """How many objects a message names at most."""
@@ -29,7 +29,7 @@ _WHERE_SIGNALS: Final = "signals are served where an object's spec.publish.signa
 
 
 def value_list(values: Values, namespace: str, metric: str, selector: Selector) -> bytes:
-    """The JSON of the list. Raises RefusedError: 404 where there is nothing to answer with, 400 where the selector takes several quantiles of
+    """The JSON of the list. Raises RefusedError: 404 where there is nothing to answer with, 400 where the selector takes several forecasts of
     one object together, 503 where a value is not known, too old or no number."""
     known = metric_of(metric)
     if known is None:
@@ -38,7 +38,7 @@ def value_list(values: Values, namespace: str, metric: str, selector: Selector) 
     if not found:
         raise _nothing(values, namespace, known, selector)
     if known == FORECAST:
-        _one_quantile_each(found)
+        _one_forecast_each(found)
     items = []
     faults = []
     for value in found:
@@ -92,16 +92,18 @@ def _timestamp(at_s: int) -> str | None:
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at_s > 0 else None
 
 
-def _one_quantile_each(found: Sequence[Value]) -> None:
-    quantiles: dict[str, list[str]] = {}
+def _one_forecast_each(found: Sequence[Value]) -> None:
+    forecasts: dict[str, list[Value]] = {}
     for value in found:
-        quantiles.setdefault(value.object, []).append(value.labels.get(QUANTILE_LABEL, ""))
-    for name, several in quantiles.items():
+        forecasts.setdefault(value.object, []).append(value)
+    for name, several in forecasts.items():
         if len(several) > 1:
-            ways = " or ".join(f"{QUANTILE_LABEL}={quantile}" for quantile in several)
+            # Of labels that they share none tells them apart: two policies of an object may forecast the same quantiles.
+            telling = [label for label in (QUANTILE_LABEL, POLICY_LABEL) if len({one.labels.get(label) for one in several}) > 1]
+            ways = " or ".join(",".join(f"{label}={one.labels.get(label, '')}" for label in telling) for one in several)
             raise RefusedError(
                 400,
-                f"labelSelector: it matches {len(several)} quantiles of {FORECAST} of {name}, which an HPA would add up; "
+                f"labelSelector: it matches {len(several)} forecasts of {FORECAST} of {name}, which an HPA would add up; "
                 f"add {ways} to it",
             )
 

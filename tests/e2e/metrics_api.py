@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -69,7 +70,7 @@ class MetricsApi:
                     raise
 
     @contextlib.asynccontextmanager
-    async def server(self, name: str, *controllers: str, extra: Sequence[str] = ()) -> AsyncIterator[Process]:
+    async def server(self, name: str, *controllers: str, extra: Sequence[str] = ()) -> AsyncIterator[Server]:
         """One of the processes, ready. All share the port."""
         process = await self.process(name, *controllers, extra=extra)
         await process.start(ready_within_s=40)
@@ -150,6 +151,17 @@ class Server(Process):
         self._began_at = self.log_path.stat().st_size if self.log_path.exists() else 0
         await super().launch()
 
+    def first_data_s(self) -> float:
+        """How long after a controller began to tell it the server answered, in its present life."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._began_at)
+            lines = [json.loads(line) for line in log if line.startswith(b"{")]
+        at = {
+            word: next(datetime.fromisoformat(line["at"]) for line in lines if word in line["message"])
+            for word in ("following the", "is ready")
+        }
+        return (at["is ready"] - at["following the"]).total_seconds()
+
     async def _is_ready(self) -> bool:
         with self.log_path.open("rb") as log:
             log.seek(self._began_at)
@@ -165,6 +177,8 @@ class Asking:
         self._session: aiohttp.ClientSession | None = None
         self.answered: Counter[int] = Counter()
         self.bad: list[tuple[float, int, str]] = []
+        self.told: dict[str, set[str]] = {}
+        """By the timestamps of values, which are of a tick each: the values."""
 
     async def __aenter__(self) -> Asking:
         self._session = aiohttp.ClientSession(
@@ -182,6 +196,8 @@ class Asking:
             text = await answer.text()
         document: Object = json.loads(text) if text.startswith("{") else {"message": text}
         self.answered[answer.status] += 1
+        for item in document.get("items") or ():
+            self.told.setdefault(item["timestamp"], set()).add(item["value"])
         if answer.status != 200:
             self.bad.append((time.time(), answer.status, text))
         return answer.status, document

@@ -30,12 +30,18 @@ COOL_DOWN = "3s"
 
 
 def accelerator_pool(name: str, backend: Mapping[str, Any], **spec: Any) -> Object:
-    """A pool of nodes of 8 GPUs."""
+    """A pool of nodes of 8 GPUs, of which none is kept once it is spare."""
     return {
         "apiVersion": "inference-autoscaler.io/v1alpha1",
         "kind": "AcceleratorPool",
         "metadata": {"name": name},
-        "spec": {"maxNodes": 6, "acceleratorsPerNode": 8, "backend": {"coolDown": COOL_DOWN, **backend}, **spec},
+        "spec": {
+            "maxNodes": 6,
+            "acceleratorsPerNode": 8,
+            "waitingCost": 0,
+            "backend": {"coolDown": COOL_DOWN, **backend},
+            **spec,
+        },
     }
 
 

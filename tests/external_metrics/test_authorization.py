@@ -222,6 +222,15 @@ async def test_so_many_reviews_at_once_and_no_more(bed: Bed) -> None:
         task.cancel()
 
 
+@pytest.mark.parametrize("access", [PathAccess(path="/" + "x" * 2000), MetricAccess(namespace="team", metric="x" * 2000)])
+async def test_names_longer_than_any_are_neither_reviewed_nor_kept(bed: Bed, access: Access) -> None:
+    bed.reviews(allowed=True)
+    refused = await bed.refusal(BOB, access)
+    assert refused.code == 403
+    assert len(refused.message) < 200
+    assert bed.asked == 0
+
+
 async def test_what_is_counted(bed: Bed) -> None:
     bed.reviews(allowed=True)
     for _ in range(3):

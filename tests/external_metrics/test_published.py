@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import aiohttp
 import msgspec
 import numpy as np
 import pytest
@@ -17,15 +18,18 @@ from autoscaler.clock import ManualClock, SystemClock
 from autoscaler.controller import Controller
 from autoscaler.core.model import Forecast, Publication, ScalingSpec
 from autoscaler.dashboard.board import Board
-from autoscaler.dashboard.feed import Feed
+from autoscaler.dashboard.feed import MOST_OF_ONE_ADDRESS, Feed
 from autoscaler.dashboard.server import make_app, serve
 from autoscaler.dashboard.watching import Watched
 from autoscaler.errors import UsageError
+from autoscaler.external_metrics.answers import RefusedError
 from autoscaler.external_metrics.following import Following
+from autoscaler.external_metrics.selectors import parse
 from autoscaler.external_metrics.store import Held, Index, Snapshot, Store
+from autoscaler.external_metrics.value_lists import value_list
 from autoscaler.external_metrics.values import Labels, Value
 from autoscaler.ports import Tick
-from autoscaler.published import DESIRED, FORECAST, QUEUE_PER_REPLICA, AnyLine, Column, Objects, TickLine
+from autoscaler.published import DESIRED, FORECAST, PATH, QUEUE_PER_REPLICA, AnyLine, Column, Objects, TickLine
 from autoscaler.publishing import OBJECTS_A_LINE, Publisher
 from tests.realparts.ports import LOOPBACK, free_port
 from tests.ticks import PER_REPLICA, MadeCluster, MadeMetrics, a_spec
@@ -128,6 +132,44 @@ async def test_a_target_that_nobody_sees_has_no_count() -> None:
     assert value.why == "TargetMissing: there is no Deployment llama"
 
 
+async def test_a_target_that_nobody_sees_has_no_queue_per_replica() -> None:
+    told = Told(
+        [a_spec("llama", publication=Publication(signals=("queue",))), a_spec("qwen")], {**SIGNALS, "queue": lambda *_: 20.0}
+    )
+    told.cluster.changes = {
+        "ready": np.array([0, 5]),
+        "hands_off": np.array([True, False]),
+        "hands_off_why": {0: "TargetUnreadable: our rights were taken away"},
+    }
+    await told.tick()
+    (value,) = told.find(QUEUE_PER_REPLICA)
+    assert math.isnan(value.value), "the whole queue, as if none were ready, would scale up many times over"
+    assert value.why == "TargetUnreadable: our rights were taken away"
+    assert told.find("queue")[0].value == 20.0, "that one is known all the same"
+    assert told.find(QUEUE_PER_REPLICA, "qwen")[0].value == 4.0
+
+
+async def test_a_tick_that_took_longer_than_its_interval_is_told_as_old_as_it_is() -> None:
+    told = Told([a_spec("llama", mode="Recommend")], SIGNALS)
+    await told.tick()
+    await told.publisher.report(replace(told.ticks[-1], timings_s={"read": 30.0, "act": 20.0}))
+    assert take(told.store, told.publisher, told.clock)
+    assert told.find(DESIRED)[0].age_s == 50.0
+
+
+async def test_a_ticks_age_is_that_of_its_sending_and_not_of_what_is_sent_before_it() -> None:
+    told = Told([a_spec("llama", mode="Recommend")], SIGNALS)
+    await told.tick()
+    lines = told.publisher.tick_lines()
+    told.clock.advance_to(told.clock.now_s() + 40.0)  # many objects, on a slow line
+    await told.publisher.report(replace(told.ticks[-1], number=99))
+    first = msgspec.json.decode(next(lines), type=AnyLine)
+    assert isinstance(first, TickLine)
+    assert (first.number, first.age_s) == (1, 40.0), (
+        "the tick that was the last one when the objects were, as old as it is by now"
+    )
+
+
 async def test_signals_are_served_where_the_manifest_says_so() -> None:
     publication = Publication(signals=("running", "queue"), labels=(("model", "llama-3"),), max_age_s=20.0)
     told = Told([a_spec("qwen"), a_spec("llama", publication=publication)], {**SIGNALS, "running": lambda _at_s, _row: 17.5})
@@ -138,6 +180,15 @@ async def test_signals_are_served_where_the_manifest_says_so() -> None:
     assert running.max_age_s == 20.0
     assert told.find("queue")[0].value == 6.0
     assert told.find("running", "qwen") == [], "nobody said that it may"
+
+
+async def test_what_nobody_read_is_not_known_rather_than_not_there() -> None:
+    told = Told([a_spec("llama", publication=Publication(signals=("ttft_s",)))], {"concurrency": load})
+    await told.tick()
+    for metric in ("ttft_s", QUEUE_PER_REPLICA):
+        (found,) = told.find(metric)
+        assert math.isnan(found.value)
+        assert "was not read" in found.why
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
@@ -178,6 +229,26 @@ async def test_forecasts_have_a_quantile_and_a_window() -> None:
     median, high = told.find(FORECAST)
     assert (median.labels["quantile"], median.labels["policy"], median.value, median.window_s) == ("0.5", "seer", 3.0, 120.0)
     assert (high.labels["quantile"], math.isnan(high.value)) == ("0.95", True)
+
+
+async def test_forecasts_of_two_policies_are_told_apart_by_both_labels() -> None:
+    told = Told([a_spec("llama")], SIGNALS)
+    await told.tick()
+    forecast = Forecast(
+        made_at_s=0.0,
+        times_s=np.array([120.0]),
+        quantiles=np.array([0.9]),
+        values=np.array([[[3.0]]]),
+        unit="requests/s",
+        window_s=120.0,
+    )
+    tick = told.ticks[-1]
+    both = (("seer", np.array([0]), forecast), ("oracle", np.array([0]), forecast))
+    await told.publisher.report(replace(tick, decisions=replace(tick.decisions, forecasts=both)))
+    assert take(told.store, told.publisher, told.clock)
+    with pytest.raises(RefusedError, match="add policy=seer or policy=oracle to it"):
+        value_list(told.store, "team", FORECAST, parse("inference-autoscaler.io/name=llama,quantile=0.9"))
+    assert b'"value":"3"' in value_list(told.store, "team", FORECAST, parse("quantile=0.9,policy=seer"))
 
 
 async def test_only_a_leader_is_served_and_the_later_tick_of_two() -> None:
@@ -259,6 +330,19 @@ async def test_a_follower_that_comes_late_is_told_at_once() -> None:
         await asyncio.wait_for(following.first.wait(), 2)
         assert following.connected == 1
         assert following.why_not() == ""
+
+
+async def test_nobody_takes_all_the_places_of_readers_alone() -> None:
+    told = Told([a_spec("llama", mode="Recommend")], SIGNALS)
+    await told.tick()
+    async with controlling(told) as process, AsyncExitStack() as held, aiohttp.ClientSession() as session:
+        statuses = [
+            (await held.enter_async_context(session.get(process.url + PATH))).status for _ in range(MOST_OF_ONE_ADDRESS + 1)
+        ]
+        assert statuses == [200] * MOST_OF_ONE_ADDRESS + [503]
+        elsewhere = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+        async with aiohttp.ClientSession(connector=elsewhere) as other, other.get(process.url + PATH) as answer:
+            assert answer.status == 200
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from autoscaler.adapters.nodepools.json_http import JsonHttp
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of
-from autoscaler.adapters.nodepools.token import Granted, Renewed, read_token_file
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason
+from autoscaler.adapters.nodepools.token import Granted, Renewed, no_credential, read_token_file
 from autoscaler.errors import RequestFailed
 from autoscaler.hidden import Hidden
 from autoscaler.ports import Clock
@@ -66,7 +66,7 @@ class AwsIdentity:
             if self._environment.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
                 return await self._pod_identity(deadline_s)
         except RequestFailed as fault:
-            raise PoolProblem(PoolReason.CredentialsRefused, f"no keys of AWS: {problem_of(fault).words}") from None
+            raise no_credential(fault, "keys of AWS") from None
         raise PoolProblem(
             PoolReason.CredentialsRefused,
             "this pod has no identity at AWS: neither AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE (IAM roles for service accounts) nor "

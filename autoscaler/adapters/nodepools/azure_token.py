@@ -12,8 +12,8 @@ from typing import Final
 from urllib.parse import urlencode
 
 from autoscaler.adapters.nodepools.json_http import JsonHttp
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of
-from autoscaler.adapters.nodepools.token import Granted, Renewed, read_token_file
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason
+from autoscaler.adapters.nodepools.token import Granted, Renewed, no_credential, read_token_file
 from autoscaler.errors import RequestFailed
 from autoscaler.hidden import Hidden
 from autoscaler.ports import Clock
@@ -62,7 +62,7 @@ class AzureToken:
                 timeout_s=deadline_s,
             )
         except RequestFailed as fault:
-            raise PoolProblem(PoolReason.CredentialsRefused, f"no token of Entra: {problem_of(fault).words}") from None
+            raise no_credential(fault, "token of Entra") from None
         token, lives_s = answer.document.get("access_token"), answer.document.get("expires_in")
         if not isinstance(token, str) or not isinstance(lives_s, (int, float)):
             raise PoolProblem(PoolReason.CredentialsRefused, "Entra's answer holds no token")

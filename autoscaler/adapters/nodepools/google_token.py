@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 
 from autoscaler.adapters.nodepools.json_http import JsonHttp
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of
-from autoscaler.adapters.nodepools.token import Granted, Renewed
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason
+from autoscaler.adapters.nodepools.token import Granted, Renewed, no_credential
 from autoscaler.errors import RequestFailed
 from autoscaler.hidden import Hidden
 from autoscaler.ports import Clock
@@ -36,8 +36,7 @@ class GoogleToken:
         try:
             answer = await self._http.request("GET", self._url, headers={"Metadata-Flavor": "Google"}, timeout_s=deadline_s)
         except RequestFailed as fault:
-            problem = problem_of(fault)
-            raise PoolProblem(PoolReason.CredentialsRefused, f"no token of the metadata server: {problem.words}") from None
+            raise no_credential(fault, "token of the metadata server") from None
         token, lives_s = answer.document.get("access_token"), answer.document.get("expires_in")
         # The flavor tells the metadata server from whoever else answers at a link-local name.
         if (

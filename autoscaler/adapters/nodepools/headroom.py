@@ -18,6 +18,7 @@ from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
 from autoscaler.adapters.nodepools.kube_objects import APPLY, FIELD_MANAGER, KubeObjects, Object, Served, dig, whole
 from autoscaler.adapters.nodepools.ready_nodes import ReadyNodes
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, shortage
+from autoscaler.core.model import PoolSpec
 from autoscaler.spec import API_VERSION
 from autoscaler.spec import Headroom as Settings
 
@@ -29,23 +30,21 @@ POD_TEMPLATES: Final = Served(api_version="v1", kind="PodTemplate", plural="podt
 
 
 class Headroom:
-    """The placeholders or the buffer of one pool. uid: the AcceleratorPool's; what is made goes with it when it is deleted."""
+    """The placeholders or the buffer of one pool; what is made goes with the AcceleratorPool when it is deleted."""
 
     capabilities = Capabilities(sets="Headroom", tells_ready=True, tells_bounds=False, versioned=False)
 
-    def __init__(
-        self, objects: KubeObjects, pool: str, uid: str, settings: Settings, node_selector: Mapping[str, str], ready: ReadyNodes
-    ) -> None:
+    def __init__(self, objects: KubeObjects, pool: PoolSpec, settings: Settings, ready: ReadyNodes) -> None:
         self._objects = objects
         self._settings = settings
-        self._node_selector = dict(node_selector)
+        self._node_selector = dict(pool.node_selector)
         self._ready = ready
-        self._pool = pool
-        self._name = f"inference-autoscaler-{pool}"
+        self._pool = pool.name
+        self._name = f"inference-autoscaler-{pool.name}"
         if len(self._name) > 63:  # the name is a label's value, too
-            self._name = f"inference-autoscaler-{hashlib.sha256(pool.encode()).hexdigest()[:16]}"
-        self._uid = uid
-        self._resource = settings.resource
+            self._name = f"inference-autoscaler-{hashlib.sha256(pool.name.encode()).hexdigest()[:16]}"
+        self._uid = pool.uid
+        self._resource = pool.resource
         self._settled = False
         """Whether this process has written it: a manifest that was changed meanwhile is so taken in once, whatever the numbers."""
         self._labels = {"app.kubernetes.io/managed-by": FIELD_MANAGER, POOL_LABEL: self._name}
@@ -78,13 +77,16 @@ class Headroom:
         buffers = await self._buffers(deadline_s)
         if not self._settled:
             await self._remove_other_way(buffers, deadline_s)
-        if free:
+        there = bool(over.version) or over.target is not None
+        # A buffer stays, with nothing to keep: Karpenter (1.14) learns of one that is deleted with its next scheduling only, and holds its nodes
+        # until then; of one that is empty it learns at once (pkg/controllers/capacitybuffer/controller.go, provisioning/provisioner.go).
+        kept = free > 0 or (buffers is not None and there)
+        if kept:
             await self._keep(buffers, free, wish.nodes, deadline_s)
         else:
-            for kind in (buffers, POD_TEMPLATES) if buffers else (DEPLOYMENTS,):
-                await self._remove(kind, deadline_s)
+            await self._remove(buffers or DEPLOYMENTS, deadline_s)
         self._settled = True
-        return over if same else replace(over, target=wish.nodes if free else None, version=free)
+        return over if same else replace(over, target=wish.nodes if kept else None, version=free)
 
     async def _keep(self, buffers: Served | None, free: int, nodes: int, deadline_s: float) -> None:
         if buffers:

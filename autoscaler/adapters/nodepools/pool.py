@@ -93,7 +93,10 @@ class Pool:
             per_node=planned.per_node,
         )
         after = await _within(self._backend.set_target(wish, state, CALL_S))
-        if after is not state:
+        if after is state:
+            return
+        self.state = after
+        if after.target != state.target:  # room is moved with every replica that comes or goes: nothing to say
             log.info(
                 "pool %s: %s → %d nodes asked for (%s)",
                 self.name,
@@ -102,7 +105,6 @@ class Pool:
                 wish.reason,
                 extra={"object": self.name},
             )
-            self.state = after
 
     def _met(self, problem: PoolProblem | None) -> None:
         if problem is not None and problem.reason == PoolReason.Throttled:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of
+from autoscaler.errors import RequestFailed
 from autoscaler.hidden import Hidden
 from autoscaler.ports import Clock
 
@@ -66,6 +67,14 @@ class Renewed(Generic[T]):
         """It was not taken: the next one who asks gets a new one, but not in a storm."""
         self._renew_at_s = min(self._renew_at_s, self._fetched_at_s + AGAIN_S)
         self._ends_at_s = self._renew_at_s
+
+
+def no_credential(fault: RequestFailed, what: str) -> PoolProblem:
+    """Why none was given out: refused, or nobody answered, which are different things to do about. what: whose it would have been."""
+    problem = problem_of(fault)
+    passing = (PoolReason.Throttled, PoolReason.Unreachable, PoolReason.Unavailable, PoolReason.UnexpectedAnswer)
+    reason = problem.reason if problem.reason in passing else PoolReason.CredentialsRefused
+    return PoolProblem(reason, f"no {what}: {problem.words}", retry_after_s=problem.retry_after_s)
 
 
 async def read_token_file(path: str, what: str) -> Hidden[str]:

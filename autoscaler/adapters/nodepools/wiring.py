@@ -60,7 +60,7 @@ class Backends:
             case PoolBackend(type="Scale", scale=ref) if ref is not None:
                 return Scale(self._objects, ref, ready)
             case PoolBackend(type="Headroom", headroom=room) if room is not None:
-                return Headroom(self._objects, pool.name, pool.uid, room, dict(pool.node_selector), ready)
+                return Headroom(self._objects, pool, room, ready)
             case PoolBackend(type="MinSize", min_size=ref) if ref is not None:
                 return MinSize(self._objects, ref, ready)
             case PoolBackend(type="GKE", gke=gke) if gke is not None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from autoscaler.adapters.prometheus.problems import CredentialsUnusable
+from autoscaler.pem_file import as_file
 
 
 def tls_context(ca: bytes | None, cert: bytes | None, key: bytes | None) -> ssl.SSLContext:
@@ -21,27 +18,9 @@ def tls_context(ca: bytes | None, cert: bytes | None, key: bytes | None) -> ssl.
         raise CredentialsUnusable("the certificate authority is not a PEM certificate") from None
     if cert is not None and key is not None:
         try:
-            with _as_file(cert + b"\n" + key) as path:
+            with as_file(cert + b"\n" + key) as path:
                 # An encrypted key would make OpenSSL ask on the terminal; an empty password makes it an error instead.
                 context.load_cert_chain(path, password="")
         except (ssl.SSLError, ValueError, OSError):
             raise CredentialsUnusable("the client certificate and key are not a PEM pair that belongs together") from None
     return context
-
-
-@contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
-    """A path that holds `content` while the block runs. In memory where the system can (Linux), because the root file system is read-only
-    and keys have no business on disks."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("autoscaler-tls", os.MFD_CLOEXEC)
-        try:
-            os.write(descriptor, content)
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-        return
-    with tempfile.NamedTemporaryFile(prefix="autoscaler-tls-") as file:  # mode 0600
-        file.write(content)
-        file.flush()
-        yield file.name

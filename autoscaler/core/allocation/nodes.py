@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from autoscaler.core.allocation.cool_down import NodeNeeds, words
 from autoscaler.core.allocation.places import packed
 from autoscaler.core.model import Bools, Fleet, Ints, PoolSpec
 from autoscaler.core.node_pools import PoolTable
@@ -22,9 +23,12 @@ class Nodes:
     taken: dict[str, int] = field(default_factory=dict)
 
 
-def plan_nodes(table: PoolTable, fleet: Fleet, replicas: Ints, missing: Ints, headroom: Ints) -> Nodes:
+def plan_nodes(
+    table: PoolTable, fleet: Fleet, replicas: Ints, missing: Ints, headroom: Ints, needs: NodeNeeds | None, at_s: float
+) -> Nodes:
     """replicas (J,): planned ones of each place. missing (J,): those that were wished there and have no place. headroom (n,): replicas of
-    each service; they, its leavers and its surge are taken to be on the pool on which most of it is."""
+    each service; they, its leavers and its surge are taken to be on the pool on which most of it is. needs: what pools needed lately, by which
+    spare nodes are kept; None: none are."""
     home = _homes(table, replicas)
     row = table.row
     leaving = np.where(home, fleet.draining[row], 0)
@@ -32,6 +36,7 @@ def plan_nodes(table: PoolTable, fleet: Fleet, replicas: Ints, missing: Ints, he
     spare = np.where(home, headroom[row], 0)
     needed = packed(table, replicas + leaving + surge + spare).nodes
     nodes = np.minimum(np.maximum(needed, table.least_nodes), table.most_nodes)
+    kept = {} if needs is None else _keep_spare(table, fleet, nodes, needs, at_s)
     pools = len(table.pools)
     services = np.bincount(table.pool, replicas > 0, pools).astype(np.int64).tolist()
     sums = [
@@ -43,12 +48,35 @@ def plan_nodes(table: PoolTable, fleet: Fleet, replicas: Ints, missing: Ints, he
         count = int(nodes[place])
         made.nodes[pool.name] = count
         made.taken[pool.name] = sum(column[place] for column in sums[:3])
-        made.words[pool.name] = _words(pool, count, int(needed[place]), services[place], *(column[place] for column in sums))
+        told = _words(
+            pool, count, int(needed[place]), services[place], *(column[place] for column in sums), spares=kept.get(place, "")
+        )
+        made.words[pool.name] = told
         if pool.zones:
             made.zones[pool.name] = zone_nodes(pool, count)
         if pool.spot_ratio > 0:
             made.spot[pool.name] = spot_nodes(pool, count)
     return made
+
+
+def _keep_spare(table: PoolTable, fleet: Fleet, nodes: Ints, needs: NodeNeeds, at_s: float) -> dict[int, str]:
+    """Raises `nodes` (P,) to what is worth keeping, of the pools that say what waiting costs; why, in words, by pool where it is more."""
+    chosen = table.keeps_spare
+    if not len(chosen):
+        return {}
+    lead_s = np.zeros(len(table.pools))
+    np.maximum.at(lead_s, table.pool, fleet.node_lead_time_s[table.row])
+    names = [table.names[place] for place in chosen.tolist()]
+    if fleet.pool_nodes is not None:
+        needs.standing(fleet.pool_nodes)
+    ratios = [table.pools[place].waiting_cost for place in chosen.tolist()]
+    before = nodes[chosen]
+    nodes[chosen] = np.minimum(needs.keep(at_s, names, before, lead_s[chosen], ratios), table.most_nodes[chosen])
+    return {
+        place: words(int(nodes[place]) - least, needs.worth(name), float(lead_s[place]), replace(needs.rule, late_ratio=ratio))
+        for place, name, least, ratio in zip(chosen.tolist(), names, before.tolist(), ratios, strict=True)
+        if nodes[place] > least
+    }
 
 
 def _homes(table: PoolTable, replicas: Ints) -> Bools:
@@ -81,7 +109,17 @@ def spot_nodes(pool: PoolSpec, nodes: int) -> int:
 
 
 def _words(
-    pool: PoolSpec, nodes: int, needed: int, services: int, planned: int, leaving: int, surge: int, spare: int, missing: int
+    pool: PoolSpec,
+    nodes: int,
+    needed: int,
+    services: int,
+    planned: int,
+    leaving: int,
+    surge: int,
+    spare: int,
+    missing: int,
+    *,
+    spares: str,
 ) -> str:
     parts = [f"{planned} {pool.resource} for replicas of {services} {'service' if services == 1 else 'services'}"]
     parts += [f"{count} {words}" for count, words in ((leaving, "leaving"), (surge, "of updates"), (spare, "headroom")) if count]
@@ -92,6 +130,8 @@ def _words(
         told += f"; {unused} of what {needed} nodes have fit no replica"
     if needed > nodes:
         told += f"; {needed} would be needed, {nodes} is its most"
+    elif spares:
+        told += f"; {spares}"
     elif needed < nodes:
         told += f"; {needed} would do, {nodes} is its least"
     if missing:

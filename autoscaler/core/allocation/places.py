@@ -96,7 +96,7 @@ def _by_stages(claims: Claims, least: Ints, capacity: Ints, over: Bools) -> Ints
 
 
 def _least(table: PoolTable, wishes: Wishes) -> Ints:
-    return np.where(table.minimum_first[table.pool], wishes.least, 0)
+    return np.where(table.minimum_first, wishes.least, 0)
 
 
 def _within_quotas(table: PoolTable, wishes: Wishes) -> Ints:
@@ -182,9 +182,11 @@ def _put(table: PoolTable, there: Packed, place: int, wanted: int, most_nodes: i
 
 
 def _second_choices(table: PoolTable, wishes: Wishes, units: Ints) -> Ints:
-    """Services that name several pools get what is left elsewhere of what one of them could not give."""
+    """Services that name several pools get what is left elsewhere of what one of them could not give; who loses what runs on one of them not
+    yet, since with a count that stays nobody would leave."""
     rows = int(table.row.max()) + 1
-    missing = np.bincount(table.row, wishes.want - units, rows).astype(np.int64)
+    loses = np.bincount(table.row, units < np.minimum(wishes.held, wishes.want), rows) > 0
+    missing = np.where(loses, 0, np.bincount(table.row, wishes.want - units, rows).astype(np.int64))
     free = table.most_nodes * table.per_node - np.bincount(table.pool, units * table.unit, len(table.pools)).astype(np.int64)
     some = table.several[(missing[table.row] > 0)[table.several] & (free[table.pool] >= table.unit)[table.several]]
     if not len(some):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from autoscaler.core.allocation.budget import BudgetCut, ChangeBudget, budget_cuts, within_budget
+from autoscaler.core.allocation.cool_down import NodeNeeds
 from autoscaler.core.allocation.cuts import place_limits
 from autoscaler.core.allocation.nodes import Nodes, plan_nodes
 from autoscaler.core.allocation.sharing import Shared, share
@@ -20,9 +21,17 @@ _plan = maker(Plan)
 _NO_NODES = Nodes()
 
 
-def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBudget, *, shadow: bool = False) -> Plan:
+def allocate(
+    table: Table,
+    fleet: Fleet,
+    decisions: Decisions,
+    budget: ChangeBudget,
+    *,
+    shadow: bool = False,
+    needs: NodeNeeds | None = None,
+) -> Plan:
     """The plan for one tick. Only services that may be written at all (Active, not somebody else's number) use up the budget; `shadow`:
-    none may."""
+    none may. needs: what pools needed lately; this tick's need enters it."""
     current, desired = fleet.current, decisions.desired
     may_write = table.nowhere if shadow else table.writable(fleet)
     shared: Shared | None = None
@@ -43,7 +52,7 @@ def allocate(table: Table, fleet: Fleet, decisions: Decisions, budget: ChangeBud
     nodes = _NO_NODES
     if shared is not None:
         ours = np.where(may_write, replicas, current)
-        nodes = plan_nodes(shared.table, fleet, shared.placed(ours), shared.missing(), decisions.headroom)
+        nodes = plan_nodes(shared.table, fleet, shared.placed(ours), shared.missing(), decisions.headroom, needs, decisions.at_s)
     return _plan(
         at_s=decisions.at_s,
         replicas=replicas,

@@ -1,7 +1,8 @@
 """Replicas of all services that run on pools, from what they wish to what has a place.
 
 What is there is never cut because a pool or quota is said to be smaller than that: only growth waits. Nobody takes from who must not shrink:
-blind and partly blind services, paused ones, those whose scale-down is disabled, and more at once than may drain.
+blind and partly blind services, paused ones, those whose scale-down is disabled, those of which nobody tells on which of their pools they
+run, and more at once than may drain.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoscaler.core.allocation.places import Places, places
-from autoscaler.core.allocation.split import in_order, placed_units
+from autoscaler.core.allocation.split import in_order
 from autoscaler.core.allocation.wishes import Wishes, wishes
 from autoscaler.core.model import Bools, Decisions, Fleet, Ints, Pause
 from autoscaler.core.node_pools import PoolTable
@@ -21,7 +22,7 @@ from autoscaler.core.table import Table
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """replicas (n,): of each service, what it wished where no pool or quota bounds it. places, there (J,): units that have a place, and of
-    those the ones that are known to be there."""
+    those the ones that are there."""
 
     replicas: Ints
     table: PoolTable
@@ -55,6 +56,8 @@ def share(table: Table, fleet: Fleet, decisions: Decisions, *, want: Ints | None
     wanted = np.where(claims, desired if want is None else want, current)
     held = np.minimum(wanted, current)
     kept = np.where(claims, _kept(table, fleet, decisions), current)
+    anywhere = _anywhere(pools, fleet)
+    kept[anywhere] = current[anywhere]
     firm = np.minimum(kept if firm is None else np.maximum(kept, firm), held)
     wished = wishes(pools, fleet, want=wanted, held=held, firm=firm, least=table.min_replicas)
     found = places(pools, wished)
@@ -65,7 +68,7 @@ def share(table: Table, fleet: Fleet, decisions: Decisions, *, want: Ints | None
         replicas=np.where(claims, replicas, desired),
         table=pools,
         places=found,
-        there=np.minimum(placed_units(pools, fleet), found.units),
+        there=np.minimum(wished.held, found.units),
     )
 
 
@@ -97,6 +100,14 @@ def _kept(table: Table, fleet: Fleet, decisions: Decisions) -> Ints:
         drains = np.where(table.drain_max > 0, np.maximum(table.drain_max - fleet.draining, 0), current)
         kept = np.maximum(kept, current - drains)
     return kept
+
+
+def _anywhere(pools: PoolTable, fleet: Fleet) -> Ints:
+    """Rows that may run on several pools where nobody tells on which: who of them would have to go to make room on one can't be said."""
+    rows = np.unique(pools.row[pools.several])
+    if fleet.placed:
+        rows = rows[[row not in fleet.placed for row in rows.tolist()]]
+    return rows
 
 
 def _stops_down(pause: Pause, at_s: float) -> bool:

@@ -47,23 +47,37 @@ def placed_units(table: PoolTable, fleet: Fleet) -> Ints:
 
 
 class Split:
-    """units (J,): of each place; of rows with one place as they were given."""
+    """units, held (J,): units of each place, and of them those that are there. Of rows with one place as they were given.
 
-    def __init__(self, table: PoolTable, fleet: Fleet, units: Ints) -> None:
+    Where nobody tells on which pools replicas are, those that are there are taken to be where they would have been put if nothing else was wished.
+    They are moved nowhere: a pod that runs stays on its node.
+    """
+
+    def __init__(self, table: PoolTable, fleet: Fleet, units: Ints, held: Ints) -> None:
         self._table = table
         self._most: Ints = table.most_nodes * table.per_node
         mine = np.zeros(len(units), dtype=np.bool_)
         mine[table.several] = True
-        there = np.where(mine, placed_units(table, fleet), 0)
-        self.units: Ints = np.where(mine, in_order(table, np.minimum(there, units), units), units)
-        self._rest: Ints = np.where(mine, units - self._by_row(np.where(mine, self.units, 0)), 0)
-        """What a place's row has not yet put anywhere: the same at all its places."""
         self._ranks = [mine & (table.rank == rank) for rank in range(table.most_ranks)]
-        bounds = [self._most]
+        self._bounds = [self._most]
         if fleet.pool_nodes is not None:
             nodes = np.array([fleet.pool_nodes.get(name, 0) for name in table.names], dtype=np.int64)
-            bounds.insert(0, np.minimum(nodes, table.most_nodes) * table.per_node)
-        for bound in bounds:
+            self._bounds.insert(0, np.minimum(nodes, table.most_nodes) * table.per_node)
+        self.units: Ints = np.where(mine, 0, held)
+        self._rest: Ints = np.zeros_like(units)
+        """What a place's row has not yet put anywhere: the same at all its places."""
+        self.held: Ints = np.where(mine, 0, held)
+        if held[mine].any():
+            there = in_order(table, np.where(mine, np.minimum(placed_units(table, fleet), held), 0), held)
+            self.units = self.held = np.where(mine, there, held)
+            self._place(np.where(mine, held - self._by_row(there), 0))
+        self.held = self.units
+        self.units = np.where(mine, self.held, units)
+        self._place(np.where(mine, units - held, 0))
+
+    def _place(self, rest: Ints) -> None:
+        self._rest = rest
+        for bound in self._bounds:
             for places in self._open():
                 self._put(places, self._in_turn(places, np.maximum(bound - self._taken(), 0)))
         for places in self._open():
@@ -93,6 +107,7 @@ class Split:
         table = self._table
         places, room = places[self._rest[places] > 0], room[self._rest[places] > 0]
         got = self._in_quota(places, np.clip(room // table.room[places], 0, self._rest[places]))
+        self.units = self.units.copy()
         self.units[places] += got
         put = np.zeros_like(self._rest)
         put[places] = got
@@ -136,10 +151,11 @@ class Split:
     def _crowd(self) -> None:
         """What found no room waits where the pool is least crowded."""
         table = self._table
-        crowded = self._taken() / np.maximum(self._most, 1)
+        crowded = np.where(self._most > 0, self._taken() / np.maximum(self._most, 1), np.inf)
         left = np.flatnonzero(self._rest > 0)
         order = left[np.lexsort((left, crowded[table.pool[left]], table.row[left]))]
         best = order[np.flatnonzero(np.diff(table.row[order], prepend=-1))]
+        self.units = self.units.copy()
         self.units[best] += self._rest[best]
 
     def _make_room(self, *, onward: bool = False) -> bool:
@@ -159,7 +175,7 @@ class Split:
         """The pools' room (P,), where those that are not over their bound count what could leave them for pools with room as well."""
         table = self._table
         has_room = (spare > 0)[table.pool]
-        could = self.units * table.room * (self._by_row(has_room.astype(np.int64)) - has_room > 0)
+        could = (self.units - self.held) * table.room * (self._by_row(has_room.astype(np.int64)) - has_room > 0)
         leaves = np.bincount(table.pool, could, len(spare)).astype(np.int64)
         return np.where(spare < 0, spare, spare + np.minimum(leaves, int(np.maximum(spare, 0).sum())))
 
@@ -170,11 +186,11 @@ class Split:
         source, target = source[both], target[at[both]]
         same = table.row[source] == table.row[target]
         source, target = source[same], target[same]
-        may = (self.units[source] > 0) & (spare[table.pool[source]] < 0) & (spare[table.pool[target]] > 0)
+        may = (self.units > self.held)[source] & (spare[table.pool[source]] < 0) & (spare[table.pool[target]] > 0)
         source, target = source[may], target[may]
         if not len(source):
             return False
-        units = self.units[source]
+        units = (self.units - self.held)[source]
         over = -spare[table.pool[source]] - self._before(source, table.pool[source], units * table.room[source])
         units = np.clip(-(-over // table.room[source]), 0, units)
         left = spare[table.pool[target]] - self._before(target, table.pool[target], units * table.room[target])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoscaler.core.allocation.split import Split, in_order, placed_units
+from autoscaler.core.allocation.split import Split, in_order
 from autoscaler.core.model import Fleet, Ints
 from autoscaler.core.node_pools import PoolTable
 
@@ -33,12 +33,12 @@ def wishes(table: PoolTable, fleet: Fleet, *, want: Ints, held: Ints, firm: Ints
     units = -(-want[row] // multiple)
     holds = np.minimum(held[row] // multiple, units)
     if len(table.several):
-        split = Split(table, fleet, units).units
-        holds = in_order(table, split, holds, placed_units(table, fleet))
-        units = split
+        split = Split(table, fleet, units, holds)
+        units, holds = split.units, split.held
+    lowest = -(-least[row] // multiple)
     return Wishes(
         want=units,
         held=holds,
         firm=np.minimum(in_order(table, holds, firm[row] // multiple), holds),
-        least=np.minimum(in_order(table, units, -(-least[row] // multiple)), units),
+        least=np.minimum(in_order(table, units, lowest, in_order(table, holds, lowest)), units),
     )

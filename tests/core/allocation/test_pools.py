@@ -164,6 +164,20 @@ def test_who_can_go_elsewhere_makes_room_for_who_cannot() -> None:
     assert plan.replicas.tolist() == [8, 8]
 
 
+def test_who_runs_on_a_pool_does_not_move_but_goes_for_a_higher_priority_and_comes_back_elsewhere() -> None:
+    either = a_service("either", pools=(PoolUse(name="a"), PoolUse(name="b")))
+    pools = (a_pool("a", 1, cost_per_hour=1.0), a_pool("b", 1, cost_per_hour=9.0))
+    equal, high = a_service("only", "a"), a_service("only", "a", priority=10)
+    for one in (equal, high):
+        plan = plan_of([either, one], [8, 0], [8, 4], pools=pools, placed={0: {"a": 8}})
+        assert plan.replicas.tolist() == [4, 4]
+        again = plan_of([either, one], [4, 4], [8, 4], pools=pools, placed={0: {"a": 4}})
+        assert again.replicas.tolist() == [8, 4]
+        # Where nobody tells where it runs, nobody knows whom its leaving would help.
+        assert plan_of([either, one], [8, 0], [8, 4], pools=pools).replicas.tolist() == [8, 0]
+    assert plan_of([either, equal], [8, 0], [12, 0], pools=pools).nodes == {"a": 1, "b": 1}
+
+
 def test_who_can_go_on_makes_room_for_who_makes_room() -> None:
     specs = [
         a_service("a-or-b", pools=(PoolUse(name="a"), PoolUse(name="b")), accelerators_per_replica=4),

@@ -9,9 +9,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.core.allocation import ChangeBudget
+from autoscaler.core.allocation import ChangeBudget, allocate
+from autoscaler.core.allocation.sharing import share
 from autoscaler.core.model import Plan, PoolSpec, PoolUse, Quota, ScalingSpec
-from tests.core.allocation.fleets import a_pool, a_service, plan_of
+from autoscaler.core.table import Table
+from tests.core.allocation.fleets import a_pool, a_service, decided, fleet_of, plan_of
 
 POOLS = ("a", "b", "c")
 TEAMS = ("team-0", "team-1", "team-2")
@@ -241,3 +243,22 @@ def test_a_pool_that_is_said_to_be_smaller_than_what_runs_costs_nobody_more_than
                     plan.replicas[other] > case.current[other] and case.specs[other].priority > case.specs[row].priority
                     for other in rows
                 )
+
+
+@given(cases())
+def test_the_same_wishes_soon_stand_still(case: Case) -> None:
+    """Who makes room on one pool comes back on another, and then nothing moves any more. Pods are where the plan made room, and that is known."""
+    seen = [case.current]
+    placed: dict[int, dict[str, int]] = {}
+    for _ in range(8):
+        fleet = fleet_of(case.specs, seen[-1], pools=tuple(case.pools), placed=placed)
+        table, decisions = Table(fleet), decided(case.desired)
+        plan = allocate(table, fleet, decisions, ChangeBudget())
+        shared = share(table, fleet, decisions)
+        placed = {row: {} for row in range(len(case.specs))}
+        for row, pool, count in zip(
+            shared.table.row.tolist(), shared.table.pool.tolist(), shared.placed(plan.replicas).tolist(), strict=True
+        ):
+            placed[row][shared.table.names[pool]] = count
+        seen.append(plan.replicas.tolist())
+    assert seen[-1] == seen[-2] == seen[-3]

@@ -1,4 +1,4 @@
-"""Story l: node pools are sized by the controller as deployed: its plan, its rights, a kill in between, somebody else's hand."""
+"""Story m: node pools are sized by the controller as deployed: its plan, its rights, a kill in between, somebody else's hand."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ready(items: dict[str, Object], name: str) -> Object:
     return dict(conditions[0])
 
 
-async def test_l_a_static_pool_follows_the_plan_over_a_kill_and_is_left_to_another_owner(world: World, static_pool: str) -> None:
+async def test_m_a_static_pool_follows_the_plan_over_a_kill_and_is_left_to_another_owner(world: World, static_pool: str) -> None:
     plane, name = world.control_plane, static_pool
     await world.apply(
         pool(name, maxStep=2),
@@ -58,14 +58,14 @@ async def test_l_a_static_pool_follows_the_plan_over_a_kill_and_is_left_to_anoth
         autoscaler("llama", nodePool=name, acceleratorsPerReplica=4),
     )
     await world.until_ready("llama", 2)
-    async with world.controller("story-l-killed") as controller, world.traffic("llama", lambda _at_s: 9.6):
+    async with world.controller("story-m-killed") as controller, world.traffic("llama", lambda _at_s: 9.6):
         # The nodes that were asked for never come here: no more than the step is ever on its way.
         await plane.api.until(KARPENTER, lambda items: replicas(items, name) == 2)
         items = await plane.api.until(POOLS, lambda items: items[name].get("status", {}).get("askedNodes") == 2)
         assert ready(items, name)["reason"] == "Scaling"
         await controller.process.kill()
         versions = (await plane.api.get(f"{KARPENTER}/{name}"))["metadata"]["resourceVersion"]
-        async with world.controller("story-l-next"):
+        async with world.controller("story-m-next"):
             await plane.api.until(POOLS, lambda items: items[name].get("status", {}).get("plannedNodes", 0) >= 3)
             # Nothing was doubled: the next one found what the last one had asked for.
             assert (await plane.api.get(f"{KARPENTER}/{name}"))["metadata"]["resourceVersion"] == versions
