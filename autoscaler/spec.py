@@ -989,6 +989,15 @@ class PoolBackend(Base):
             ge=1, le=10000, description="The most nodes that may be on their way, or leaving, at a time, whatever the plan says."
         ),
     ] = 10
+    cool_down: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "So long the plan must have wanted fewer nodes before any is given back, after a restart too: what it takes back meanwhile is not "
+                "ordered again. How long spare nodes are worth keeping is the plan's business (waitingCost)."
+            )
+        ),
+    ] = "1m"
     take_ownership: Annotated[
         bool, Meta(description="Write although somebody else is seen to own the number; without it we refuse and say who.")
     ] = False
