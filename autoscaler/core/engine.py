@@ -374,7 +374,7 @@ class Engine:
             at_s=at_s,
             recommended=recommended,
             desired=counts,
-            headroom=table.nothing if merged.headroom is None else np.ceil(merged.headroom - _EPSILON).astype(np.int64),
+            headroom=table.nothing if merged.headroom is None else _usable_room(merged.headroom, table.max_replicas - counts),
             blind=blind,
             partial=partial,
             capacity_per_s=table.full_capacity_per_s,
@@ -536,6 +536,12 @@ class Engine:
 
 
 # ---------------------------------------------------------------- small pieces
+
+
+def _usable_room(headroom: Floats, growth: Ints) -> Ints:
+    """Whole replicas of room, (n,). None is kept for replicas that maxReplicas will never let come. growth (n,): how many more it lets."""
+    room: Ints = np.minimum(np.ceil(headroom - _EPSILON), np.maximum(growth, 0)).astype(np.int64)
+    return room
 
 
 def _row_before(old: Table | None, spec: ScalingSpec) -> int:
