@@ -167,8 +167,8 @@ class KubernetesCluster:
 
     def _node_late_s(self, spec: ScalingSpec) -> float | None:
         """The p99 of a node's lead time, of several pools the slowest; None where too little is known of any."""
-        names = [use.name for use in spec.pools] or [spec.pool]
-        found = [self.picture.pools.late_s(name) for name in names]
+        names: list[str | None] = [use.name for use in spec.pools]
+        found = [self.picture.pools.late_s(name) for name in names or [spec.pool]]
         known = [seconds for seconds in found if seconds is not None]
         return max(known) if len(known) == len(found) else None
 
