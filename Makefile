@@ -62,8 +62,9 @@ venv: $(or $(MORE),$(ALL))
 demo: $(RUN)
 	@$(BIN)/autoscaler demo $(DEMO_ARGS)
 
+# The whole suite in two workers: what needs the real parts in one, which waits most of the time, the rest in the other.
 test: $(DEV)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadgroup)
 
 # What the suite above skips: what takes minutes, and what needs the extra `fast`.
 test-long: $(FAST)

@@ -67,6 +67,7 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         drain_max_at_once=wanted.drain.max_at_once,
         drain_s=_at("drain.time", spec.duration_s, wanted.drain.time),
         drain_whole_nodes=wanted.drain.whole_nodes,
+        drain_empties_nodes=wanted.drain.pods == "EmptyNodes",
         replica_multiple=wanted.replica_multiple,
         accelerators_per_replica=wanted.accelerators_per_replica,
         pool=wanted.node_pool,
@@ -140,6 +141,7 @@ def pool_spec(manifest: spec.AcceleratorPool) -> PoolSpec:
             Quota(namespace=quota.namespace, accelerators=quota.accelerators, weight=quota.weight) for quota in wanted.quotas
         ),
         min_replicas_first=wanted.min_replicas_first,
+        waiting_cost=0.0 if wanted.backend.type == "DryRun" else wanted.waiting_cost,
         backend=wanted.backend,
         node_selector=tuple(sorted((wanted.node_selector or own_labels(wanted.backend)).items())),
         uid=manifest.metadata.uid,

@@ -100,7 +100,15 @@ class Controller:
         decisions = self.engine.decide(fleet, readings)
         asked = self._asked() if self._may_act() else None
         bounds = fleet.bounds or self._shortages.look(fleet, asked, self._planned, at_s)
-        plan = allocate(self.engine.table, fleet, decisions, self.budget, shadow=self.shadow, bounds=bounds)
+        plan = allocate(
+            self.engine.table,
+            fleet,
+            decisions,
+            self.budget,
+            shadow=self.shadow,
+            needs=self.engine.node_needs,
+            bounds=bounds,
+        )
         self._planned = plan.nodes
         stopwatch.lap("decide")
 

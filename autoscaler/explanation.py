@@ -80,6 +80,7 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
         act=bool(plan.act[row]),
         written=Written(int(tick.outcome.written[row])),
         error=tick.outcome.errors.get(row, ""),
+        leaving=tick.outcome.leaving.get(row, ""),
         hands_off=fleet.hands_off_why.get(row, "") or ("not ours to write" if fleet.hands_off[row] else ""),
         nodes=dict(plan.nodes),
         node_words=_words_of(spec.pool, [use.name for use in spec.pools], plan.node_words),
@@ -133,6 +134,7 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
         act=tick["act"][row],
         written=Written(tick["written"][row]),
         error=tick["errors"].get(text, ""),
+        leaving=tick.get("leaving", {}).get(text, ""),
         hands_off=tick["hands_off"].get(text, ""),
         nodes=dict(tick["nodes"]),
         node_words=_words_of(spec.get("pool"), [use["name"] for use in spec.get("pools", ())], tick.get("node_words", {})),
@@ -172,6 +174,7 @@ def _document(
     act: bool,
     written: Written,
     error: str,
+    leaving: str,
     hands_off: str,
     nodes: dict[str, int],
     node_words: dict[str, str],
@@ -195,6 +198,8 @@ def _document(
         for limit in limits
     ]
     writing = _writing_words(mode, leading, act, written, error, hands_off, counts["current"], planned)
+    if leaving:
+        writing = f"{'not lowered yet' if written is Written.NOTHING else writing}; {leaving}"
     steps.append({"step": "write", "name": "Write", "before": counts["current"], "after": planned, "words": writing})
     return {
         "schema": SCHEMA,

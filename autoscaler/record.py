@@ -115,6 +115,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
             for row in rows
         ],
         "errors": dict(_texts(tick.outcome.errors)),
+        **({"leaving": dict(_texts(tick.outcome.leaving))} if tick.outcome.leaving else {}),
         "problems": list(tick.problems),
     }
 
@@ -272,6 +273,8 @@ def _service(spec: ScalingSpec) -> dict[str, Any]:
     del told["publication"]
     if not spec.pools:
         del told["pools"]
+    if not spec.drain_empties_nodes:
+        del told["drain_empties_nodes"]
     return told
 
 

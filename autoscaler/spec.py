@@ -446,6 +446,16 @@ class Drain(Base):
         int, Meta(ge=0, le=100000, description="Replicas that may be draining at the same time; 0 sets no limit.")
     ] = 0
     time: Annotated[Duration, Meta(description="How long a replica is taken to drain.")] = "20s"
+    pods: Annotated[
+        Literal["Any", "EmptyNodes"],
+        Meta(
+            description=(
+                "Which pods leave: those that the target's controller picks, or (EmptyNodes) those whose leaving frees whole nodes. "
+                "For targets whose ReplicaSets remove pods; sets the annotation controller.kubernetes.io/pod-deletion-cost, for which the "
+                "controller needs the right to patch pods (deploy/components/empty-nodes)."
+            )
+        ),
+    ] = "Any"
     whole_nodes: Annotated[
         bool,
         Meta(
@@ -979,6 +989,15 @@ class PoolBackend(Base):
             ge=1, le=10000, description="The most nodes that may be on their way, or leaving, at a time, whatever the plan says."
         ),
     ] = 10
+    cool_down: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "So long the plan must have wanted fewer nodes before any is given back, after a restart too: what it takes back meanwhile is not "
+                "ordered again. How long spare nodes are worth keeping is the plan's business (waitingCost)."
+            )
+        ),
+    ] = "1m"
     take_ownership: Annotated[
         bool, Meta(description="Write although somebody else is seen to own the number; without it we refuse and say who.")
     ] = False
@@ -1058,6 +1077,18 @@ class AcceleratorPoolSpec(Base):
             )
         ),
     ] = True
+    waiting_cost: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1000,
+            description=(
+                "What replicas that wait for a node cost, in the price of that node for the same time. A node that is no longer needed is kept while "
+                "as many were needed again within a node's lead time in more than 1 ÷ (1 + this) of the last ones; 0: it goes at once. Not with "
+                "backend DryRun."
+            ),
+        ),
+    ] = 8.0
     backend: Annotated[PoolBackend, Meta(description="How its size is set.")] = msgspec.field(default_factory=PoolBackend)
     node_selector: Annotated[
         dict[str, str],

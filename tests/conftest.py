@@ -17,8 +17,15 @@ settings.load_profile("default")
 pytest_plugins = ["tests.realparts.fixtures"]
 
 
+REAL_PARTS = frozenset({"control_plane", "prometheus", "keda", "karpenter"})
+"""Fixtures of which there is one a session: whatever needs one of them runs in the same worker, in order, beside all the rest in the other."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes minutes runs where it is asked for, and is seen to be skipped elsewhere."""
+    for item in items:
+        if REAL_PARTS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("realparts"))
     if "long" not in config.getoption("markexpr"):
         for item in items:
             if item.get_closest_marker("long") is not None:

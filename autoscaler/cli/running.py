@@ -128,6 +128,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         may_write=may_act,
         namespaces=settings.namespaces,
         judge=judge_with(policies, settings.prometheus),
+        sets_costs=not settings.shadow,
     )
     secrets = KubernetesSecrets(api)
     source = PrometheusSource(settings.prometheus, cluster, clock, secrets)

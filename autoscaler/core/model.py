@@ -198,6 +198,8 @@ class ScalingSpec:
     """How long a removed replica is taken to drain."""
     drain_whole_nodes: bool = False
     """Replicas leave only in numbers that empty a node of `pool`."""
+    drain_empties_nodes: bool = False
+    """Which replicas leave is chosen so that whole nodes become free; the core hands it on to the cluster unread."""
     replica_multiple: int = 1
     accelerators_per_replica: int = 1
     pool: str | None = None
@@ -271,6 +273,9 @@ class PoolSpec:
     quotas: tuple[Quota, ...] = ()
     min_replicas_first: bool = True
     """Whether every service's lower bound comes before what higher priorities want beyond theirs."""
+    waiting_cost: float = 0.0
+    """What replicas that wait for a node cost, in that node's price for the same time: by it spare nodes are kept (``allocation.cool_down``); 0:
+    they go at once."""
 
     @property
     def most_nodes(self) -> int:
@@ -622,7 +627,9 @@ class Written(IntEnum):
 
 @tick_value
 class Outcome:
-    """What the cluster did with a plan: written (n,) of Written; errors by row, in words."""
+    """What the cluster did with a plan: written (n,) of Written; errors by row, in words. leaving: rows that shrink and choose which pods go,
+    with which those are and what becomes free, in words."""
 
     written: npt.NDArray[np.int8]
     errors: Mapping[int, str] = field(default_factory=dict)
+    leaving: Mapping[int, str] = field(default_factory=dict)

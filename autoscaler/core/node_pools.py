@@ -33,6 +33,8 @@ class PoolTable:
         self.per_node: Ints = np.array([pool.accelerators_per_node for pool in pools], dtype=np.int64)
         self.least_nodes: Ints = np.array([pool.min_nodes for pool in pools], dtype=np.int64)
         self.most_nodes: Ints = np.array([pool.most_nodes for pool in pools], dtype=np.int64)
+        self.keeps_spare: Ints = np.array([place for place, pool in enumerate(pools) if pool.waiting_cost > 0], dtype=np.int64)
+        """Pools (numbers) that keep spare nodes by what they are worth."""
         self.unplaceable: dict[int, str] = {}
         number = {name: place for place, name in enumerate(self.names)}
         places: list[tuple[int, int, int]] = []

@@ -8,25 +8,19 @@ from typing import Any
 import pytest_asyncio
 
 from tests.adapters.nodepools.definitions import NODE_POOLS, Definitions
-from tests.conftest import ROOT
-from tests.e2e.world import GROUP_PATH, SYSTEM, World, autoscaler, deployment
+from tests.e2e.world import GROUP_PATH, World, autoscaler, deployment
 from tests.realparts.api import Object
 
 KARPENTER = "/apis/karpenter.sh/v1/nodepools"
 POOLS = f"{GROUP_PATH}/acceleratorpools"
-ACCOUNT = f"system:serviceaccount:{SYSTEM}:{SYSTEM}"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def static_pool(world: World) -> AsyncIterator[str]:
-    """A static NodePool of one node that nobody else sizes, and the right to size it; its name."""
+async def static_pool(world: World, sizes_pools: None) -> AsyncIterator[str]:
+    """A static NodePool of one node that nobody else sizes; its name."""
     plane, name = world.control_plane, world.namespace
     definitions = Definitions(plane)
     await definitions.serve(NODE_POOLS)
-    component = str(ROOT / "deploy" / "components" / "nodepool-karpenter")
-    done = await plane.kubectl("apply", "--server-side", "-k", component)
-    assert not done.code, done.err
-    await plane.until_allowed(ACCOUNT, verb="get", resource="nodepools", group="karpenter.sh")
     template = {
         "nodeClassRef": {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "none"},
         "requirements": [{"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]}],
@@ -39,7 +33,6 @@ async def static_pool(world: World) -> AsyncIterator[str]:
     await plane.api.delete(f"{POOLS}/{name}")
     await plane.api.delete(f"{KARPENTER}/{name}")
     await definitions.take_away()
-    await plane.kubectl("delete", "-k", component, "--ignore-not-found")
 
 
 def pool(name: str, **backend: Any) -> Object:

@@ -34,6 +34,7 @@ from tests.realparts.ports import LOOPBACK, free_port
 from tests.realparts.processes import Process
 
 NODE_POOLS = "/apis/karpenter.sh/v1/nodepools"
+NODE_CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 POOL_LABEL = "karpenter.sh/nodepool"
 READY_AFTER = "kwok.test/ready-after-ms"
 ADVERTISED_AFTER = "kwok.test/accelerators-after-ms"
@@ -154,13 +155,16 @@ class Karpenter:
         }
         if replicas is None:
             spec["limits"] = {"nvidia.com/gpu": str(8 * max_nodes)}
-            spec["disruption"] = {"consolidationPolicy": "WhenEmpty", "consolidateAfter": consolidate_after}
+            # Without this budget a tenth of the nodes goes at a time, once in ten seconds.
+            budgets = [{"nodes": "100%"}]
+            spec["disruption"] = {"consolidationPolicy": "WhenEmpty", "consolidateAfter": consolidate_after, "budgets": budgets}
         else:
             spec["replicas"] = replicas
             spec["limits"] = {"nodes": str(max_nodes)}
-        await self._control_plane.apply(
-            [node_class, {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": name}, "spec": spec}]
-        )
+        await self._control_plane.apply(node_class)
+        # Created, not applied: who applies a count server-side owns it from then on.
+        node_pool = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": name}, "spec": spec}
+        await self._control_plane.api.create(NODE_POOLS, node_pool)
         return name
 
     async def until_nodes(self, pool: str, count: int, *, timeout_s: float = 40.0) -> Objects:
@@ -181,7 +185,11 @@ class Karpenter:
         for pool in pools:
             if pool.startswith(namespace):
                 await api.delete(f"{NODE_POOLS}/{pool}")
-                await api.until("/api/v1/nodes", lambda nodes: not nodes, timeout_s=60.0, labelSelector=f"{POOL_LABEL}={pool}")
+                mine = {"labelSelector": f"{POOL_LABEL}={pool}"}
+                await api.until(NODE_CLAIMS, lambda claims: not claims, timeout_s=60.0, **mine)
+                # Its kwok provider leaves a node behind whose claim went while the node was being made.
+                await api.delete("/api/v1/nodes", **mine)
+                await api.until("/api/v1/nodes", lambda nodes: not nodes, timeout_s=60.0, **mine)
                 try:
                     await api.delete(f"/apis/karpenter.kwok.sh/v1alpha1/kwoknodeclasses/{pool}")
                 except ApiError as error:

@@ -11,7 +11,10 @@ LOOPBACK = "127.0.0.1"
 # Below the range from which the kernel takes the local ports of outgoing connections (32768 and up): a server that is
 # stopped and started again must find its port free. Two test runs begin at different places.
 _FIRST, _COUNT = 20_000, 12_000
-_candidates = itertools.count((os.getpid() * 97) % _COUNT)
+# The workers of one run (gw0, gw1, …) are told apart by far more ports than each takes.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+_RUN, _NUMBER = (os.getppid(), int(_WORKER.removeprefix("gw"))) if _WORKER else (os.getpid(), 0)
+_candidates = itertools.count((_RUN * 97 + _NUMBER * 4_000) % _COUNT)
 
 
 def free_port() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
@@ -11,6 +12,7 @@ import numpy as np
 from autoscaler.adapters.kubernetes.acting import write_all
 from autoscaler.adapters.kubernetes.api import KubeApi, Object
 from autoscaler.adapters.kubernetes.columns import Columns
+from autoscaler.adapters.kubernetes.deletion_costs import DeletionCosts, Said, Shrinking
 from autoscaler.adapters.kubernetes.foreign_writers import HOLD_S
 from autoscaler.adapters.kubernetes.informer import DEFAULTS, InformerSettings, Key
 from autoscaler.adapters.kubernetes.picture import Picture
@@ -27,13 +29,18 @@ from autoscaler.shared_demand import shared_demand
 
 STALE_S = 240.0
 """Longer than the longest quiet watch. What has not been heard of for so long must not lead to removing replicas."""
+_COSTS_SHARE = 0.3
+"""Of the time to act, for saying which pods are to leave first."""
+_NOTHING_SAID = Said(words={}, wait=frozenset())
+log = logging.getLogger(__name__)
 
 
 class KubernetesCluster:
     """Implements the ports Cluster and ReadyPods. `async with` runs the informers.
 
     may_write: asked right before each write whether this process leads. namespaces: those to serve; empty for all.
-    own_namespace: where the pause switch lies. judge: makes manifests of objects, see ``services.Judge``.
+    own_namespace: where the pause switch lies. judge: makes manifests of objects, see ``services.Judge``. sets_costs: whether pods may be told to
+    leave first, see ``deletion_costs``.
     """
 
     def __init__(
@@ -48,6 +55,7 @@ class KubernetesCluster:
         judge: Judge = decoded,
         informer_settings: InformerSettings = DEFAULTS,
         foreign_hold_s: float = HOLD_S,
+        sets_costs: bool = True,
     ) -> None:
         self.may_write = may_write
         self.picture = Picture(
@@ -65,6 +73,9 @@ class KubernetesCluster:
         self._clock = clock
         self._steps = ClockSteps(clock)
         self._scales = ScaleClient(api, may_write)
+        self._costs = DeletionCosts(api, self.pods, self.picture.replicas, may_write, clock.monotonic_s)
+        self._sets_costs = sets_costs
+        self._emptying: tuple[int, list[Service]] = (-1, [])
         self._columns = Columns()
         self._memories: dict[str, Memory] = {}
         self._met: set[Key] = set()
@@ -225,15 +236,18 @@ class KubernetesCluster:
     # ------------------------------------------------------------ the port: act
 
     async def act(self, fleet: Fleet, plan: Plan, deadline_s: float) -> Outcome:
+        end_s = self._clock.monotonic_s() + deadline_s
         rows = np.flatnonzero(plan.act).tolist()
         written = np.zeros(len(fleet), dtype=np.int8)
-        if not rows:
+        if not rows and not self.pods.marked:
             return Outcome(written=written)
         if self._observed is None or self._observed[0] is not fleet:
             written[rows] = Written.REFUSED
             return Outcome(written=written, errors=dict.fromkeys(rows, "decided on a fleet that is no longer the latest one"))
         decided_on = self._observed[1]
         services = self.services.rows
+        said = await self._say_who_leaves(fleet, plan, rows, _COSTS_SHARE * deadline_s)
+        rows = [row for row in rows if row not in said.wait]
         wishes = []
         for row in rows:
             service, state = services[row], decided_on[row]
@@ -242,7 +256,7 @@ class KubernetesCluster:
                 wishes.append((row, resource, service.target, int(plan.replicas[row]), state))
         errors = dict.fromkeys(rows, "the target is not known")
         written[rows] = Written.FAILED
-        async for row, result in write_all(self._scales, wishes, deadline_s, self._clock.monotonic_s):
+        async for row, result in write_all(self._scales, wishes, end_s - self._clock.monotonic_s(), self._clock.monotonic_s):
             written[row] = result.written
             errors.pop(row, None)
             service = services[row]
@@ -255,7 +269,31 @@ class KubernetesCluster:
                 self.picture.dirty.add(service.key)
             else:
                 errors[row] = result.why
-        return Outcome(written=written, errors=errors)
+        return Outcome(written=written, errors=errors, leaving=said.words)
+
+    async def _say_who_leaves(self, fleet: Fleet, plan: Plan, rows: Sequence[int], deadline_s: float) -> Said:
+        """Of the rows that shrink and choose which pods go."""
+        shrinking = [
+            Shrinking(row=row, target=target, replicas=int(plan.replicas[row]))
+            for row in rows
+            if fleet.specs[row].drain_empties_nodes
+            and plan.replicas[row] < fleet.current[row]
+            and (target := self.services.rows[row].target) is not None
+        ]
+        if not self._sets_costs or not (shrinking or (self.pods.marked and self.paused() is None)):
+            return _NOTHING_SAID
+        try:
+            return await self._costs.say(shrinking, deadline_s)
+        except Exception:  # a fault of ours here must not keep anybody from being scaled
+            log.exception("which pods are to leave first was not said; they leave in any order")
+            return _NOTHING_SAID
+
+    def emptying(self) -> Mapping[int, tuple[bool, str, str]]:
+        """Of the rows that choose which pods leave: whether they can, the reason and words."""
+        if self._emptying[0] != self.services.revision:
+            rows = [s for s in self.services.rows if s.spec is not None and s.spec.drain_empties_nodes and s.active]
+            self._emptying = self.services.revision, rows
+        return {service.row: self._costs.condition(service.target) for service in self._emptying[1]}
 
     # ------------------------------------------------------------ the port: which pods count
 

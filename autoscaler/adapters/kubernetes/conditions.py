@@ -16,7 +16,7 @@ from autoscaler.spec import Condition, Signals
 from autoscaler.told_forecasts import missed_words, told_forecasts
 
 Status = Literal["True", "False", "Unknown"]
-OURS = ("Ready", "AbleToScale", "ScalingActive", "ScalingLimited", "ForecastTrusted")
+OURS = ("Ready", "AbleToScale", "ScalingActive", "ScalingLimited", "ForecastTrusted", "EmptiesNodes")
 _SHORT = re.compile(r"Insufficient ([\w./-]+)")
 
 
@@ -30,10 +30,16 @@ def invalid_conditions(fault: str, generation: int) -> list[Condition]:
 
 
 def conditions_of(
-    tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]], limits: Sequence[Limit], shared: str = ""
+    tick: Tick,
+    row: int,
+    troubled: Sequence[tuple[str, Pod]],
+    limits: Sequence[Limit],
+    shared: str = "",
+    emptying: tuple[bool, str, str] | None = None,
 ) -> list[Condition]:
-    """Ready, AbleToScale, ScalingActive and ScalingLimited of one row, and ForecastTrusted where a policy scores its forecast. troubled:
-    replicas that find no node or do not start. shared: who else reads its demand, in words."""
+    """Ready, AbleToScale, ScalingActive and ScalingLimited of one row, ForecastTrusted where a policy scores its forecast, EmptiesNodes where the
+    manifest wishes it. troubled: replicas that find no node or do not start. shared: who else reads its demand, in words. emptying: whether it can
+    be chosen which pods leave, the reason and words."""
     generation = tick.fleet.specs[row].generation
     trusted = _trusted(tick, row)
     return [
@@ -42,6 +48,11 @@ def conditions_of(
         _condition("ScalingActive", *_scaling_active(tick, row), generation),
         _condition("ScalingLimited", *_limited(limits), generation),
         *([] if trusted is None else [_condition("ForecastTrusted", *trusted, generation)]),
+        *(
+            []
+            if emptying is None
+            else [_condition("EmptiesNodes", "True" if emptying[0] else "False", *emptying[1:], generation)]
+        ),
     ]
 
 

@@ -144,6 +144,13 @@ class Picture:
             return write.words()
         return ""
 
+    def replicas(self, target: TargetKey) -> int | None:
+        """The target's count, with our own write where the watch has not told of it yet; None where nobody knows."""
+        found, wrote = self.targets.objects.get(target), self.wrote.get(target)
+        if found is not None and wrote is not None and wrote[0] == found.resource_version:
+            return wrote[1].replicas
+        return None if found is None else found.replicas
+
     # ------------------------------------------------------------ what the informers tell
 
     def _service_changed(self, key: Key, old: ManifestObject | None, new: ManifestObject | None) -> None:

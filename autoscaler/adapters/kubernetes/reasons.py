@@ -69,6 +69,16 @@ class Reason(StrEnum):
     ForecastMisses = "ForecastMisses"
     """Demand exceeded the forecast far more often than it says: it has no vote, and replicas follow what is seen now until it holds again."""
 
+    # EmptiesNodes (only where drain.pods says so)
+    PodsChosen = "PodsChosen"
+    """Of the pods those leave first that free whole nodes."""
+    PodsNotPatchable = "PodsNotPatchable"
+    """The controller may not set the annotation that says so; replicas leave as without it."""
+    RemovesByOrdinal = "RemovesByOrdinal"
+    """The target's controller removes the replica with the highest ordinal."""
+    UnknownOrder = "UnknownOrder"
+    """It isn't known by what the target's controller chooses."""
+
     # AcceleratorsAdvertised (of an AcceleratorPool whose nodes can be seen)
     AllAdvertised = "AllAdvertised"
     """No node is Ready without accelerators for longer than it takes."""

@@ -33,11 +33,13 @@ from autoscaler.spec import (
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 21
+COLUMNS: Final = 22
 
 
-def columns_of(tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[int, str]) -> Ints:
-    """What decides whether a row is written again: numbers only, since words cost time. shared: see ``status_of``, by row."""
+def columns_of(
+    tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[int, str], emptying: Mapping[int, tuple[bool, str, str]]
+) -> Ints:
+    """What decides whether a row is written again: numbers only, since words cost time. shared, emptying: see ``status_of``, by row."""
     recommended = tick.decisions.recommended
     failed = (tick.outcome.written == Written.FAILED).astype(np.int64)
     return np.column_stack(
@@ -62,6 +64,7 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[i
             *_roles(tick),
             _trusted(tick),
             _stuck(tick),
+            _told(tick, {row: reason for row, (_, reason, _) in emptying.items()}),
         ]
     )
 
@@ -125,10 +128,15 @@ def invalid_status(service: Service) -> InferenceAutoscalerStatus:
 
 
 def status_of(
-    tick: Tick, row: int, service: Service, troubled: Sequence[tuple[str, Pod]], shared: str = ""
+    tick: Tick,
+    row: int,
+    service: Service,
+    troubled: Sequence[tuple[str, Pod]],
+    shared: str = "",
+    emptying: tuple[bool, str, str] | None = None,
 ) -> InferenceAutoscalerStatus:
-    """The whole status of one row, but for the conditions' transition times. troubled: see ``KubernetesCluster.troubled_pods``. shared: see
-    ``KubernetesCluster.shared_demand``."""
+    """The whole status of one row, but for the conditions' transition times. troubled, shared, emptying: see ``troubled_pods``,
+    ``shared_demand`` and ``emptying`` of ``KubernetesCluster``."""
     decisions, fleet = tick.decisions, tick.fleet
     recommended = decisions.recommended[row]
     limits = list(decisions.limits(row))
@@ -153,7 +161,7 @@ def status_of(
         capacity=_capacity(tick, row),
         role=_role(tick, row),
         memory=_memory_status(fleet.specs[row].target, tick.memory(row)),
-        conditions=conditions_of(tick, row, troubled, limits, shared),
+        conditions=conditions_of(tick, row, troubled, limits, shared, emptying),
     )
 
 

@@ -28,7 +28,8 @@ def other_owner(item: Object, path: Sequence[str]) -> str:
         elif entry.get("operation") == "Apply":
             return f"{manager} applies {'.'.join(path)} (take the field out of what it applies)"
         elif not _came_with(item, entry):
-            found = f"{manager} set {'.'.join(path)} at {entry.get('time')}"
+            when = entry.get("time")  # of a number written through a CRD's scale the API server notes none
+            found = f"{manager} set {'.'.join(path)}" + (f" at {when}" if when else "")
     return "" if ours else found
 
 

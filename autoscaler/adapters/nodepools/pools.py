@@ -22,12 +22,10 @@ from autoscaler.adapters.nodepools.reasons import PoolReason
 from autoscaler.backoff import Backoff
 from autoscaler.core.model import Plan, PoolSpec
 from autoscaler.ports import Clock, PoolTold
-from autoscaler.spec import PoolBackend
+from autoscaler.spec import PoolBackend, duration_s
 
 log = logging.getLogger(__name__)
 
-COOL_DOWN_S: Final = 600.0
-"""As cluster-autoscaler's own (its FAQ: a node is removed when it was not needed for 10 minutes)."""
 THROTTLED_S: Final = 15.0
 THROTTLED_MAX_S: Final = 600.0
 
@@ -44,7 +42,7 @@ class _Entry:
 
 class BackendPools:
     """The NodePools port. make: a pool's backend, None where only the plan is shown. paused: the direction that is paused for the whole
-    cluster, "" none. cool_down_s: so long the plan must have needed less before nodes are given back."""
+    cluster, "" none."""
 
     def __init__(
         self,
@@ -54,14 +52,12 @@ class BackendPools:
         rng: np.random.Generator,
         may_write: Callable[[], bool] = lambda: True,
         paused: Callable[[], str] = lambda: "",
-        cool_down_s: float = COOL_DOWN_S,
     ) -> None:
         self._make = make
         self._clock = clock
         self._rng = rng
         self._may_write = may_write
         self._paused = paused
-        self._cool_down_s = cool_down_s
         self._entries: dict[str, _Entry] = {}
 
     async def observe(self) -> Mapping[str, int]:
@@ -132,7 +128,7 @@ class BackendPools:
             spec.name,
             backend,
             take_ownership=settings.take_ownership,
-            cool_down_s=self._cool_down_s,
+            cool_down_s=duration_s(settings.cool_down),
             clock=self._clock,
             backoff=Backoff(self._rng, THROTTLED_S, THROTTLED_MAX_S),
             may_write=self._may_write,

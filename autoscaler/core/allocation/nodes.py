@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from autoscaler.core.allocation.cool_down import NodeNeeds, words
 from autoscaler.core.allocation.places import packed
 from autoscaler.core.model import Bools, Fleet, Ints, PoolSpec
 from autoscaler.core.node_pools import PoolTable
@@ -24,10 +25,18 @@ class Nodes:
 
 
 def plan_nodes(
-    table: PoolTable, fleet: Fleet, replicas: Ints, missing: Ints, headroom: Ints, bounds: Bounds | None = None
+    table: PoolTable,
+    fleet: Fleet,
+    replicas: Ints,
+    missing: Ints,
+    headroom: Ints,
+    needs: NodeNeeds | None,
+    at_s: float,
+    bounds: Bounds | None = None,
 ) -> Nodes:
     """replicas (J,): planned ones of each place. missing (J,): those that were wished there and have no place. headroom (n,): replicas of
-    each service; they, its leavers and its surge are taken to be on the pool on which most of it is. bounds: what is short, in `table` too."""
+    each service; they, its leavers and its surge are taken to be on the pool on which most of it is. needs: what pools needed lately, by which
+    spare nodes are kept; None: none are. bounds: what is short, in `table` too."""
     home = _homes(table, replicas)
     row = table.row
     leaving = np.where(home, fleet.draining[row], 0)
@@ -42,6 +51,7 @@ def plan_nodes(
         carried = packed(table, replicas + leaving + surge).nodes
         most = np.minimum(largest, np.maximum(np.maximum(table.most_nodes, table.least_nodes), carried))
     nodes = np.minimum(np.maximum(needed, table.least_nodes), most)
+    kept = {} if needs is None else _keep_spare(table, fleet, nodes, needs, at_s)
     if bounds is not None:
         # A node that counts for nothing is still one of the pool: its replacement comes on top, as far as the pool's bound allows.
         extra = np.array([bounds.ordered_for_lost.get(name, 0) for name in table.names], dtype=np.int64)
@@ -57,16 +67,39 @@ def plan_nodes(
         count = int(nodes[place])
         made.nodes[pool.name] = count
         made.taken[pool.name] = sum(column[place] for column in sums[:3])
-        made.words[pool.name] = _words(pool, count, int(needed[place]), services[place], *(column[place] for column in sums))
+        told = _words(
+            pool, count, int(needed[place]), services[place], *(column[place] for column in sums), spares=kept.get(place, "")
+        )
         if bounds is not None:
-            made.words[pool.name] += _short_words(bounds, pool.name)
+            told += _short_words(bounds, pool.name)
         if (facts := fleet.pool_facts.get(pool.name)) is not None and facts.loss_words:
-            made.words[pool.name] += f"; {facts.loss_words}"
+            told += f"; {facts.loss_words}"
+        made.words[pool.name] = told
         if pool.zones:
             made.zones[pool.name] = zone_nodes(pool, count)
         if pool.spot_ratio > 0:
             made.spot[pool.name] = spot_nodes(pool, count)
     return made
+
+
+def _keep_spare(table: PoolTable, fleet: Fleet, nodes: Ints, needs: NodeNeeds, at_s: float) -> dict[int, str]:
+    """Raises `nodes` (P,) to what is worth keeping, of the pools that say what waiting costs; why, in words, by pool where it is more."""
+    chosen = table.keeps_spare
+    if not len(chosen):
+        return {}
+    lead_s = np.zeros(len(table.pools))
+    np.maximum.at(lead_s, table.pool, fleet.node_lead_time_s[table.row])
+    names = [table.names[place] for place in chosen.tolist()]
+    if fleet.pool_nodes is not None:
+        needs.standing(fleet.pool_nodes)
+    ratios = [table.pools[place].waiting_cost for place in chosen.tolist()]
+    before = nodes[chosen]
+    nodes[chosen] = np.minimum(needs.keep(at_s, names, before, lead_s[chosen], ratios), table.most_nodes[chosen])
+    return {
+        place: words(int(nodes[place]) - least, needs.worth(name), float(lead_s[place]), replace(needs.rule, late_ratio=ratio))
+        for place, name, least, ratio in zip(chosen.tolist(), names, before.tolist(), ratios, strict=True)
+        if nodes[place] > least
+    }
 
 
 def _homes(table: PoolTable, replicas: Ints) -> Bools:
@@ -107,7 +140,17 @@ def _short_words(bounds: Bounds, pool: str) -> str:
 
 
 def _words(
-    pool: PoolSpec, nodes: int, needed: int, services: int, planned: int, leaving: int, surge: int, spare: int, missing: int
+    pool: PoolSpec,
+    nodes: int,
+    needed: int,
+    services: int,
+    planned: int,
+    leaving: int,
+    surge: int,
+    spare: int,
+    missing: int,
+    *,
+    spares: str,
 ) -> str:
     parts = [f"{planned} {pool.resource} for replicas of {services} {'service' if services == 1 else 'services'}"]
     parts += [f"{count} {words}" for count, words in ((leaving, "leaving"), (surge, "of updates"), (spare, "headroom")) if count]
@@ -118,6 +161,8 @@ def _words(
         told += f"; {unused} of what {needed} nodes have fit no replica"
     if needed > nodes:
         told += f"; {needed} would be needed, {nodes} is its most"
+    elif spares:
+        told += f"; {spares}"
     elif needed < nodes:
         told += f"; {needed} would do, {nodes} is its least"
     if missing:

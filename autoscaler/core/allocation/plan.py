@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from autoscaler.core.allocation.budget import BudgetCut, ChangeBudget, budget_cuts, within_budget
+from autoscaler.core.allocation.cool_down import NodeNeeds
 from autoscaler.core.allocation.cuts import place_limits
 from autoscaler.core.allocation.nodes import Nodes, plan_nodes
 from autoscaler.core.allocation.sharing import Shared, share
@@ -28,10 +29,11 @@ def allocate(
     budget: ChangeBudget,
     *,
     shadow: bool = False,
+    needs: NodeNeeds | None = None,
     bounds: Bounds | None = None,
 ) -> Plan:
     """The plan for one tick. Only services that may be written at all (Active, not somebody else's number) use up the budget; `shadow`:
-    none may. bounds: what is short."""
+    none may. needs: what pools needed lately; this tick's need enters it. bounds: what is short."""
     current, desired = fleet.current, decisions.desired
     may_write = table.nowhere if shadow else table.writable(fleet)
     shared: Shared | None = None
@@ -52,7 +54,9 @@ def allocate(
     nodes = _NO_NODES
     if shared is not None:
         ours = np.where(may_write, replicas, current)
-        nodes = plan_nodes(shared.table, fleet, shared.placed(ours), shared.missing(), decisions.headroom, bounds)
+        nodes = plan_nodes(
+            shared.table, fleet, shared.placed(ours), shared.missing(), decisions.headroom, needs, decisions.at_s, bounds
+        )
     return _plan(
         at_s=decisions.at_s,
         replicas=replicas,

@@ -38,19 +38,19 @@ def plan(taken: int = 0, **nodes: int) -> Plan:
 
 def spec(name: str, *, low: int = 0, high: int = 50, **settings: Any) -> PoolSpec:
     # The type only has to be another than DryRun: the tests hand the backend in.
-    backend = PoolBackend(type="EKS", **settings)
+    backend = PoolBackend(type="EKS", **{"cool_down": "0s", **settings})
     return PoolSpec(name=name, min_nodes=low, max_nodes=high, accelerators_per_node=8, backend=backend)
 
 
 @asynccontextmanager
 async def pools_over(beds: dict[str, Bed], **settings: Any) -> AsyncIterator[BackendPools]:
-    """Pools by name over beds; a cool-down of none unless told."""
+    """Pools by name over beds."""
 
     def make(pool: PoolSpec, _settings: PoolBackend) -> Backend | None:
         return beds[pool.name].again()
 
     first = next(iter(beds.values()))
-    settings = {"clock": first.clock, "rng": np.random.default_rng(1), "cool_down_s": 0.0, **settings}
+    settings = {"clock": first.clock, "rng": np.random.default_rng(1), **settings}
     pools = BackendPools(make, **settings)
     try:
         yield pools
@@ -142,15 +142,16 @@ async def test_killed_between_two_patches_the_next_one_finishes_and_doubles_noth
 
 
 async def test_a_restart_gives_nothing_back_before_the_cool_down(tmp_path: Path) -> None:
-    async with beds_of(tmp_path, "aks") as beds, pools_over(beds, cool_down_s=600.0) as pools:
+    async with beds_of(tmp_path, "aks") as beds, pools_over(beds) as pools:
         bed = beds["aks"]
-        await pools.act([spec("aks")], plan(aks=0), TICK_S)
+        waits = spec("aks", cool_down="10m")
+        await pools.act([waits], plan(aks=0), TICK_S)
         assert bed.target() == 2
         told = pools.told()["aks"]
         assert (told.ok, told.reason) == (True, "Limited")
         assert "cool-down" in told.message
         bed.clock.advance_to(bed.clock.now_s() + 601)
-        await pools.act([spec("aks")], plan(aks=0), TICK_S)
+        await pools.act([waits], plan(aks=0), TICK_S)
         assert bed.target() == 0
 
 
@@ -210,7 +211,7 @@ async def test_a_fault_of_ours_in_one_pool_is_told_and_the_others_go_on(tmp_path
             made: Backend = beds[pool.name].again() if pool.name in beds else broken
             return made
 
-        pools = BackendPools(make, clock=beds["eks"].clock, rng=np.random.default_rng(1), cool_down_s=0.0)
+        pools = BackendPools(make, clock=beds["eks"].clock, rng=np.random.default_rng(1))
         errors = await pools.act([spec("bad"), spec("eks")], plan(bad=5, eks=5), TICK_S)
         assert errors == {"bad": "a fault of ours: ZeroDivisionError"}
         assert beds["eks"].target() == 5
