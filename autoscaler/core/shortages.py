@@ -81,8 +81,9 @@ class Shortages:
         for pool in fleet.pools:
             name = pool.name
             facts = fleet.pool_facts.get(name)
-            if facts is None:
-                continue  # not seen: nobody knows what came
+            if facts is None or self._unseen(fleet, name):
+                self._pools.pop(name, None)
+                continue  # nobody knows what came
             there = facts.usable
             told = NOT_TOLD if asked is None else asked.get(name, NOT_TOLD)
             again = self._again[name] = beyond(facts, planned.get(name, 0) if told.asked is None else told.asked)
@@ -228,6 +229,12 @@ class Shortages:
     def _seen(self, fleet: Fleet, row: int) -> bool:
         names = pools_of(fleet, row)
         return bool(names) and all(name in fleet.pool_facts and name not in self._pools for name in names)
+
+    def _unseen(self, fleet: Fleet, pool: str) -> bool:
+        """Whether replicas run on the pool and none of its nodes is seen: its nodeSelector finds others, or none."""
+        if fleet.pool_facts[pool].nodes or (rows := self._rows_by_pool.get(pool)) is None:
+            return False
+        return any(fleet.specs[row].pool == pool for row in rows[fleet.ready[rows] > 0].tolist())
 
     def _limit_s(self, fleet: Fleet, pool: str) -> float:
         """How long a node may take before it is late."""

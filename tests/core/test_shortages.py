@@ -342,3 +342,24 @@ def test_a_standby_follows_what_the_leader_found_and_goes_on_from_there() -> Non
     assert bounds is not None
     assert bounds.pools["h100"].state == state
     assert standby.look(world.fleet(), None, {}, world.at_s) is None, "it is over for the leader"
+
+
+def test_nodes_that_are_not_seen_are_not_given_back() -> None:
+    """A nodeSelector that finds nothing: no node of those that carry replicas may go for it."""
+    fleet = fleet_of(
+        [a_service("chat")], [16], pools=(a_pool(max_nodes=9),), pool_facts={"h100": PoolFacts(nodes=0, ready=0, advertised=0)}
+    )
+    shortages = Shortages()
+    for tick in range(200):
+        bounds = shortages.look(fleet, {"h100": PoolAsked(asked=3, short="NoCapacity")}, {"h100": 3}, tick * TICK_S)
+        plan = allocate(Table(fleet), fleet, decided([24]), ChangeBudget(), bounds=bounds)
+        assert (plan.replicas.tolist(), plan.nodes) == ([24], {"h100": 3})
+
+
+def test_fewer_nodes_seen_than_carry_replicas_give_none_back_and_room_waits() -> None:
+    facts = PoolFacts(nodes=1, ready=1, advertised=1, stages=STAGES)
+    fleet = fleet_of([a_service("chat")], [16], pools=(a_pool(max_nodes=9),), pool_facts={"h100": facts})
+    shortages = Shortages()
+    bounds = shortages.look(fleet, {"h100": PoolAsked(asked=3, short="NoCapacity")}, {"h100": 3}, 0.0)
+    plan = allocate(Table(fleet), fleet, decided([16], [8]), ChangeBudget(), bounds=bounds)
+    assert plan.nodes == {"h100": 2}

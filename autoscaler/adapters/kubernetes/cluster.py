@@ -21,7 +21,7 @@ from autoscaler.adapters.kubernetes.scale import ScaleClient, ScaleState
 from autoscaler.adapters.kubernetes.services import Judge, Service, decoded
 from autoscaler.adapters.kubernetes.stuck import stuck_replicas
 from autoscaler.clock import ClockSteps
-from autoscaler.core.model import Direction, Fleet, Ints, Memory, Outcome, Pause, Plan, Written
+from autoscaler.core.model import Direction, Fleet, Ints, Memory, Outcome, Pause, Plan, ScalingSpec, Written
 from autoscaler.core.node_facts import POD_STAGES, StageTime, StuckReplicas
 from autoscaler.errors import OutsideError
 from autoscaler.ports import Clock, Tick
@@ -169,12 +169,19 @@ class KubernetesCluster:
             members = self.pods.members(service.target) if service.target is not None else None
             assert service.spec is not None
             assert service.manifest is not None
-            measured_p99_s = self.picture.pools.late_s(service.spec.pool) if service.manifest.spec.lead_time.measured else None
+            measured_p99_s = self._node_late_s(service.spec) if service.manifest.spec.lead_time.measured else None
             pods = (self.pods.pods[key] for key in (members.pods if members is not None else ()))
             stuck = stuck_replicas(pods, at_s, measured_p99_s=measured_p99_s, start_s=service.spec.node_lead_time_s)
             if stuck is not None:
                 found[row] = stuck
         return found
+
+    def _node_late_s(self, spec: ScalingSpec) -> float | None:
+        """The p99 of a node's lead time, of several pools the slowest; None where too little is known of any."""
+        names: list[str | None] = [use.name for use in spec.pools]
+        found = [self.picture.pools.late_s(name) for name in names or [spec.pool]]
+        known = [seconds for seconds in found if seconds is not None]
+        return max(known) if len(known) == len(found) else None
 
     def _lead_stages(self, row: int) -> tuple[StageTime, ...]:
         return self.services.rows[row].lead.told(POD_STAGES)

@@ -43,13 +43,18 @@ def plan_nodes(
     surge = np.where(home, 0 if fleet.surge is None else fleet.surge[row], 0)  # without a node an update would wait for ever
     spare = np.where(home, headroom[row], 0)
     needed = packed(table, replicas + leaving + surge + spare).nodes
-    most = np.maximum(table.most_nodes, table.least_nodes)  # minNodes are asked for in any case
+    largest = np.array([pool.most_nodes for pool in table.pools], dtype=np.int64)
+    most = largest
+    if bounds is not None and bounds.pools:
+        # Room to keep waits while a pool is short. What is planned has its nodes in any case: whatever we fail to see of them, none is given back
+        # that carries something.
+        carried = packed(table, replicas + leaving + surge).nodes
+        most = np.minimum(largest, np.maximum(np.maximum(table.most_nodes, table.least_nodes), carried))
     nodes = np.minimum(np.maximum(needed, table.least_nodes), most)
     kept = {} if needs is None else _keep_spare(table, fleet, nodes, needs, at_s)
     if bounds is not None:
         # A node that counts for nothing is still one of the pool: its replacement comes on top, as far as the pool's bound allows.
         extra = np.array([bounds.ordered_for_lost.get(name, 0) for name in table.names], dtype=np.int64)
-        largest = np.array([pool.most_nodes for pool in table.pools], dtype=np.int64)
         nodes = np.maximum(np.minimum(nodes + extra, largest), nodes)
     pools = len(table.pools)
     services = np.bincount(table.pool, replicas > 0, pools).astype(np.int64).tolist()

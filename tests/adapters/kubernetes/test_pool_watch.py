@@ -176,6 +176,19 @@ async def test_replicas_that_wait_longer_than_nodes_take_are_stuck(team: Team) -
         await observed(cluster, lambda fleet: not fleet.stuck)
 
 
+async def test_of_several_pools_the_slowest_says_when_a_node_is_late(team: Team) -> None:
+    now_s = time.time()
+    pool(team, status={"leadTime": {"samples": 3, "recent": [40.0] * 3}})
+    pool(team, "l4", status={"leadTime": {"samples": 3, "recent": [80.0] * 3}})
+    team.deployment(replicas=1)
+    team.service(nodePools=[{"name": "h100"}, {"name": "l4"}])
+    team.pod("a")
+    team.pod_status("a", "Pending", unschedulable(moment(now_s - 600.0)))
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster, lambda fleet: fleet.stuck and fleet.stuck[0].limit_s != 600.0)
+        assert fleet.stuck[0].limit_s == 110.0
+
+
 async def test_without_samples_twice_the_start_value_is_waited(team: Team) -> None:
     now_s = time.time()
     team.deployment(replicas=1)
