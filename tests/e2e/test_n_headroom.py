@@ -103,7 +103,7 @@ async def test_n_room_is_there_before_a_ramp_and_goes_after_it(pools: Pools, kar
             await pools.kubectl("-n", ns, "patch", "ia", name, "--type=merge", "-p", '{"spec": {"maxReplicas": 1}}')
         for name, pool in names.items():
             await karpenter.until_nodes(pool, 1, timeout_s=60.0)
-            await api.until(kept[name], lambda items: not items)
+            await api.until(kept[name], lambda items: not any(item["spec"]["replicas"] for item in items.values()))
             status = await pools.until(pool, nodes=1, plannedNodes=1, ready="Reconciled")
             assert status["reason"] == "1 node of 8: 8 nvidia.com/gpu for replicas of 1 service"
 
