@@ -83,6 +83,21 @@ class Cluster(Protocol):
         refused. Returns within `deadline_s` seconds."""
 
 
+@tick_value
+class PoolTold:
+    """What is known of one node pool, for its status. asked: nodes that the system was last asked for; ready: nodes that are ready; None
+    where nobody knows. owner: who else owns the count, "" nobody. ok: whether all is as it should be, with the one word and the words why.
+    short: that the system has no capacity or quota for what it was asked, in its words; "" where it does not say so."""
+
+    asked: int | None
+    ready: int | None
+    owner: str
+    ok: bool
+    reason: str
+    message: str
+    short: str = ""
+
+
 class NodePools(Protocol):
     """The hand that sizes node pools."""
 
@@ -92,18 +107,8 @@ class NodePools(Protocol):
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
         """Sets the planned node counts; errors by pool, in words."""
 
-
-@tick_value
-class PoolTold:
-    """What is known of one node pool, for its status. asked: nodes that the system was last asked for; ready: nodes that are ready; None
-    where nobody knows. owner: who else owns the count, "" nobody. ok: whether all is as it should be, with the one word and the words why."""
-
-    asked: int | None
-    ready: int | None
-    owner: str
-    ok: bool
-    reason: str
-    message: str
+    def told(self) -> Mapping[str, PoolTold]:
+        """What is known of each pool since the last `act`, by name; a pool that has not answered yet is left out."""
 
 
 class KubernetesRequests(Protocol):

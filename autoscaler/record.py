@@ -18,6 +18,7 @@ import orjson
 
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import Fleet, Pause, PoolSpec, ScalingSpec, SignalColumn, Versions
+from autoscaler.core.short import Bounds
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.ports import Tick
 from autoscaler.told_forecasts import told_forecasts
@@ -140,7 +141,14 @@ def _nodes(tick: Tick) -> dict[str, Any]:
         told["pool_nodes"] = dict(fleet.pool_nodes)
     if fleet.placed is not None:
         told["placed"] = {str(row): dict(there) for row, there in fleet.placed.items()}
+    if plan.bounds is not None:
+        told["short"] = msgspec.to_builtins(plan.bounds, str_keys=True)
     return told
+
+
+def decode_bounds(data: Mapping[str, Any]) -> Bounds | None:
+    """Of a tick record: what was short."""
+    return msgspec.convert(data["short"], Bounds, strict=False) if "short" in data else None
 
 
 def decode_placed(data: Mapping[str, Any]) -> dict[int, dict[str, int]] | None:

@@ -1099,6 +1099,30 @@ class AcceleratorPoolSpec(Base):
     ] = msgspec.field(default_factory=dict)
 
 
+class ShortageStatus(Base):
+    """That a pool has no more nodes to give, as far as is known; from here a new process goes on."""
+
+    since: Annotated[float, Meta(description="Unix seconds of its beginning.")]
+    until: Annotated[
+        float, Meta(description="Unix seconds of the end of the pause, or (trying above 0) of the beginning of the attempt.")
+    ]
+    pause_seconds: Annotated[float, Meta(ge=0, description="The last pause.")]
+    there: Annotated[int, Meta(ge=0, description="Nodes that count.")]
+    trying: Annotated[int, Meta(ge=0, description="How many more are tried now.")] = 0
+    resource: Annotated[str, Meta(max_length=256, description="What is short.")] = ""
+    said: Annotated[str, Meta(max_length=1024, description="Who says so.")] = ""
+
+
+class LossesStatus(Base):
+    """Nodes that went though nobody asked them to: what the interruption rate is learnt from."""
+
+    nodes: Annotated[float, Meta(ge=0, description="How many, the older the less.")] = 0.0
+    node_hours: Annotated[float, Meta(ge=0, description="Within so many hours of nodes, the older the less.")] = 0.0
+    per_node_hour: Annotated[
+        float | None, Meta(description="The rate that follows, with what is assumed before anything is seen.")
+    ] = None
+
+
 class AcceleratorPoolStatus(Base):
     """What is seen and planned."""
 
@@ -1112,6 +1136,8 @@ class AcceleratorPoolStatus(Base):
     lead_time: Annotated[
         LeadTimeStatus | None, Meta(description="Measured time from the request of a node to its accelerators.")
     ] = None
+    shortage: Annotated[ShortageStatus | None, Meta(description="Where it has no more nodes to give.")] = None
+    losses: Annotated[LossesStatus | None, Meta(description="Nodes that were lost.")] = None
     conditions: Annotated[
         list[Condition],
         Meta(

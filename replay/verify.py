@@ -21,6 +21,7 @@ from autoscaler.errors import AutoscalerError, OutsideError, UsageError
 from autoscaler.ports import Backfill, Tick
 from autoscaler.record import (
     SCHEMA,
+    decode_bounds,
     decode_budget,
     decode_column,
     decode_pause,
@@ -253,6 +254,7 @@ class _Ends:
             versions=decode_versions(record),
             pool_nodes=record.get("pool_nodes"),
             placed=decode_placed(record),
+            bounds=decode_bounds(record),
         )
 
     async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:

@@ -25,3 +25,6 @@ class AskedNodes:
         errors = await self._pools.act(pools, plan, deadline_s)
         self._tell({name: told.asked for name, told in self._told().items() if told.asked is not None})
         return errors
+
+    def told(self) -> Mapping[str, PoolTold]:
+        return self._told()

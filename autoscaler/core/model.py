@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from autoscaler.core.history import History, HistoryRows
 from autoscaler.core.node_facts import PoolFacts, StagesOf, StuckReplicas, no_stages
+from autoscaler.core.short import Bounds, Short
 from autoscaler.core.value import tick_value
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -367,6 +368,8 @@ class Fleet:
     placed: by row, replicas on each pool's nodes, of services that may run on several; None: nobody tells.
     pool_facts: what is seen of pools' nodes, by name; a pool is left out while its nodes can't be seen. stuck: by row, replicas that find no
     node for longer than nodes take. lead_stages: what lead_time_s is made of.
+    pool_memories: what the status of pools remembers of a shortage (only read for pools that nobody has met yet). bounds: what is short as
+    records tell it; None: the controller finds out.
     """
 
     revision: int
@@ -389,6 +392,8 @@ class Fleet:
     pool_facts: Mapping[str, PoolFacts] = field(default_factory=dict)
     stuck: Mapping[int, StuckReplicas] = field(default_factory=dict)
     lead_stages: StagesOf = no_stages
+    pool_memories: Mapping[str, Short] = field(default_factory=dict)
+    bounds: Bounds | None = None
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -605,6 +610,8 @@ class Plan:
     taken: Mapping[str, int] | None = None
     """By pool: accelerators that pods ask for by themselves (planned replicas, those on their way out, an update's), headroom not among them; None:
     nobody reckons it."""
+    bounds: Bounds | None = None
+    """What was short; None: nothing."""
 
 
 class Written(IntEnum):

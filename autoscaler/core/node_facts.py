@@ -41,7 +41,18 @@ def no_stages(_row: int) -> tuple[StageTime, ...]:
     return ()
 
 
-def _moment(at_s: float) -> str:
+LATE_RATIO: Final = 1.25
+LATE_S: Final = 10.0
+"""What comes on top of a p99 before anything is called stuck: of a few samples it is the largest, and moments are told in whole seconds."""
+
+
+def late_s(p99_s: float) -> float:
+    """From when on something is later than it ever was."""
+    return LATE_RATIO * p99_s + LATE_S
+
+
+def moment(at_s: float) -> str:
+    """In words for people."""
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -64,7 +75,7 @@ class StuckReplicas:
     def words(self) -> str:
         who = "1 replica waits" if self.replicas == 1 else f"{self.replicas} replicas wait"
         short = f"{self.resource} is short" if self.resource else "no node fits"
-        return f"{who} for a node longer than nodes take ({self.limit_s:.0f} s), the first since {_moment(self.since_s)}: {short} ({self.said})"
+        return f"{who} for a node longer than nodes take ({self.limit_s:.0f} s), the first since {moment(self.since_s)}: {short} ({self.said})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +94,7 @@ class SilentNodes:
         more = ", …" if self.nodes > len(self.names) else ""
         return (
             f"{who} Ready without any accelerator in status.allocatable for longer than it takes ({self.limit_s:.0f} s), the first since "
-            f"{_moment(self.since_s)}: {', '.join(self.names)}{more}; look at the device plugin and the driver there"
+            f"{moment(self.since_s)}: {', '.join(self.names)}{more}; look at the device plugin and the driver there"
         )
 
 
@@ -91,7 +102,11 @@ class SilentNodes:
 class PoolFacts:
     """A pool's nodes as they are seen. nodes: there (on their way out ones left out); ready: of them Ready; advertised: of those schedulable
     with accelerators. lead_s: what a new node takes as measured (p90), None while there are too few samples; stages: measured, ``whole``
-    first. silent: None where all is well."""
+    first. silent: None where all is well.
+
+    noticed: of the nodes, those that were told to go (a spot reclaim, maintenance) and not by us; replaced: of these, those whose owner
+    replaces them by itself. losses: nodes that went unasked within node_hours, both the older the less; loss_per_node_hour: what is learnt from
+    them, with a prior; None where nobody counts."""
 
     nodes: int
     ready: int
@@ -99,3 +114,30 @@ class PoolFacts:
     lead_s: float | None = None
     stages: tuple[StageTime, ...] = ()
     silent: SilentNodes | None = None
+    noticed: int = 0
+    replaced: int = 0
+    losses: float = 0.0
+    node_hours: float = 0.0
+    loss_per_node_hour: float | None = None
+
+    @property
+    def loss_words(self) -> str:
+        """How often a node is lost; "" where none was."""
+        if self.loss_per_node_hour is None or self.losses < 0.5:
+            return ""
+        return f"a node is lost every {1 / self.loss_per_node_hour:.0f} h ({self.losses:.1f} in {self.node_hours:.0f} node-hours seen)"
+
+    @property
+    def lost(self) -> int:
+        """Nodes that are there and count for nothing."""
+        return self.noticed + (0 if self.silent is None else self.silent.nodes)
+
+    @property
+    def beyond(self) -> int:
+        """Of those, the ones that nobody but us replaces."""
+        return self.lost - self.replaced
+
+    @property
+    def usable(self) -> int:
+        """Nodes that count."""
+        return max(self.nodes - self.lost, 0)

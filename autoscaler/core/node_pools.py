@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from autoscaler.core.model import Bools, Floats, Ints, PoolSpec, ScalingSpec
+from autoscaler.core.short import Bounds
 
 NO_BOUND: Final = 1 << 53
 ONE_POD_KINDS: Final = frozenset({"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet"})
@@ -73,6 +75,19 @@ class PoolTable:
         """Where the row's lower bound comes before what higher priorities want beyond theirs: one of its pools says so."""
         self._group([specs[row].namespace for row in self.row.tolist()])
         self.usable: Ints = self._usable()
+
+    def within(self, bounds: Bounds) -> PoolTable:
+        """The same with the nodes that may be counted on. What is tried is enough for one replica or group of each service."""
+        most = self.most_nodes.copy()
+        for place, name in enumerate(self.names):
+            most[place] -= min(bounds.ordered_for_lost.get(name, 0), most[place])
+            if (bound := bounds.pools.get(name)) is not None:
+                mine = self.pool == place
+                span = int(-(-self.unit[mine] // max(int(self.per_node[place]), 1)).max(initial=1))
+                most[place] = min(most[place], bound.most + bound.trying * (max(span, 1) - 1))
+        made = copy.copy(self)
+        made.most_nodes = most
+        return made
 
     def __bool__(self) -> bool:
         """Whether any service runs on any of the pools."""

@@ -134,6 +134,7 @@ class KubernetesCluster:
             pool_nodes={name: seen.nodes for name, seen in facts.items()} or None,
             stuck=self._stuck(at_s),
             lead_stages=self._lead_stages,
+            pool_memories=self.picture.pools.memories(),
         )
         self._observed = fleet, list(self._columns.decided_on)
         return fleet

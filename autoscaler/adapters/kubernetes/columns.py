@@ -14,6 +14,7 @@ from autoscaler.adapters.kubernetes.scale import ScaleState
 from autoscaler.adapters.kubernetes.services import Service
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Memory, Pause, PoolSpec, ScalingSpec, Versions
 from autoscaler.core.node_facts import PoolFacts, StagesOf, StuckReplicas
+from autoscaler.core.short import Short
 
 N = TypeVar("N", np.int64, np.float64, np.bool_)
 
@@ -108,6 +109,7 @@ class Columns:
         pool_nodes: Mapping[str, int] | None,
         stuck: Mapping[int, StuckReplicas],
         lead_stages: StagesOf,
+        pool_memories: Mapping[str, Short],
     ) -> Fleet:
         """A frozen copy."""
         if self._all_versions is None and any(self._versions):
@@ -135,4 +137,5 @@ class Columns:
             pool_nodes=pool_nodes,
             stuck=stuck,
             lead_stages=lead_stages,
+            pool_memories=pool_memories,
         )

@@ -107,6 +107,8 @@ def _ready(tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]], shared: st
         return "False", Reason.Unschedulable, pending_words(troubled)
     if troubled:
         return "False", Reason.ReplicasFailing, pending_words(troubled)
+    if (limit := tick.plan.limits.get(row)) is not None and limit.name == Reason.ScaleUpStuck:
+        return "False", Reason.ScaleUpStuck, limit.why  # what was stuck is released, what was wished is still missing
     roles = tick.decisions.roles
     if roles is not None and row in roles.faults:
         return "False", Reason.RoleFault, roles.faults[row]

@@ -45,13 +45,31 @@ _STARTING: Final = (
     "status-taint.cluster-autoscaler.kubernetes.io/",
 )
 """How taints begin that keep pods off a node until it is set up."""
+_NOTICES: Final = {
+    "cloud.google.com/impending-node-termination": False,
+    "aws-node-termination-handler/spot-itn": False,
+    "aws-node-termination-handler/asg-lifecycle-termination": False,
+    "aws-node-termination-handler/scheduled-maintenance": False,
+    "remediator.kubernetes.azure.com/unschedulable": False,
+    "node.kubernetes.io/out-of-service": False,
+    "karpenter.sh/disrupted": True,
+    "karpenter.sh/disruption": True,
+}
+"""Taints that say that a node goes soon, and whether whoever sets them brings a replacement by itself.
+
+GKE's maintenance handler (its argument ``--taint``, on spot reclaims and host maintenance); aws-node-termination-handler (pkg/node/node.go; not
+its ``rebalance-recommendation``, which is a risk and no end); AKS node auto-drain (learn.microsoft.com, "Node auto-drain"; a spot node's
+``kubernetes.azure.com/scalesetpriority`` says what it is, not that it goes); Kubernetes (``node.kubernetes.io/out-of-service``, set by
+people on a node that is down); Karpenter (pkg/apis/v1/taints.go; ``disruption`` before 1.0), which keeps its pools' counts by itself.
+"""
 
 
 class Node(msgspec.Struct, frozen=True, gc=False):
     """One node. Times are Unix seconds, ready_at_s None while it isn't Ready.
 
     pools: names of node pools that it says it is of. accelerators: how many it advertises in status.allocatable. starting: a taint of its
-    start keeps pods away. cordoned: somebody does.
+    start keeps pods away. cordoned: somebody does. notice: the taint that says that it goes soon, "" none; replaced: whoever set it brings
+    another one by itself.
     """
 
     labels: Mapping[str, str]
@@ -62,17 +80,23 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     starting: bool
     cordoned: bool
     leaving: bool
+    notice: str = ""
+    replaced: bool = False
 
     @property
     def advertised(self) -> bool:
         """Whether pods that need accelerators can be placed on it."""
-        return self.ready_at_s is not None and self.accelerators > 0 and not self.starting and not self.cordoned
+        return (
+            self.ready_at_s is not None and self.accelerators > 0 and not self.starting and not self.cordoned and not self.notice
+        )
 
 
 def node_of(item: Object) -> Node:
     """The transform of a Node object."""
     meta, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
     labels: Mapping[str, str] = meta.get("labels") or {}
+    taints = [str(taint.get("key")) for taint in spec.get("taints") or ()]
+    notice = next((key for key in taints if key in _NOTICES), "")
     ready_at_s = None
     for condition in status.get("conditions") or ():
         if condition.get("type") == "Ready" and condition.get("status") == "True":
@@ -86,9 +110,11 @@ def node_of(item: Object) -> Node:
         accelerators=sum(
             _count(value) for name, value in (status.get("allocatable") or {}).items() if name.startswith(_ACCELERATORS)
         ),
-        starting=any(str(taint.get("key")).startswith(_STARTING) for taint in spec.get("taints") or ()),
+        starting=any(key.startswith(_STARTING) for key in taints),
         cordoned=bool(spec.get("unschedulable")),
         leaving=meta.get("deletionTimestamp") is not None,
+        notice=notice,
+        replaced=_NOTICES.get(notice, False),
     )
 
 

@@ -7,25 +7,20 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from autoscaler.adapters.kubernetes.lead_times import LeadTimes
+from autoscaler.adapters.kubernetes.node_losses import NodeLosses
 from autoscaler.adapters.kubernetes.node_orders import NodeOrders
 from autoscaler.adapters.kubernetes.nodes import Node
 from autoscaler.core.model import PoolSpec
-from autoscaler.core.node_facts import NODE_STAGES, PoolFacts, SilentNodes
+from autoscaler.core.node_facts import NODE_STAGES, PoolFacts, SilentNodes, late_s
 from autoscaler.spec import AcceleratorPoolStatus
 
 SILENT_S: Final = 600.0
 """Without samples: the installation of a driver by an operator takes up to ten minutes, a device plugin alone seconds."""
-LATE_RATIO: Final = 1.25
-LATE_S: Final = 10.0
-"""What comes on top of a p99 before anything is called stuck: of a few samples it is the largest, and moments are told in whole seconds."""
 MET_WITHIN_S: Final = 120.0
 """A node is told of within a second, after a lost watch within half a minute, and clocks differ by a few."""
 NAMED: Final = 5
-
-
-def late_s(p99_s: float) -> float:
-    """From when on something is later than it ever was."""
-    return LATE_RATIO * p99_s + LATE_S
+LOSSES_TOLD_S: Final = 3600.0
+"""How often the losses are told anew where nothing else changes: each telling is a write of the pool's status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +57,10 @@ class PoolNodes:
     pool: Pool
     lead: LeadTimes
     orders: NodeOrders = field(default_factory=NodeOrders)
+    losses: NodeLosses = field(default_factory=NodeLosses)
     _ways: dict[str, _Way] = field(default_factory=dict)
     _facts: PoolFacts | None = None
+    _told_at_s: float = 0.0
     _unfinished: set[str] = field(default_factory=set)
 
     def aim(self, nodes: int, at_s: float) -> None:
@@ -74,6 +71,9 @@ class PoolNodes:
     def node_changed(self, name: str, new: Node | None, now_s: float) -> None:
         """Takes in a node that came, changed or (None) went."""
         self._facts = None
+        before = self._ways.get(name)
+        if before is not None and not before.node.leaving and (new is None or new.leaving) and self._unasked(name, before.node):
+            self.losses.lost()
         if new is None:
             self._ways.pop(name, None)
             self._unfinished.discard(name)
@@ -90,6 +90,14 @@ class PoolNodes:
         way.node = new
         (self._unfinished.discard if new.accelerators or new.leaving or new.cordoned else self._unfinished.add)(name)
         self._finish(way)
+
+    def _unasked(self, name: str, node: Node) -> bool:
+        """Whether a node that goes was to stay: fewer are left than are asked for, or it was told to go by somebody who doesn't size pools.
+        Where nobody tells what is asked for, only the latter is known."""
+        if node.notice and not node.replaced:
+            return True
+        left = sum(not way.node.leaving for other, way in self._ways.items() if other != name)
+        return self.orders.target is not None and left < self.orders.target
 
     @staticmethod
     def _from_its_start(node: Node, now_s: float) -> bool:
@@ -110,7 +118,10 @@ class PoolNodes:
         """serving: whether replicas that run on the pool are ready; asked where it matters. Where they are and no node advertises anything,
         accelerators are not told by device plugins there (dynamic resource allocation), and nothing is wrong."""
         silent = self._silent(now_s, serving) if self._unfinished else None
-        if self._facts is None or self._facts.silent != silent:
+        there = len(self._ways) if self._facts is None else self._facts.nodes
+        self.losses.passed(there, now_s)
+        if self._facts is None or self._facts.silent != silent or now_s - self._told_at_s >= LOSSES_TOLD_S:
+            self._told_at_s = now_s
             ways = [way.node for way in self._ways.values() if not way.node.leaving]
             self._facts = PoolFacts(
                 nodes=len(ways),
@@ -119,6 +130,11 @@ class PoolNodes:
                 lead_s=self.lead.reckoned_s(),
                 stages=self.lead.told(NODE_STAGES),
                 silent=silent,
+                noticed=sum(bool(node.notice) for node in ways),
+                replaced=sum(node.replaced for node in ways),
+                losses=round(self.losses.losses, 3),
+                node_hours=round(self.losses.node_hours, 1),
+                loss_per_node_hour=round(self.losses.per_node_hour, 6),
             )
         return self._facts
 
@@ -128,7 +144,9 @@ class PoolNodes:
         since = {
             name: ready_at_s
             for name in self._unfinished
-            if (ready_at_s := self._ways[name].node.ready_at_s) is not None and now_s - ready_at_s > limit_s
+            if (ready_at_s := self._ways[name].node.ready_at_s) is not None
+            and now_s - ready_at_s > limit_s
+            and not self._ways[name].node.notice
         }
         if not since or (not any(way.node.accelerators for way in self._ways.values()) and serving()):
             return None

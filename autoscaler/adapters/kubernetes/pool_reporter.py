@@ -58,6 +58,7 @@ class PoolReporter:
             pool: {
                 "plannedNodes": nodes,
                 "reason": tick.plan.node_words.get(pool, "")[:MOST_WORDS],
+                "shortage": _shortage(tick, pool),
                 **_together(self._state(pool, told.get(pool), tick.decisions.at_s), seen.get(pool, {})),
             }
             for pool, nodes in tick.plan.nodes.items()
@@ -98,6 +99,23 @@ class PoolReporter:
         }
         # A merge patch takes away what is null.
         return {"nodes": told.ready, "askedNodes": told.asked, "owner": told.owner[:1024] or None, "conditions": [condition]}
+
+
+def _shortage(tick: Tick, pool: str) -> Object | None:
+    """None, which a merge patch takes away, where nothing is short."""
+    bound = None if tick.plan.bounds is None else tick.plan.bounds.pools.get(pool)
+    if bound is None:
+        return None
+    state = bound.state
+    return {
+        "since": round(state.since_s, 1),
+        "until": round(state.until_s, 1),
+        "pauseSeconds": state.pause_s,
+        "there": state.there,
+        "trying": state.trying,
+        "resource": state.resource[:256],
+        "said": state.said[:1024],
+    }
 
 
 def _together(told: Object, seen: Object) -> Object:

@@ -19,6 +19,7 @@ from autoscaler.adapters.kubernetes.api import Object
 from autoscaler.adapters.kubernetes.conditions import merged, pool_conditions
 from autoscaler.adapters.kubernetes.informer import Informer, Key
 from autoscaler.adapters.kubernetes.lead_times import LeadTimes
+from autoscaler.adapters.kubernetes.node_losses import NodeLosses
 from autoscaler.adapters.kubernetes.nodes import Node
 from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.pool_nodes import Pool, PoolNodes
@@ -26,7 +27,8 @@ from autoscaler.adapters.kubernetes.services import POOLS
 from autoscaler.compiled import pool_spec
 from autoscaler.core.model import PoolSpec
 from autoscaler.core.node_facts import NODE_STAGES, PoolFacts
-from autoscaler.spec import AcceleratorPool, AcceleratorPoolStatus
+from autoscaler.core.short import Short
+from autoscaler.spec import AcceleratorPool, AcceleratorPoolStatus, ShortageStatus
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,10 @@ class PoolWatch:
     def specs(self) -> tuple[PoolSpec, ...]:
         """Of all pools, by name."""
         return tuple(nodes.pool.spec for _, nodes in sorted(self.pools.items()))
+
+    def memories(self) -> dict[str, Short]:
+        """What the status of pools remembers of a shortage, by pool."""
+        return {name: _short(kept) for name, nodes in self.pools.items() if (kept := nodes.pool.status.shortage) is not None}
 
     def lead_s(self, pool: str | None) -> float | None:
         """What a new node takes as measured; None while there are too few samples."""
@@ -84,6 +90,11 @@ class PoolWatch:
         return {
             "nodes": facts.nodes,
             "readyNodes": facts.advertised,
+            "losses": {
+                "nodes": facts.losses,
+                "nodeHours": facts.node_hours,
+                "perNodeHour": facts.loss_per_node_hour,
+            },
             "leadTime": msgspec.to_builtins(found.lead.status(NODE_STAGES)),
             "conditions": msgspec.to_builtins(merged(wanted, found.pool.status.conditions, now_s, ours=())),
         }
@@ -105,7 +116,7 @@ class PoolWatch:
             if old.same_nodes(new):
                 return
         else:
-            self.pools[name] = PoolNodes(new, LeadTimes(new.status.lead_time))
+            self.pools[name] = PoolNodes(new, LeadTimes(new.status.lead_time), losses=NodeLosses(new.status.losses))
             self._wanted.set()
         for node, item in self._nodes.items():
             self._place(node, item)
@@ -157,6 +168,18 @@ class PoolWatch:
     def _tell(self, pool: str, name: str, node: Node) -> None:
         self.pools[pool].node_changed(name, node, self._now_s())
         self.measured.add(pool)
+
+
+def _short(kept: ShortageStatus) -> Short:
+    return Short(
+        since_s=kept.since,
+        until_s=kept.until,
+        pause_s=kept.pause_seconds,
+        there=kept.there,
+        trying=kept.trying,
+        resource=kept.resource,
+        said=kept.said,
+    )
 
 
 def pool_of(item: Object) -> Pool | None:

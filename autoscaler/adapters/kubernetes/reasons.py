@@ -24,7 +24,8 @@ class Reason(StrEnum):
     Unschedulable = "Unschedulable"
     """Replicas wait for a node: some resource is short."""
     ScaleUpStuck = "ScaleUpStuck"
-    """Replicas wait for a node for longer than nodes take: nobody seems to bring one."""
+    """Replicas wait for a node for longer than nodes take, or were given up for now since nobody brings one: the message says when more is
+    tried."""
     ReplicasFailing = "ReplicasFailing"
     """Containers of some replicas do not start (image, crash)."""
 

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 
 from autoscaler.adapters.kubernetes.nodes import is_accelerator
 from autoscaler.adapters.kubernetes.pods import Pod, PodState
-from autoscaler.adapters.kubernetes.pool_nodes import late_s
-from autoscaler.core.node_facts import StuckReplicas
+from autoscaler.core.node_facts import StuckReplicas, late_s
 
 _SHORT = re.compile(r"Insufficient ([A-Za-z0-9](?:[-\w./]*\w)?)")
 UNMEASURED_RATIO = 2.0

@@ -18,16 +18,20 @@ log = logging.getLogger(__name__)
 
 CALL_S: Final = 10.0
 """What one question or order may take; a tick does not wait so long for it (see ``pools``)."""
+SHORT: Final = (PoolReason.NoCapacity, PoolReason.QuotaExceeded)
+"""Reasons with which a system has none to give."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What the plan says of the pool. taken: accelerators that pods ask for by themselves."""
+    """What the plan says of the pool. taken: accelerators that pods ask for by themselves. passing: of the nodes, those that stand in for
+    ones about to go: with these they go at once, without the cool-down."""
 
     nodes: int
     taken: int | None
     per_node: int
     limits: Limits
+    passing: int = 0
 
 
 class Pool:
@@ -80,7 +84,7 @@ class Pool:
 
     async def _step(self, planned: Planned) -> None:
         state = self.state = await _within(self._backend.get(CALL_S))
-        lately = self._lately.take(self._clock.monotonic_s(), planned.nodes, state.target)
+        lately = self._lately.take(self._clock.monotonic_s(), max(planned.nodes - planned.passing, 0), state.target)
         if state.owner and not self._take_ownership:
             raise PoolProblem(PoolReason.OwnedElsewhere, f"{state.owner}; nothing is written, unless takeOwnership is true")
         wanted = self._order = order(planned.nodes, lately, planned.limits, state, self._paused())
@@ -122,7 +126,20 @@ class Pool:
         """For the pool's status."""
         state = self.state or PoolState()
         ok, reason, message = self._words(planned, state)
-        return PoolTold(asked=state.target, ready=state.ready, owner=state.owner, ok=ok, reason=str(reason), message=message)
+        return PoolTold(
+            asked=state.target,
+            ready=state.ready,
+            owner=state.owner,
+            ok=ok,
+            reason=str(reason),
+            message=message,
+            short=self._short(state),
+        )
+
+    def _short(self, state: PoolState) -> str:
+        if self.problem is not None:
+            return f"{self.problem.reason}: {self.problem.words}" if self.problem.reason in SHORT else ""
+        return f"{state.reason}: {state.problem}" if state.problem and state.reason in SHORT else ""
 
     def _words(self, planned: Planned, state: PoolState) -> tuple[bool, PoolReason, str]:
         if self.problem is not None:

@@ -106,6 +106,7 @@ class BackendPools:
             taken=plan.taken.get(spec.name) if plan.taken is not None else None,
             per_node=spec.accelerators_per_node,
             limits=Limits(min_nodes=spec.min_nodes, max_nodes=spec.max_nodes, max_step=settings.max_step),
+            passing=0 if plan.bounds is None else plan.bounds.ordered_for_lost.get(spec.name, 0),
         )
         entry = self._entries.get(spec.name)
         if entry is None or (entry.made_of.backend, entry.made_of.uid) != (spec.backend, spec.uid):

@@ -28,6 +28,29 @@ def pool_series(tick: Tick) -> Iterator[Family]:
             (((("pool", pool),), 0 if seen.silent is None else seen.silent.nodes) for pool, seen in facts),
         ),
         _gauge(
+            "pool_short",
+            "1 while the pool has no more nodes to give, as far as is known: only what is there is counted on, and a few more are tried at times.",
+            (
+                ((("pool", pool.name),), int(tick.plan.bounds is not None and pool.name in tick.plan.bounds.pools))
+                for pool in fleet.pools
+            ),
+        ),
+        _gauge(
+            "pool_noticed_nodes",
+            "Nodes that were told to go (a spot reclaim, maintenance), and not by us.",
+            (((("pool", pool),), seen.noticed) for pool, seen in facts),
+        ),
+        _gauge(
+            "pool_lost_nodes",
+            "Nodes that went though nobody asked them to, as far back as is remembered.",
+            (((("pool", pool),), seen.losses) for pool, seen in facts if seen.loss_per_node_hour is not None),
+        ),
+        _gauge(
+            "pool_losses_per_node_hour",
+            "How often a node of the pool is lost, as learnt.",
+            (((("pool", pool),), seen.loss_per_node_hour) for pool, seen in facts if seen.loss_per_node_hour is not None),
+        ),
+        _gauge(
             "pool_lead_time_seconds",
             "What a node of the pool took, by stage: quantiles of the last ones.",
             (

@@ -10,6 +10,7 @@ from autoscaler.core.allocation.cool_down import NodeNeeds, words
 from autoscaler.core.allocation.places import packed
 from autoscaler.core.model import Bools, Fleet, Ints, PoolSpec
 from autoscaler.core.node_pools import PoolTable
+from autoscaler.core.short import Bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,19 +25,32 @@ class Nodes:
 
 
 def plan_nodes(
-    table: PoolTable, fleet: Fleet, replicas: Ints, missing: Ints, headroom: Ints, needs: NodeNeeds | None, at_s: float
+    table: PoolTable,
+    fleet: Fleet,
+    replicas: Ints,
+    missing: Ints,
+    headroom: Ints,
+    needs: NodeNeeds | None,
+    at_s: float,
+    bounds: Bounds | None = None,
 ) -> Nodes:
     """replicas (J,): planned ones of each place. missing (J,): those that were wished there and have no place. headroom (n,): replicas of
     each service; they, its leavers and its surge are taken to be on the pool on which most of it is. needs: what pools needed lately, by which
-    spare nodes are kept; None: none are."""
+    spare nodes are kept; None: none are. bounds: what is short, in `table` too."""
     home = _homes(table, replicas)
     row = table.row
     leaving = np.where(home, fleet.draining[row], 0)
     surge = np.where(home, 0 if fleet.surge is None else fleet.surge[row], 0)  # without a node an update would wait for ever
     spare = np.where(home, headroom[row], 0)
     needed = packed(table, replicas + leaving + surge + spare).nodes
-    nodes = np.minimum(np.maximum(needed, table.least_nodes), table.most_nodes)
+    most = np.maximum(table.most_nodes, table.least_nodes)  # minNodes are asked for in any case
+    nodes = np.minimum(np.maximum(needed, table.least_nodes), most)
     kept = {} if needs is None else _keep_spare(table, fleet, nodes, needs, at_s)
+    if bounds is not None:
+        # A node that counts for nothing is still one of the pool: its replacement comes on top, as far as the pool's bound allows.
+        extra = np.array([bounds.ordered_for_lost.get(name, 0) for name in table.names], dtype=np.int64)
+        largest = np.array([pool.most_nodes for pool in table.pools], dtype=np.int64)
+        nodes = np.maximum(np.minimum(nodes + extra, largest), nodes)
     pools = len(table.pools)
     services = np.bincount(table.pool, replicas > 0, pools).astype(np.int64).tolist()
     sums = [
@@ -51,6 +65,10 @@ def plan_nodes(
         told = _words(
             pool, count, int(needed[place]), services[place], *(column[place] for column in sums), spares=kept.get(place, "")
         )
+        if bounds is not None:
+            told += _short_words(bounds, pool.name)
+        if (facts := fleet.pool_facts.get(pool.name)) is not None and facts.loss_words:
+            told += f"; {facts.loss_words}"
         made.words[pool.name] = told
         if pool.zones:
             made.zones[pool.name] = zone_nodes(pool, count)
@@ -106,6 +124,14 @@ def zone_nodes(pool: PoolSpec, nodes: int) -> dict[str, int]:
 def spot_nodes(pool: PoolSpec, nodes: int) -> int:
     """How many of the pool's nodes may be spot: its share of them, and none of the first on-demand ones."""
     return max(min(int(nodes * pool.spot_ratio + 1e-9), nodes - pool.on_demand_nodes), 0)
+
+
+def _short_words(bounds: Bounds, pool: str) -> str:
+    lost, bound = bounds.lost.get(pool, 0), bounds.pools.get(pool)
+    told = (
+        f"; {lost} more {'is' if lost == 1 else 'are'} there and {'counts' if lost == 1 else 'count'} for nothing" if lost else ""
+    )
+    return told if bound is None else f"{told}; {bound.words}"
 
 
 def _words(

@@ -14,6 +14,7 @@ from autoscaler.core.allocation.cuts import place_limits
 from autoscaler.core.allocation.nodes import Nodes, plan_nodes
 from autoscaler.core.allocation.sharing import Shared, share
 from autoscaler.core.model import Decisions, Fleet, Ints, Limit, Plan
+from autoscaler.core.short import Bounds
 from autoscaler.core.table import Table
 from autoscaler.core.value import maker
 
@@ -29,30 +30,33 @@ def allocate(
     *,
     shadow: bool = False,
     needs: NodeNeeds | None = None,
+    bounds: Bounds | None = None,
 ) -> Plan:
     """The plan for one tick. Only services that may be written at all (Active, not somebody else's number) use up the budget; `shadow`:
-    none may. needs: what pools needed lately; this tick's need enters it."""
+    none may. needs: what pools needed lately; this tick's need enters it. bounds: what is short."""
     current, desired = fleet.current, decisions.desired
     may_write = table.nowhere if shadow else table.writable(fleet)
     shared: Shared | None = None
     first: Shared | None = None
     wanted = desired
     if fleet.pools:
-        shared = first = share(table, fleet, decisions)
+        shared = first = share(table, fleet, decisions, bounds)
         wanted = shared.replicas
     cuts = list(budget_cuts(table, current, wanted, may_write, budget))
     replicas = within_budget(current, wanted, cuts)
     if shared is not None and cuts and ((wanted < np.minimum(desired, current)).any() or any(not cut.up for cut in cuts)):
         # Who was to go and may not keeps its place, and nobody goes for a replica that isn't added.
         again = np.clip(desired, replicas, np.maximum(replicas, current))
-        shared = share(table, fleet, decisions, want=again, firm=np.minimum(replicas, current))
+        shared = share(table, fleet, decisions, bounds, want=again, firm=np.minimum(replicas, current))
         replicas = np.where(may_write, shared.replicas, replicas)
-    limits = {} if first is None else place_limits(first, fleet, desired, replicas)
+    limits = {} if first is None else place_limits(first, fleet, desired, replicas, bounds)
     _add_budget_limits(limits, cuts, desired, replicas)
     nodes = _NO_NODES
     if shared is not None:
         ours = np.where(may_write, replicas, current)
-        nodes = plan_nodes(shared.table, fleet, shared.placed(ours), shared.missing(), decisions.headroom, needs, decisions.at_s)
+        nodes = plan_nodes(
+            shared.table, fleet, shared.placed(ours), shared.missing(), decisions.headroom, needs, decisions.at_s, bounds
+        )
     return _plan(
         at_s=decisions.at_s,
         replicas=replicas,
@@ -64,6 +68,7 @@ def allocate(
         zone_nodes=nodes.zones,
         spot_nodes=nodes.spot,
         taken=nodes.taken,
+        bounds=bounds,
     )
 
 

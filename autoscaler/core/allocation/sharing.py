@@ -16,6 +16,7 @@ from autoscaler.core.allocation.split import in_order
 from autoscaler.core.allocation.wishes import Wishes, wishes
 from autoscaler.core.model import Bools, Decisions, Fleet, Ints, Pause
 from autoscaler.core.node_pools import PoolTable
+from autoscaler.core.short import Bounds
 from autoscaler.core.table import Table
 
 
@@ -48,14 +49,26 @@ class Shared:
         return np.where(short[table.row], cut, 0) * table.multiple
 
 
-def share(table: Table, fleet: Fleet, decisions: Decisions, *, want: Ints | None = None, firm: Ints | None = None) -> Shared:
-    """want, firm (n,): other wishes than the decisions', and what nobody may take in any case."""
+def share(
+    table: Table,
+    fleet: Fleet,
+    decisions: Decisions,
+    bounds: Bounds | None = None,
+    *,
+    want: Ints | None = None,
+    firm: Ints | None = None,
+) -> Shared:
+    """want, firm (n,): other wishes than the decisions', and what nobody may take in any case. bounds: what is short."""
     pools = table.node_pools(fleet.pools)
+    if bounds is not None:
+        pools = pools.within(bounds)
     current, desired = fleet.current, decisions.desired
     claims = table.claims & ~fleet.hands_off
     wanted = np.where(claims, desired if want is None else want, current)
     held = np.minimum(wanted, current)
     kept = np.where(claims, _kept(table, fleet, decisions), current)
+    if bounds is not None:
+        wanted, held = _without_stuck(bounds, claims, wanted, held, current, kept)
     anywhere = _anywhere(pools, fleet)
     kept[anywhere] = current[anywhere]
     firm = np.minimum(kept if firm is None else np.maximum(kept, firm), held)
@@ -70,6 +83,19 @@ def share(table: Table, fleet: Fleet, decisions: Decisions, *, want: Ints | None
         places=found,
         there=np.minimum(wished.held, found.units),
     )
+
+
+def _without_stuck(bounds: Bounds, claims: Bools, wanted: Ints, held: Ints, current: Ints, kept: Ints) -> tuple[Ints, Ints]:
+    """wanted, held (n,) where stuck replicas hold no place, and a service that fits nowhere wishes no more than runs and is tried. What
+    nobody may take stays."""
+    wanted, held = wanted.copy(), held.copy()
+    for row, stuck in bounds.released.items():
+        if claims[row]:
+            held[row] = min(held[row], max(current[row] - stuck, kept[row]))
+    for row, bound in bounds.services.items():
+        if claims[row]:
+            wanted[row] = min(wanted[row], max(bound.most, held[row]))
+    return wanted, held
 
 
 def _replicas(pools: PoolTable, wished: Wishes, found: Places, wanted: Ints, held: Ints, firm: Ints) -> Ints:

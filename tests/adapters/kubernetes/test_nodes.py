@@ -75,3 +75,22 @@ def test_what_a_bare_node_tells() -> None:
     assert (read.created_at_s, read.ready_at_s, read.accelerators, read.advertised) == (0.0, None, 0, False)
     assert node_of(node(ready=False)).ready_at_s is None
     assert node_of(node(labels={"kubernetes.io/hostname": "a", "gpu": "h100"})).labels == {"gpu": "h100"}
+
+
+@pytest.mark.parametrize(
+    ("taint", "noticed", "replaced"),
+    [
+        ("cloud.google.com/impending-node-termination", True, False),
+        ("aws-node-termination-handler/spot-itn", True, False),
+        ("aws-node-termination-handler/rebalance-recommendation", False, False),
+        ("remediator.kubernetes.azure.com/unschedulable", True, False),
+        ("kubernetes.azure.com/scalesetpriority", False, False),
+        ("node.kubernetes.io/out-of-service", True, False),
+        ("karpenter.sh/disrupted", True, True),
+        ("nvidia.com/gpu", False, False),
+    ],
+)
+def test_a_taint_that_says_that_a_node_goes_is_a_notice(taint: str, noticed: bool, replaced: bool) -> None:
+    found = node_of(node(spec={"taints": [{"key": "nvidia.com/gpu"}, {"key": taint, "effect": "NoSchedule"}]}))
+    assert (found.notice, found.replaced) == (taint if noticed else "", replaced)
+    assert found.advertised is not noticed

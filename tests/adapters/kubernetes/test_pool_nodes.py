@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from autoscaler.adapters.kubernetes.lead_times import LeadTimes
+from autoscaler.adapters.kubernetes.node_losses import NodeLosses
 from autoscaler.adapters.kubernetes.nodes import Node
 from autoscaler.adapters.kubernetes.pool_nodes import Pool, PoolNodes
 from autoscaler.core.model import PoolSpec
 from autoscaler.core.node_facts import NODE_STAGES
-from autoscaler.spec import AcceleratorPoolStatus, LeadTimeStatus
+from autoscaler.spec import AcceleratorPoolStatus, LeadTimeStatus, LossesStatus
 
 SPEC = PoolSpec(name="h100", min_nodes=0, max_nodes=9, accelerators_per_node=8)
 
@@ -190,3 +191,68 @@ def test_where_device_plugins_tell_nothing_and_replicas_serve_all_is_well() -> N
     assert pool.facts(9000.0, nobody_serves).silent is not None
     pool.node_changed("b", a_node(ready_at_s=1060.0, accelerators=8), 9000.0)
     assert pool.facts(9000.0, lambda: True).silent is not None, "the other one shows that plugins tell here"
+
+
+def ready(**changes: Any) -> Node:
+    return a_node(ready_at_s=1050.0, accelerators=8, **changes)
+
+
+def test_a_node_that_was_to_stay_is_a_loss_and_one_that_we_gave_back_is_none() -> None:
+    pool = a_pool()
+    for name in "abc":
+        pool.node_changed(name, ready(), 1060.0)
+    pool.aim(3, 1060.0)
+    pool.node_changed("a", ready(leaving=True), 1070.0)
+    pool.node_changed("a", None, 1080.0)
+    assert pool.facts(1090.0, nobody_serves).losses == 1.0, "once, though it was told of twice"
+    pool.aim(1, 1100.0)
+    pool.node_changed("b", None, 1110.0)
+    assert pool.facts(1120.0, nobody_serves).losses == pytest.approx(1.0, abs=0.01)
+    pool.node_changed("c", None, 1130.0)
+    assert pool.facts(1140.0, nobody_serves).losses == pytest.approx(2.0, abs=0.01)
+
+
+def test_where_nobody_tells_what_is_asked_for_only_a_notice_tells_of_a_loss() -> None:
+    pool = a_pool()
+    for name, notice, replaced in (
+        ("a", "", False),
+        ("b", "aws-node-termination-handler/spot-itn", False),
+        ("c", "karpenter.sh/disrupted", True),
+    ):
+        pool.node_changed(name, ready(notice=notice, replaced=replaced), 1060.0)
+    facts = pool.facts(1061.0, nobody_serves)
+    assert (facts.nodes, facts.advertised, facts.noticed, facts.replaced, facts.lost, facts.usable) == (3, 1, 2, 1, 2, 1)
+    for name in "abc":
+        pool.node_changed(name, None, 1070.0)
+    assert pool.facts(1080.0, nobody_serves).losses == pytest.approx(1.0, abs=0.001)
+
+
+def test_the_interruption_rate_is_learnt_and_remembered() -> None:
+    pool = a_pool()
+    now_s = 2000.0
+    pool.aim(10, now_s)
+    for number in range(10):
+        pool.node_changed(f"n{number}", ready(), now_s)
+    assert pool.facts(now_s, nobody_serves).loss_per_node_hour == pytest.approx(1 / 720, rel=0.01)
+    assert pool.facts(now_s, nobody_serves).loss_words == ""
+    for hour in range(240):  # ten days of ten nodes, one of which is lost every ten hours
+        for _ in range(6):
+            now_s += 600.0
+            pool.facts(now_s, nobody_serves)
+        if hour % 10 == 9:
+            pool.node_changed("n0", None, now_s)
+            pool.node_changed("n0", ready(), now_s)
+    facts = pool.facts(now_s + 1.0, nobody_serves)
+    assert facts.loss_per_node_hour is not None
+    assert 0.5 / 100 < facts.loss_per_node_hour < 1 / 100, "one in a hundred node-hours, not yet quite believed"
+    assert "a node is lost every" in facts.loss_words
+    kept = LossesStatus(nodes=facts.losses, node_hours=facts.node_hours)
+    assert NodeLosses(kept).per_node_hour == pytest.approx(facts.loss_per_node_hour, rel=0.001)
+
+
+def test_hours_in_which_nobody_looked_do_not_count() -> None:
+    losses = NodeLosses()
+    losses.passed(5, 1000.0)
+    losses.passed(5, 1000.0 + 86_400.0)
+    losses.passed(5, 500.0)
+    assert losses.node_hours == 0.0
