@@ -107,24 +107,42 @@ async def test_n_killed_between_the_two_orders_the_next_tick_finishes_and_double
     assert len(await pools.claims(name)) == 4
 
 
-async def test_n_a_static_pool_that_somebody_else_sizes_is_left_to_them_until_it_is_to_be_taken(
+async def test_n_a_static_pool_that_gitops_applies_is_left_to_it_until_it_is_to_be_taken(
     pools: Pools, karpenter: Karpenter
 ) -> None:
-    world, name = pools.world, pools.world.namespace
+    """And then it is handed over for good, as the page of node pools says: Karpenter lets nobody take the field away that alone has set it."""
+    world, plane, name = pools.world, pools.plane, pools.world.namespace
     await karpenter.add_pool(name, replicas=1)
     await karpenter.until_nodes(name, 1)
-    await world.apply(accelerator_pool(name, static(name)), *llama(name))
-    await pools.kubectl("scale", f"nodepool/{name}", "--replicas=2")
+
+    async def gitops(spec: str) -> str:
+        manifest = f'{{"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {{"name": "{name}"}}, "spec": {spec}}}'
+        words = ("--field-manager=gitops", "--force-conflicts", "-f", "-")
+        return (await plane.kubectl("apply", "--server-side", *words, input=manifest)).err
+
+    assert not await gitops('{"replicas": 2}')
+    assert "Cannot transition NodePool between static" in await gitops("{}")
+    await world.apply(accelerator_pool(name, static(name)), *llama(name, minReplicas=4))
     async with world.controller("story-n-owner"), world.traffic("llama", lambda _at_s: FOUR):
         status = await pools.until(name, plannedNodes=4, askedNodes=2, ready="OwnedElsewhere")
-        assert status["owner"] == "kubectl set spec.replicas"
+        assert status["owner"] == "gitops applies spec.replicas (take the field out of what it applies)"
         condition = ready(status)
         assert condition["status"] == "False"
         assert condition["message"].endswith("; nothing is written, unless takeOwnership is true")
         assert "OwnedElsewhere" in await pools.kubectl("get", "apool", name)
         await world.until_replicas("llama", lambda count: count == 4)
         assert pools.sizes_written(name) == []
-        await pools.kubectl("patch", "apool", name, "--type=merge", "-p", '{"spec": {"backend": {"takeOwnership": true}}}')
-        status = await pools.until(name, nodes=4, askedNodes=4, ready="Reconciled")
+        await pools.kubectl("patch", "apool", name, "--type=merge", "-p", take_ownership("true"))
+        await pools.until(name, nodes=4, askedNodes=4, ready="Reconciled")
+        assert not await gitops("{}")
+        await pools.kubectl("patch", "apool", name, "--type=merge", "-p", take_ownership("false"))
+        await pools.kubectl(
+            "-n", name, "patch", "ia", "llama", "--type=merge", "-p", '{"spec": {"minReplicas": 3, "maxReplicas": 3}}'
+        )
+        status = await pools.until(name, plannedNodes=3, nodes=3, askedNodes=3, ready="Reconciled")
         assert "owner" not in status
-    assert pools.sizes_written(name) == [4]
+    assert pools.sizes_written(name) == [4, 3]
+
+
+def take_ownership(whether: str) -> str:
+    return f'{{"spec": {{"backend": {{"takeOwnership": {whether}}}}}}}'
