@@ -80,6 +80,13 @@ def spot_nodes(pool: PoolSpec, nodes: int) -> int:
     return max(min(int(nodes * pool.spot_ratio + 1e-9), nodes - pool.on_demand_nodes), 0)
 
 
+def cost_per_h(pool: PoolSpec, nodes: int) -> float:
+    """What so many of its nodes cost in an hour, as many of them spot as may be."""
+    spot = spot_nodes(pool, nodes)
+    spot_price = pool.cost_per_hour if pool.spot_cost_per_hour is None else pool.spot_cost_per_hour
+    return (nodes - spot) * pool.cost_per_hour + spot * spot_price
+
+
 def _words(
     pool: PoolSpec, nodes: int, needed: int, services: int, planned: int, leaving: int, surge: int, spare: int, missing: int
 ) -> str:
