@@ -257,15 +257,15 @@ class Plant(ABC):
 
     def node_s(self) -> Floats:
         """Node-seconds since the warm-up, by pool; zero before its end."""
-        return self._nodes_since_warmup()[0]
+        return np.asarray(self._nodes_since_warmup()[0])
 
     def used_slot_s(self) -> Floats:
         """Slot-seconds since the warm-up in which a replica was on a node, by pool; zero before its end."""
-        return self._nodes_since_warmup()[1]
+        return np.asarray(self._nodes_since_warmup()[1])
 
     def paid(self) -> Floats:
         """What nodes cost since the warm-up, by pool; zero before its end, and of pools without a price."""
-        return self._nodes_since_warmup()[2]
+        return np.asarray(self._nodes_since_warmup()[2])
 
     def _nodes(self, at_s: int) -> Floats:
         pools = self.life.pools
