@@ -445,6 +445,7 @@ class Observation:
 
     capacity_per_s, slots, objective_target: of a ready replica within the most demanding objective: requests/s, requests at a time, and how
     many seconds a request may wait in the queue. full_slots: how many at a time it takes if nobody limits it (None: as slots).
+    pooled: rows that run on a pool whose nodes the plan sizes, so that a node goes as soon as nothing needs it (None: there are none).
 
     A policy must treat it as read-only; rows keep their meaning between ticks until ``Policy.rearrange`` says otherwise.
     """
@@ -465,6 +466,7 @@ class Observation:
     objective_target: Floats
     promised_ratio: Floats
     full_slots: Floats | None = None
+    pooled: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.current)

@@ -56,6 +56,8 @@ class PoolTable:
         self.pool: Ints = np.ascontiguousarray(columns[:, 1])
         self.size: Ints = np.ascontiguousarray(columns[:, 2])
         self.rank: Ints = np.array(rank, dtype=np.int64)
+        self.pooled: Bools | None = np.bincount(self.row, minlength=len(specs)) > 0 if places else None
+        """Rows (n,) that have a place; None: there are none."""
         self.priority: Ints = np.array([specs[row].priority for row in self.row.tolist()], dtype=np.int64)
         self.multiple: Ints = np.array([specs[row].replica_multiple for row in self.row.tolist()], dtype=np.int64)
         self.unit: Ints = self.size * self.multiple

@@ -141,6 +141,10 @@ class Table:
                     self._per_node[row] = max(each.get(spec.pool or "", 0) // spec.accelerators_per_replica, 1)
         return self._per_node
 
+    def pooled(self, pools: tuple[PoolSpec, ...]) -> Bools | None:
+        """Rows (n,) that run on a pool, the same array for the same pools; None: there are none."""
+        return self.node_pools(pools).pooled if pools else None
+
     def node_pools(self, pools: tuple[PoolSpec, ...]) -> PoolTable:
         """Who may run where, compiled once for the same pools."""
         if self._node_pools is None or self._node_pools.pools != pools:
