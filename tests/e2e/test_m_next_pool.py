@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.e2e.test_m_node_pools import ACCOUNT, KARPENTER, POOLS, pool
-from tests.e2e.world import World, autoscaler, deployment
+from tests.e2e.test_m_node_pools import KARPENTER, POOLS, pool
+from tests.e2e.world import SYSTEM, World, autoscaler, deployment
 from tests.realparts.control_plane import ControlPlane
 from tests.realparts.karpenter import Karpenter
 from tests.realparts.prometheus_server import PrometheusServer
 
+ACCOUNT = f"system:serviceaccount:{SYSTEM}:{SYSTEM}"
 MEASURED = {"status": {"leadTime": {"samples": 3, "recent": [4.0] * 3}}}
 """A node takes four seconds, so it is late after fifteen."""
 
