@@ -21,6 +21,7 @@ REAL_PARTS = frozenset({"control_plane", "prometheus", "keda", "karpenter"})
 """Fixtures of which there is one a session: whatever needs one of them runs in the same worker, in order, beside all the rest in the other."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist's own, which reads the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes minutes runs where it is asked for, and is seen to be skipped elsewhere."""
     for item in items:

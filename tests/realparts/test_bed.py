@@ -143,11 +143,10 @@ async def test_pods_take_the_time_that_the_test_says(control_plane: ControlPlane
     assert changes >= 3
     assert 1.0 < time.monotonic() - running_s < 10
 
-    await control_plane.api.delete(f"/apis/apps/v1/namespaces/{namespace}/deployments/llm")
-    await control_plane.api.until(path, lambda pods: any("deletionTimestamp" in pod["metadata"] for pod in pods.values()))
     deleted_s = time.monotonic()
+    await control_plane.api.delete(f"/apis/apps/v1/namespaces/{namespace}/deployments/llm")
     await control_plane.api.until(path, lambda pods: not pods)
-    assert 0.5 < time.monotonic() - deleted_s < 5.0
+    assert 1.0 <= time.monotonic() - deleted_s < 10.0
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["orderly", "crash"])
