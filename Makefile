@@ -62,9 +62,9 @@ venv: $(or $(MORE),$(ALL))
 demo: $(RUN)
 	@$(BIN)/autoscaler demo $(DEMO_ARGS)
 
-# The whole suite in two workers: what needs the real parts in one, which waits most of the time, the rest in the other.
+# The whole suite in two workers: the stories in one, which waits most of the time, and all else where there is time (tests/conftest.py).
 test: $(DEV)
-	@$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadgroup)
+	@$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadscope)
 
 # What the suite above skips: what takes minutes, and what needs the extra `fast`.
 test-long: $(FAST)

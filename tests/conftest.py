@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,16 +18,20 @@ settings.load_profile("default")
 pytest_plugins = ["tests.realparts.fixtures"]
 
 
-REAL_PARTS = frozenset({"control_plane", "prometheus", "keda", "karpenter"})
-"""Fixtures of which there is one a session: whatever needs one of them runs in the same worker, in order, beside all the rest in the other."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The stories in one worker, in their order, for the last one reads what all of them did; each other test wherever there is time."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class StoriesTogether(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "stories" if nodeid.startswith("tests/e2e/") else nodeid
+
+    return StoriesTogether(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist's own, which reads the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes minutes runs where it is asked for, and is seen to be skipped elsewhere."""
-    for item in items:
-        if REAL_PARTS & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("realparts"))
     if "long" not in config.getoption("markexpr"):
         for item in items:
             if item.get_closest_marker("long") is not None:
