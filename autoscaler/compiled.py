@@ -19,14 +19,18 @@ from autoscaler.core.model import (
     Pause,
     PolicyRef,
     PoolSpec,
+    PoolUse,
     Publication,
+    Quota,
     RatePolicy,
     Ratio,
     Role,
     ScalingRules,
     ScalingSpec,
     Schedule,
+    Zone,
 )
+from autoscaler.pool_labels import own_labels
 
 _T = TypeVar("_T")
 LEARNT_WITHIN: Final = 4.0
@@ -63,9 +67,11 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         drain_max_at_once=wanted.drain.max_at_once,
         drain_s=_at("drain.time", spec.duration_s, wanted.drain.time),
         drain_whole_nodes=wanted.drain.whole_nodes,
+        drain_empties_nodes=wanted.drain.pods == "EmptyNodes",
         replica_multiple=wanted.replica_multiple,
         accelerators_per_replica=wanted.accelerators_per_replica,
         pool=wanted.node_pool,
+        pools=tuple(PoolUse(name=use.name, per_s=use.requests_per_second) for use in wanted.node_pools),
         priority=wanted.priority,
         stale_after_s=_at("signals.staleAfter", spec.duration_s, wanted.signals.stale_after),
         idle_after_s=_at("idle.after", spec.duration_s, wanted.idle.after),
@@ -118,14 +124,27 @@ def capacity(wanted: spec.InferenceAutoscalerSpec) -> Capacity:
 
 
 def pool_spec(manifest: spec.AcceleratorPool) -> PoolSpec:
-    """A node pool's configuration in the core's units."""
-    wanted = manifest.spec
+    """A node pool's configuration in the core's units. Raises ValueError."""
+    wanted, spot = manifest.spec, manifest.spec.spot
     return PoolSpec(
         name=manifest.metadata.name,
         min_nodes=wanted.min_nodes,
         max_nodes=wanted.max_nodes,
         accelerators_per_node=wanted.accelerators_per_node,
         cost_per_hour=wanted.cost_per_hour,
+        resource=wanted.resource_name,
+        zones=tuple(Zone(name=zone.name, max_nodes=zone.max_nodes) for zone in wanted.zones),
+        spot_ratio=0.0 if spot is None else _at("spot.share", spec.share_ratio, spot.share),
+        on_demand_nodes=0 if spot is None else spot.on_demand_nodes,
+        spot_cost_per_hour=None if spot is None else spot.cost_per_hour,
+        quotas=tuple(
+            Quota(namespace=quota.namespace, accelerators=quota.accelerators, weight=quota.weight) for quota in wanted.quotas
+        ),
+        min_replicas_first=wanted.min_replicas_first,
+        waiting_cost=0.0 if wanted.backend.type == "DryRun" else wanted.waiting_cost,
+        backend=wanted.backend,
+        node_selector=tuple(sorted((wanted.node_selector or own_labels(wanted.backend)).items())),
+        uid=manifest.metadata.uid,
     )
 
 

@@ -18,6 +18,7 @@ from autoscaler.core.allocation import ChangeBudget, allocate
 from autoscaler.core.engine import Engine
 from autoscaler.core.model import Fleet, Outcome, Plan
 from autoscaler.core.policy import PolicyType
+from autoscaler.core.shortages import PoolAsked, Shortages
 from autoscaler.core.value import maker
 from autoscaler.learning import Learner
 from autoscaler.ports import Clock, Cluster, MetricSource, NodePools, Reporter, Tick
@@ -64,6 +65,9 @@ class Controller:
         self.past = Learner(
             self.engine, metrics, clock, wait_s=None if waits_for_past else tick_budget.PAST * interval_s, seed=seed
         )
+        self._shortages = Shortages()
+        self._planned: Mapping[str, int] = {}
+        """Nodes by pool of the last plan."""
         self._steps = ClockSteps(clock)
         self._number = 0
         self.wake = asyncio.Event()
@@ -82,6 +86,7 @@ class Controller:
         if set_by_s:
             log.warning("the clock was set by %+.1f s; windows and holds go on as if it had not been", set_by_s)
             faults = self.engine.shift(set_by_s)
+            self._shortages.shift(set_by_s)
             await self.past.drop_round()  # its moments are of the clock before
 
         fleet = await self._cluster.observe(at_s)
@@ -93,7 +98,18 @@ class Controller:
         stopwatch.lap("read")
 
         decisions = self.engine.decide(fleet, readings)
-        plan = allocate(self.engine.table, fleet, decisions, self.budget, shadow=self.shadow)
+        asked = self._asked() if self._may_act() else None
+        bounds = fleet.bounds or self._shortages.look(fleet, asked, self._planned, at_s)
+        plan = allocate(
+            self.engine.table,
+            fleet,
+            decisions,
+            self.budget,
+            shadow=self.shadow,
+            needs=self.engine.node_needs,
+            bounds=bounds,
+        )
+        self._planned = plan.nodes
         stopwatch.lap("decide")
 
         leading = self._may_act()
@@ -140,6 +156,11 @@ class Controller:
         if self._node_pools is not None and plan.nodes:
             await self._node_pools.act(fleet.pools, plan, tick_budget.NODES * self.interval_s)
         return await self._cluster.act(fleet, plan, tick_budget.ACT * self.interval_s)
+
+    def _asked(self) -> Mapping[str, PoolAsked]:
+        """What the pools' systems said at the last tick."""
+        told = {} if self._node_pools is None else self._node_pools.told()
+        return {name: PoolAsked(asked=one.asked, short=one.short) for name, one in told.items()}
 
     async def _report(self, tick: Tick) -> None:
         for reporter in self._reporters:

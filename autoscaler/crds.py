@@ -48,6 +48,7 @@ _POOL_COLUMNS: Final = [
     _column("Nodes", "integer", ".status.nodes", "Nodes now."),
     _column("Planned", "integer", ".status.plannedNodes", "Nodes that the services' plan needs."),
     _column("Reason", "string", _READY_REASON, "Reason of the condition Ready."),
+    _column("Why", "string", ".status.reason", "Why this many, in one sentence.", wide=True),
     _AGE,
 ]
 

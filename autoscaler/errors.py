@@ -23,6 +23,22 @@ class OutsideError(AutoscalerError):
     exit_code = 3
 
 
+class RequestFailed(OutsideError):  # noqa: N818 - says what happened, as its siblings do
+    """An HTTP request that was refused, or never answered.
+
+    status: HTTP status; 0 where no answer came (connection refused, deadline passed, answer too large).
+    reason: the server's one word (``Conflict``, ``ThrottlingException``), or ours: ``Timeout``, ``Unreachable``, ``TooLarge``, ``Malformed``.
+    message: its words. retry_after_s: what the server asked for, None where it did not.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{reason or status}: {message}" if message else f"{reason or status}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One fault of a manifest or scenario: where it is, what is there, what is allowed.

@@ -10,9 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from autoscaler.core.model import Limit, Role, Written
+from autoscaler.core.node_facts import PoolFacts
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.core.updates import version_words
+from autoscaler.lead_time_words import lead_times
 from autoscaler.ports import Tick
 from autoscaler.told_forecasts import told_forecasts, with_words
 
@@ -76,8 +80,17 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
         act=bool(plan.act[row]),
         written=Written(int(tick.outcome.written[row])),
         error=tick.outcome.errors.get(row, ""),
+        leaving=tick.outcome.leaving.get(row, ""),
         hands_off=fleet.hands_off_why.get(row, "") or ("not ours to write" if fleet.hands_off[row] else ""),
         nodes=dict(plan.nodes),
+        node_words=_words_of(spec.pool, [use.name for use in spec.pools], plan.node_words),
+        lead_times=lead_times(
+            float(fleet.lead_time_s[row]),
+            float(fleet.node_lead_time_s[row]),
+            fleet.lead_stages(row),
+            None if spec.pool is None else fleet.pool_facts.get(spec.pool),
+            fleet.stuck[row].words if row in fleet.stuck else "",
+        ),
         problems=list(tick.problems),
     )
 
@@ -121,8 +134,17 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
         act=tick["act"][row],
         written=Written(tick["written"][row]),
         error=tick["errors"].get(text, ""),
+        leaving=tick.get("leaving", {}).get(text, ""),
         hands_off=tick["hands_off"].get(text, ""),
         nodes=dict(tick["nodes"]),
+        node_words=_words_of(spec.get("pool"), [use["name"] for use in spec.get("pools", ())], tick.get("node_words", {})),
+        lead_times=lead_times(
+            tick["lead_time_s"][row],
+            tick["node_lead_time_s"][row],
+            (),
+            msgspec.convert(tick.get("pools_seen", {}).get(spec.get("pool")), PoolFacts | None),
+            tick.get("stuck", {}).get(text, {}).get("words", ""),
+        ),
         problems=list(tick["problems"]),
     )
 
@@ -152,8 +174,11 @@ def _document(
     act: bool,
     written: Written,
     error: str,
+    leaving: str,
     hands_off: str,
     nodes: dict[str, int],
+    node_words: dict[str, str],
+    lead_times: dict[str, Any],
     problems: list[str],
 ) -> dict[str, Any]:
     for signal in signals:
@@ -173,6 +198,8 @@ def _document(
         for limit in limits
     ]
     writing = _writing_words(mode, leading, act, written, error, hands_off, counts["current"], planned)
+    if leaving:
+        writing = f"{'not lowered yet' if written is Written.NOTHING else writing}; {leaving}"
     steps.append({"step": "write", "name": "Write", "before": counts["current"], "after": planned, "words": writing})
     return {
         "schema": SCHEMA,
@@ -201,6 +228,8 @@ def _document(
         "hands_off": hands_off,
         "pool": pool,
         "nodes": nodes,
+        "node_words": node_words,
+        "lead_times": lead_times,
         "steps": steps,
         "problems": problems,
     }
@@ -224,6 +253,11 @@ def _sentence(
     on_the_way = f", {counts['starting']} starting" if counts["starting"] else ""
     on_the_way += f"; {update}" if update else ""
     return f"{planned} {'replica' if planned == 1 else 'replicas'}. {'. '.join(parts)}. Now {counts['ready']} ready{on_the_way}."
+
+
+def _words_of(pool: str | None, pools: Sequence[str], words: Mapping[str, str]) -> dict[str, str]:
+    """Why as many nodes, of the pools that a service names."""
+    return {name: words[name] for name in pools or filter(None, [pool]) if name in words}
 
 
 def _role(role: Role | Mapping[str, Any] | None, words: str) -> dict[str, str] | None:

@@ -72,6 +72,30 @@ def _plain_secret_header(header: Data) -> bool:
 
 _OWN_CREDENTIALS: Final = ("bearerToken", "basicAuth", "tls", "headers")
 
+_BACKENDS: Final = (
+    ("Scale", "scale"),
+    ("Headroom", "headroom"),
+    ("MinSize", "minSize"),
+    ("GKE", "gke"),
+    ("EKS", "eks"),
+    ("AKS", "aks"),
+    ("Webhook", "webhook"),
+)
+
+
+def _backend(type_: str, field: str) -> Rule:
+    """The object of a type is there with that type, and with no other."""
+    return Rule(
+        name=f"{field}-goes-with-its-type",
+        kind="AcceleratorPool",
+        at="spec.backend",
+        field=field,
+        cel=f"(self.type == '{type_}') == has(self.{field})",
+        message=f"needed with type {type_} and not allowed with another one: backend.{field}",
+        holds=lambda backend: (backend["type"] == type_) == (field in backend),
+    )
+
+
 RULES: Final[tuple[Rule, ...]] = (
     _service(
         "name-fits-a-label",
@@ -117,6 +141,22 @@ RULES: Final[tuple[Rule, ...]] = (
         "!has(self.nodePool) || self.acceleratorsPerReplica > 0",
         "must be at least 1 where nodePool is given",
         lambda wanted: "nodePool" not in wanted or wanted["acceleratorsPerReplica"] > 0,
+    ),
+    _service(
+        "one-way-to-name-pools",
+        "spec",
+        "nodePools",
+        "!has(self.nodePools) || !has(self.nodePool) || size(self.nodePools) == 0",
+        "only one of nodePool and nodePools is allowed",
+        lambda wanted: "nodePool" not in wanted or not wanted.get("nodePools"),
+    ),
+    _service(
+        "pools-need-accelerators",
+        "spec",
+        "acceleratorsPerReplica",
+        "!has(self.nodePools) || size(self.nodePools) == 0 || self.acceleratorsPerReplica > 0",
+        "must be at least 1 where nodePools are given",
+        lambda wanted: not wanted.get("nodePools") or wanted["acceleratorsPerReplica"] > 0,
     ),
     # ------------------------------------------------------------ objective
     _service(
@@ -424,6 +464,32 @@ RULES: Final[tuple[Rule, ...]] = (
         cel="self.minNodes <= self.maxNodes",
         message="minNodes must not be greater than maxNodes",
         holds=lambda wanted: wanted["minNodes"] <= wanted["maxNodes"],
+    ),
+    Rule(
+        name="zones-hold-the-minimum",
+        kind="AcceleratorPool",
+        at="spec",
+        field="zones",
+        cel=(
+            "!has(self.zones) || size(self.zones) == 0 || self.zones.exists(z, !has(z.maxNodes)) || "
+            "self.zones.map(z, z.maxNodes).sum() >= self.minNodes"
+        ),
+        message="the zones' maxNodes must add up to minNodes at least",
+        holds=lambda wanted: (
+            not wanted.get("zones")
+            or any("maxNodes" not in zone for zone in wanted["zones"])
+            or sum(zone["maxNodes"] for zone in wanted["zones"]) >= wanted["minNodes"]
+        ),
+    ),
+    *(_backend(type_, field) for type_, field in _BACKENDS),
+    Rule(
+        name="headroom-needs-a-node-selector",
+        kind="AcceleratorPool",
+        at="spec",
+        field="nodeSelector",
+        cel="self.backend.type != 'Headroom' || has(self.nodeSelector) && size(self.nodeSelector) > 0",
+        message="needed with backend.type Headroom, so that room is kept on this pool's nodes and no others: nodeSelector",
+        holds=lambda wanted: wanted["backend"]["type"] != "Headroom" or bool(wanted.get("nodeSelector")),
     ),
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import Protocol
+from typing import Any, Protocol
 
 from autoscaler.core.model import Decisions, Fleet, Memory, Outcome, Plan, PoolSpec, Readings
 from autoscaler.core.value import tick_value
@@ -83,6 +83,21 @@ class Cluster(Protocol):
         refused. Returns within `deadline_s` seconds."""
 
 
+@tick_value
+class PoolTold:
+    """What is known of one node pool, for its status. asked: nodes that the system was last asked for; ready: nodes that are ready; None
+    where nobody knows. owner: who else owns the count, "" nobody. ok: whether all is as it should be, with the one word and the words why.
+    short: that the system has no capacity or quota for what it was asked, in its words; "" where it does not say so."""
+
+    asked: int | None
+    ready: int | None
+    owner: str
+    ok: bool
+    reason: str
+    message: str
+    short: str = ""
+
+
 class NodePools(Protocol):
     """The hand that sizes node pools."""
 
@@ -91,6 +106,25 @@ class NodePools(Protocol):
 
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
         """Sets the planned node counts; errors by pool, in words."""
+
+    def told(self) -> Mapping[str, PoolTold]:
+        """What is known of each pool since the last `act`, by name; a pool that has not answered yet is left out."""
+
+
+class KubernetesRequests(Protocol):
+    """The API server, for adapters beside the one that holds the session."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        timeout_s: float,
+    ) -> dict[str, Any]:
+        """One request; the answer's JSON object. Raises ``autoscaler.errors.RequestFailed``, also when `timeout_s` has passed."""
 
 
 @tick_value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -18,6 +18,7 @@ import orjson
 
 from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import Fleet, Pause, PoolSpec, ScalingSpec, SignalColumn, Versions
+from autoscaler.core.short import Bounds
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.ports import Tick
 from autoscaler.told_forecasts import told_forecasts
@@ -59,7 +60,7 @@ def fleet_record(
         "shadow": shadow,
         "revision": fleet.revision,
         "services": [_service(spec) for spec in fleet.specs],
-        "pools": [msgspec.to_builtins(pool) for pool in fleet.pools],
+        "pools": [_pool(pool) for pool in fleet.pools],
         "memories": {key: msgspec.to_builtins(memory) for key, memory in fleet.memories.items()},
         "wanted": wanted,
         "state": state,
@@ -82,6 +83,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "starting": fleet.starting,
         "draining": fleet.draining,
         **_versions(fleet),
+        **_nodes_seen(fleet),
         "lead_time_s": fleet.lead_time_s,
         "node_lead_time_s": fleet.node_lead_time_s,
         "hands_off": dict(_texts(fleet.hands_off_why)),
@@ -102,6 +104,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         "act": plan.act,
         "written": tick.outcome.written,
         "nodes": dict(plan.nodes),
+        **_nodes(tick),
         "reasons": [decisions.reason(row) for row in rows],
         **_forecasts(tick),
         "limits": [
@@ -112,6 +115,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
             for row in rows
         ],
         "errors": dict(_texts(tick.outcome.errors)),
+        **({"leaving": dict(_texts(tick.outcome.leaving))} if tick.outcome.leaving else {}),
         "problems": list(tick.problems),
     }
 
@@ -122,6 +126,44 @@ def _forecasts(tick: Tick) -> dict[str, Any]:
     if not decisions.forecasts:
         return {}
     return {"forecasts": [told_forecasts(decisions, row) for row in range(len(tick.fleet))]}
+
+
+def _nodes(tick: Tick) -> dict[str, Any]:
+    """What is known of pools' nodes, and why and where they are planned; nothing where there is nothing to say."""
+    fleet, plan = tick.fleet, tick.plan
+    told: dict[str, Any] = {
+        "node_words": dict(plan.node_words),
+        "zone_nodes": {pool: dict(zones) for pool, zones in plan.zone_nodes.items()},
+        "spot_nodes": dict(plan.spot_nodes),
+    }
+    told = {name: value for name, value in told.items() if value}
+    if fleet.pool_nodes is not None:
+        told["pool_nodes"] = dict(fleet.pool_nodes)
+    if fleet.placed is not None:
+        told["placed"] = {str(row): dict(there) for row, there in fleet.placed.items()}
+    if plan.bounds is not None:
+        told["short"] = msgspec.to_builtins(plan.bounds, str_keys=True)
+    return told
+
+
+def decode_bounds(data: Mapping[str, Any]) -> Bounds | None:
+    """Of a tick record: what was short."""
+    return msgspec.convert(data["short"], Bounds, strict=False) if "short" in data else None
+
+
+def decode_placed(data: Mapping[str, Any]) -> dict[int, dict[str, int]] | None:
+    """Of a tick record."""
+    return {int(row): dict(there) for row, there in data["placed"].items()} if "placed" in data else None
+
+
+def _nodes_seen(fleet: Fleet) -> dict[str, Any]:
+    """What is seen of pools' nodes, and which replicas find none for too long; nothing where there is nothing to tell."""
+    told: dict[str, Any] = {}
+    if fleet.pool_facts:
+        told["pools_seen"] = {name: msgspec.to_builtins(facts) for name, facts in fleet.pool_facts.items()}
+    if fleet.stuck:
+        told["stuck"] = {str(row): {**msgspec.to_builtins(stuck), "words": stuck.words} for row, stuck in fleet.stuck.items()}
+    return told
 
 
 def _versions(fleet: Fleet) -> dict[str, Any]:
@@ -229,7 +271,26 @@ def _service(spec: ScalingSpec) -> dict[str, Any]:
     # Where signals come from and what is published is no part of a decision, and the first may name servers.
     told: dict[str, Any] = msgspec.to_builtins(spec if spec.sources is None else replace(spec, sources=None))
     del told["publication"]
+    if not spec.pools:
+        del told["pools"]
+    if not spec.drain_empties_nodes:
+        del told["drain_empties_nodes"]
     return told
+
+
+_POOL_DEFAULTS: Final = {
+    one.name: one.default for one in fields(PoolSpec) if one.default is not MISSING and one.name != "cost_per_hour"
+}
+
+
+def _pool(pool: PoolSpec) -> dict[str, Any]:
+    """Without what is as if nobody had said anything, so that files stay as they were; and without how its size is set, and of which
+    object, which is no part of a decision and names accounts."""
+    told: dict[str, Any] = msgspec.to_builtins(pool if pool.backend is None else replace(pool, backend=None))
+    del told["backend"], told["uid"], told["node_selector"]
+    return {
+        name: value for name, value in told.items() if name not in _POOL_DEFAULTS or getattr(pool, name) != _POOL_DEFAULTS[name]
+    }
 
 
 def _texts(words: Mapping[int, str]) -> Mapping[str, str]:

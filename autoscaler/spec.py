@@ -26,6 +26,7 @@ TARGET_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%)
 BESIDE_PATTERN: Final = r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?%?)$"
 DNS_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 ROLE_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+RESOURCE_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 URL_PATTERN: Final = r"^https?://[^\s?#@]+$"
 HTTPS_PATTERN: Final = r"^https://[^\s?#@]+$"
 NAMESPACES_PATTERN: Final = r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$"
@@ -445,6 +446,16 @@ class Drain(Base):
         int, Meta(ge=0, le=100000, description="Replicas that may be draining at the same time; 0 sets no limit.")
     ] = 0
     time: Annotated[Duration, Meta(description="How long a replica is taken to drain.")] = "20s"
+    pods: Annotated[
+        Literal["Any", "EmptyNodes"],
+        Meta(
+            description=(
+                "Which pods leave: those that the target's controller picks, or (EmptyNodes) those whose leaving frees whole nodes. "
+                "For targets whose ReplicaSets remove pods; sets the annotation controller.kubernetes.io/pod-deletion-cost, for which the "
+                "controller needs the right to patch pods (deploy/components/empty-nodes)."
+            )
+        ),
+    ] = "Any"
     whole_nodes: Annotated[
         bool,
         Meta(
@@ -464,6 +475,16 @@ class Pause(Base):
         None
     )
     reason: Annotated[str, Meta(max_length=256, description="Why, for others.")] = ""
+
+
+class NodePoolUse(Base):
+    """One of the pools that replicas may run on."""
+
+    name: Annotated[DnsName, Meta(description="The AcceleratorPool.")]
+    requests_per_second: Annotated[
+        Annotated[float, Meta(gt=0, le=1e9)] | None,
+        Meta(description="What a replica does on its nodes; as capacity.requestsPerSecond where left out."),
+    ] = None
 
 
 RoleName = Annotated[str, Meta(pattern=ROLE_PATTERN, max_length=63)]
@@ -597,6 +618,17 @@ class InferenceAutoscalerSpec(Base):
     ] = 1
     accelerators_per_replica: Annotated[int, Meta(ge=0, le=1024, description="GPUs that one replica takes.")] = 1
     node_pool: Annotated[DnsName | None, Meta(description="The AcceleratorPool its replicas run on.")] = None
+    node_pools: Annotated[
+        list[NodePoolUse],
+        Meta(
+            max_length=8,
+            description=(
+                "Several AcceleratorPools that the target's pods may run on, in the place of nodePool, each once: "
+                "what is there is used first, then the one whose request costs least."
+            ),
+            extra_json_schema=_unique_by("name"),
+        ),
+    ] = msgspec.field(default_factory=list)
     priority: Annotated[
         int, Meta(ge=-1000000, le=1000000, description="Who goes first when changes or GPUs are scarce; higher first.")
     ] = 0
@@ -635,14 +667,37 @@ class Condition(Base):
     observed_generation: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="The generation it speaks of.")] = None
 
 
+class StageStatus(Base):
+    """One stage of a lead time, in seconds."""
+
+    name: Annotated[
+        str,
+        Meta(
+            max_length=63,
+            description="Of a replica: scheduled (where room was at hand), image (to containers that run), model (to Ready). Of a node: "
+            "provisioned (from the request to the Node object), ready, advertised (to accelerators in status.allocatable).",
+        ),
+    ]
+    samples: Annotated[int, Meta(ge=0, description="How many were measured.")] = 0
+    p50_seconds: Annotated[float | None, Meta(description="Median.")] = None
+    p90_seconds: Annotated[float | None, Meta(description="90 % quantile.")] = None
+    p99_seconds: Annotated[float | None, Meta(description="99 % quantile.")] = None
+    recent: Annotated[list[float], Meta(max_length=64, description="The last samples, oldest first.")] = msgspec.field(
+        default_factory=list
+    )
+
+
 class LeadTimeStatus(Base):
-    """Measured time to ready of this target's replicas, in seconds."""
+    """A measured lead time, in seconds: of a target's replicas from creation to Ready, of a pool's nodes from the request to accelerators."""
 
     samples: Annotated[int, Meta(ge=0, description="How many starts were measured.")] = 0
     p50_seconds: Annotated[float | None, Meta(description="Median.")] = None
     p90_seconds: Annotated[float | None, Meta(description="90 % quantile.")] = None
     p99_seconds: Annotated[float | None, Meta(description="99 % quantile.")] = None
     recent: Annotated[list[float], Meta(max_length=64, description="The last samples, oldest first.")] = msgspec.field(
+        default_factory=list
+    )
+    stages: Annotated[list[StageStatus], Meta(max_length=8, description="What it is made of.")] = msgspec.field(
         default_factory=list
     )
 
@@ -780,10 +835,205 @@ class InferenceAutoscalerStatus(Base):
 # ---------------------------------------------------------------- AcceleratorPool
 
 
+GcpName = Annotated[str, Meta(pattern=r"^[a-z][-a-z0-9:.]{0,98}[a-z0-9]$")]
+CloudName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([-_.A-Za-z0-9]{0,88}[-_A-Za-z0-9])?$")]
+SetBy = Literal["Size", "Minimum"]
+_SET_BY: Final = (
+    "Size: the pool's size itself. Minimum: the lower bound of the node autoscaler that owns the size, which so makes nodes earlier and is not "
+    "overruled."
+)
+
+
+class ObjectRef(Base):
+    """An object of the API server."""
+
+    api_version: Annotated[
+        str,
+        Meta(
+            pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9][a-z0-9]*$",
+            max_length=317,
+            description="API version, such as karpenter.sh/v1.",
+        ),
+    ]
+    kind: Annotated[
+        str, Meta(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=63, description="Kind, such as NodePool or MachineDeployment.")
+    ]
+    name: Annotated[DnsName, Meta(description="Name.")]
+    namespace: Annotated[DnsName | None, Meta(description="Namespace, where the kind has one.")] = None
+
+
+class Toleration(Base):
+    """core/v1 Toleration, as pods of the pool's services have it."""
+
+    key: Annotated[str, Meta(max_length=317, description="Taint key; every taint where left out.")] = ""
+    operator: Annotated[Literal["Equal", "Exists"], Meta(description="How key and value are compared.")] = "Equal"
+    value: Annotated[str, Meta(max_length=63, description="Taint value.")] = ""
+    effect: Annotated[
+        Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, Meta(description="Taint effect; all where left out.")
+    ] = None
+
+
+class Headroom(Base):
+    """Room that is kept free on nodes which a node autoscaler owns, so that it makes nodes before replicas need them."""
+
+    namespace: Annotated[
+        DnsName, Meta(description="Where the placeholders or the CapacityBuffer are made; best one of their own.")
+    ]
+    image: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=512,
+            pattern=r"^[^\s]+$",
+            description="Image of the placeholder pods, which do nothing: a pause image that your nodes can pull.",
+        ),
+    ]
+    method: Annotated[
+        Literal["Auto", "CapacityBuffer", "Placeholder"],
+        Meta(
+            description=(
+                "CapacityBuffer: an object that the node autoscaler reads. Placeholder: pods of low priority, one accelerator each, that give way. "
+                "Auto: the first where the API server serves it, else the second."
+            )
+        ),
+    ] = "Auto"
+    priority_class: Annotated[
+        DnsName,
+        Meta(description="PriorityClass of the placeholders: below every service's, at least -10 for cluster-autoscaler."),
+    ] = "inference-autoscaler-placeholder"
+    tolerations: Annotated[list[Toleration], Meta(max_length=16, description="Of the taints that the pool's nodes have.")] = (
+        msgspec.field(default_factory=list)
+    )
+
+
+class Gke(Base):
+    """A node pool of Google Kubernetes Engine."""
+
+    project: Annotated[GcpName, Meta(description="Project id.")]
+    location: Annotated[GcpName, Meta(description="Region or zone of the cluster.")]
+    cluster: Annotated[GcpName, Meta(description="Name of the cluster.")]
+    node_pool: Annotated[GcpName, Meta(description="Name of the node pool.")]
+    set_by: Annotated[SetBy, Meta(description=_SET_BY)] = "Size"
+
+
+class Eks(Base):
+    """A managed node group of Amazon Elastic Kubernetes Service."""
+
+    region: Annotated[
+        str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$", max_length=32, description="Region, such as eu-central-1.")
+    ]
+    cluster: Annotated[CloudName, Meta(description="Name of the cluster.")]
+    nodegroup: Annotated[CloudName, Meta(description="Name of the managed node group.")]
+    set_by: Annotated[SetBy, Meta(description=_SET_BY)] = "Size"
+
+
+class Aks(Base):
+    """A node pool (agent pool) of Azure Kubernetes Service."""
+
+    subscription: Annotated[
+        str, Meta(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", description="Subscription id.")
+    ]
+    resource_group: Annotated[CloudName, Meta(description="Resource group of the cluster.")]
+    cluster: Annotated[CloudName, Meta(description="Name of the cluster.")]
+    agent_pool: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]{0,11}$", description="Name of the node pool.")]
+    cloud: Annotated[Literal["Public", "USGovernment", "China"], Meta(description="Which Azure cloud.")] = "Public"
+    set_by: Annotated[SetBy, Meta(description=_SET_BY)] = "Size"
+
+
+class OwnSecretKey(Base):
+    """A key of a Secret in the controller's own namespace: a pool's manifest reads no tenant's."""
+
+    name: Annotated[DnsName, Meta(description="Name of the Secret, in the controller's namespace.")]
+    key: Annotated[str, Meta(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253, description="Key within the Secret.")]
+
+
+class Webhook(Base):
+    """A service of your own that sizes the pool (docs/node-pools.md says what it is asked and answers)."""
+
+    url: Annotated[
+        str,
+        Meta(pattern=r"^https://[^\s?#@]+$", max_length=2048, description="Where it is asked; https, no query, no credentials."),
+    ]
+    bearer_token: Annotated[OwnSecretKey | None, Meta(description="Bearer token to show.")] = None
+    ca: Annotated[OwnSecretKey | None, Meta(description="Certificate authority (PEM) to trust instead of the system's.")] = None
+
+
 class PoolBackend(Base):
     """How the pool's size is set."""
 
-    type: Annotated[Literal["DryRun"], Meta(description="DryRun: show the planned number of nodes, change nothing.")] = "DryRun"
+    type: Annotated[
+        Literal["DryRun", "Scale", "Headroom", "MinSize", "GKE", "EKS", "AKS", "Webhook"],
+        Meta(
+            description=(
+                "DryRun: show the planned number of nodes, change nothing. Scale: any object with a scale subresource. Headroom: room for a node "
+                "autoscaler that owns the nodes. MinSize: cluster-autoscaler's lower bound on Cluster API. GKE, EKS, AKS: the cloud's own node "
+                "pool. Webhook: a service of your own."
+            )
+        ),
+    ] = "DryRun"
+    scale: Annotated[
+        ObjectRef | None,
+        Meta(
+            description="The object: a static Karpenter NodePool, a MachineDeployment, MachineSet or MachinePool, a kind of your own."
+        ),
+    ] = None
+    headroom: Annotated[Headroom | None, Meta(description="What is made to keep room.")] = None
+    min_size: Annotated[ObjectRef | None, Meta(description="The MachineDeployment, MachineSet or MachinePool.")] = None
+    gke: Annotated[Gke | None, Meta(description="The node pool.")] = None
+    eks: Annotated[Eks | None, Meta(description="The node group.")] = None
+    aks: Annotated[Aks | None, Meta(description="The node pool.")] = None
+    webhook: Annotated[Webhook | None, Meta(description="The service.")] = None
+    max_step: Annotated[
+        int,
+        Meta(
+            ge=1, le=10000, description="The most nodes that may be on their way, or leaving, at a time, whatever the plan says."
+        ),
+    ] = 10
+    cool_down: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "So long the plan must have wanted fewer nodes before any is given back, after a restart too: what it takes back meanwhile is not "
+                "ordered again. How long spare nodes are worth keeping is the plan's business (waitingCost)."
+            )
+        ),
+    ] = "1m"
+    take_ownership: Annotated[
+        bool, Meta(description="Write although somebody else is seen to own the number; without it we refuse and say who.")
+    ] = False
+
+
+class PoolZone(Base):
+    """A zone that a pool's nodes may be in."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=63, description="As nodes are labelled, such as europe-west4-a.")]
+    max_nodes: Annotated[
+        Annotated[int, Meta(ge=0, le=100000)] | None, Meta(description="The most nodes there; none but maxNodes where left out.")
+    ] = None
+
+
+class Spot(Base):
+    """Nodes that may be taken away at short notice, for less money."""
+
+    share: Annotated[Share, Meta(description="How much of the nodes may be spot.")] = "100%"
+    on_demand_nodes: Annotated[int, Meta(ge=0, le=100000, description="The first nodes, which never are.")] = 0
+    cost_per_hour: Annotated[
+        Annotated[float, Meta(ge=0, le=1e9)] | None,
+        Meta(description="Price of one spot node for one hour; the pool's costPerHour where left out."),
+    ] = None
+
+
+class Quota(Base):
+    """What one namespace may have of a pool."""
+
+    namespace: Annotated[str, Meta(pattern=ROLE_PATTERN, max_length=63, description="The namespace of the InferenceAutoscalers.")]
+    accelerators: Annotated[
+        Annotated[int, Meta(ge=0, le=100000000)] | None,
+        Meta(description="The most accelerators that its planned replicas take; no bound where left out."),
+    ] = None
+    weight: Annotated[
+        int, Meta(ge=1, le=1000, description="Its share beside others' of the same priority where the pool is full.")
+    ] = 1
 
 
 class AcceleratorPoolSpec(Base):
@@ -793,7 +1043,84 @@ class AcceleratorPoolSpec(Base):
     accelerators_per_node: Annotated[int, Meta(ge=1, le=1024, description="GPUs of one node.")] = 8
     min_nodes: Annotated[int, Meta(ge=0, le=100000, description="Lower bound.")] = 0
     cost_per_hour: Annotated[float, Meta(ge=0, le=1e9, description="Price of one node for one hour, in any one currency.")] = 0.0
+    resource_name: Annotated[
+        str,
+        Meta(
+            pattern=RESOURCE_PATTERN,
+            max_length=317,
+            description="The extended resource that is counted, such as nvidia.com/gpu, or a MIG profile or shared slice of its own.",
+        ),
+    ] = "nvidia.com/gpu"
+    zones: Annotated[
+        list[PoolZone],
+        Meta(
+            max_length=16,
+            description="Zones of its nodes, each once; nodes are spread as equally as their bounds allow.",
+            extra_json_schema=_unique_by("name"),
+        ),
+    ] = msgspec.field(default_factory=list)
+    spot: Annotated[Spot | None, Meta(description="How much of it may be spot nodes; none where left out.")] = None
+    quotas: Annotated[
+        list[Quota],
+        Meta(
+            max_length=256,
+            description="What namespaces may have of it, each once; others have no bound, and the weight 1.",
+            extra_json_schema=_unique_by("namespace"),
+        ),
+    ] = msgspec.field(default_factory=list)
+    min_replicas_first: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Where it is full: every service's minReplicas come before what higher priorities want beyond theirs. "
+                "False: strictly by priority."
+            )
+        ),
+    ] = True
+    waiting_cost: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1000,
+            description=(
+                "What replicas that wait for a node cost, in the price of that node for the same time. A node that is no longer needed is kept while "
+                "as many were needed again within a node's lead time in more than 1 ÷ (1 + this) of the last ones; 0: it goes at once. Not with "
+                "backend DryRun."
+            ),
+        ),
+    ] = 8.0
     backend: Annotated[PoolBackend, Meta(description="How its size is set.")] = msgspec.field(default_factory=PoolBackend)
+    node_selector: Annotated[
+        dict[str, str],
+        Meta(
+            description="Labels that all its nodes have, and no others: they are counted by them, and placeholders go there. Without any: the "
+            "nodes whose own pool label (Karpenter's, GKE's, EKS', AKS', or Cluster API's owner annotation) names this pool.",
+        ),
+    ] = msgspec.field(default_factory=dict)
+
+
+class ShortageStatus(Base):
+    """That a pool has no more nodes to give, as far as is known; from here a new process goes on."""
+
+    since: Annotated[float, Meta(description="Unix seconds of its beginning.")]
+    until: Annotated[
+        float, Meta(description="Unix seconds of the end of the pause, or (trying above 0) of the beginning of the attempt.")
+    ]
+    pause_seconds: Annotated[float, Meta(ge=0, description="The last pause.")]
+    there: Annotated[int, Meta(ge=0, description="Nodes that count.")]
+    trying: Annotated[int, Meta(ge=0, description="How many more are tried now.")] = 0
+    resource: Annotated[str, Meta(max_length=256, description="What is short.")] = ""
+    said: Annotated[str, Meta(max_length=1024, description="Who says so.")] = ""
+
+
+class LossesStatus(Base):
+    """Nodes that went though nobody asked them to: what the interruption rate is learnt from."""
+
+    nodes: Annotated[float, Meta(ge=0, description="How many, the older the less.")] = 0.0
+    node_hours: Annotated[float, Meta(ge=0, description="Within so many hours of nodes, the older the less.")] = 0.0
+    per_node_hour: Annotated[
+        float | None, Meta(description="The rate that follows, with what is assumed before anything is seen.")
+    ] = None
 
 
 class AcceleratorPoolStatus(Base):
@@ -801,7 +1128,16 @@ class AcceleratorPoolStatus(Base):
 
     observed_generation: Annotated[int | None, Meta(description="The generation that was decided on.")] = None
     nodes: Annotated[int | None, Meta(description="Nodes now.")] = None
+    ready_nodes: Annotated[int | None, Meta(description="Of them schedulable, with their accelerators advertised.")] = None
     planned_nodes: Annotated[int | None, Meta(description="Nodes that the services' plan needs.")] = None
+    reason: Annotated[Annotated[str, Meta(max_length=4096)] | None, Meta(description="Why this many, in one sentence.")] = None
+    asked_nodes: Annotated[int | None, Meta(description="Nodes that the backend's system was last asked for.")] = None
+    owner: Annotated[Annotated[str, Meta(max_length=1024)] | None, Meta(description="Who else owns the number of nodes.")] = None
+    lead_time: Annotated[
+        LeadTimeStatus | None, Meta(description="Measured time from the request of a node to its accelerators.")
+    ] = None
+    shortage: Annotated[ShortageStatus | None, Meta(description="Where it has no more nodes to give.")] = None
+    losses: Annotated[LossesStatus | None, Meta(description="Nodes that were lost.")] = None
     conditions: Annotated[
         list[Condition],
         Meta(

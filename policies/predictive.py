@@ -137,7 +137,7 @@ class Predictive:
                 return
             rows = np.isnan(self._quantiles.promised)
         self._looked_up = number
-        share = self.params["miss"] * self._terms.late_ratio * np.exp(-self._allowance.care)
+        share = self._terms.miss * self._terms.late_ratio * np.exp(-self._allowance.care)
         self._quantiles.look_up(self._outlook.misses, np.minimum(share, 0.5), rows)
 
     # ------------------------------------------------------------ recommending
@@ -236,7 +236,7 @@ class Predictive:
         if need.by_reactive is not None and need.by_reactive[row]:
             missed = None if need.rate[row] != need.rate[row] else float(self._grace.missed[row])
             return by_reactive_words(need, row, missed, self._reactive.recommend(observation).why(row))
-        share = self.params["miss"][row] * (1.0 - observation.promised_ratio[row]) * np.exp(-self._allowance.care[row])
+        share = self._terms.miss[row] * (1.0 - observation.promised_ratio[row]) * np.exp(-self._allowance.care[row])
         return forecast_words(
             need,
             row,
@@ -248,7 +248,7 @@ class Predictive:
             promised=float(observation.promised_ratio[row]),
             care=float(self._allowance.care[row]),
             allowed_s=float(self._terms.allowed_s[row]),
-            drain_s=float((self.params["drain_s"] * self._belief.drain_share)[row]),
+            drain_s=float((self._terms.drain_s * self._belief.drain_share)[row]),
             surprised=bool(self._recent.surprised[row]),
             silenced=self._outlook.silenced(),
         )

@@ -28,7 +28,9 @@ def fleet_score(
     """
     plant = world.plant
     verdicts = plant.verdicts()
-    replica_h, pool_h = plant.replica_s() / _HOUR_S, plant.node_s() / _HOUR_S
+    replica_h, pool_h, used_h = plant.replica_s() / _HOUR_S, plant.node_s() / _HOUR_S, plant.used_slot_s() / _HOUR_S
+    slot_h = pool_h * [pool.slots for pool in plant.life.pools]
+    paid = plant.paid()
     evaluated_s = float(max(plant.now_s - plant.settings.warmup_s, 0))
     common = {
         "evaluated_s": evaluated_s,
@@ -39,14 +41,13 @@ def fleet_score(
         "wall_s": round(wall_s, 3),
     }
     pool_of = plant.life.pool_of
-    prices = {pool.name: pool.cost_per_hour for pool in world.pools}
+    priced = [pool.price_per_h is not None for pool in plant.life.pools]
     # A pool that several services share is shared out among them by their replicas' accelerators.
     weights = np.array([spec.accelerators_per_replica for spec in world.specs]) * replica_h
     share = np.array([_share(weights, pool_of, row) for row in range(len(world.specs))])
     rows = []
     for row, spec in enumerate(world.specs):
-        pool = plant.life.pools[pool_of[row]]
-        node_h = float(pool_h[pool_of[row]] * share[row])
+        own = pool_of[row]
         rows.append(
             _score(
                 trace=trace,
@@ -56,9 +57,10 @@ def fleet_score(
                 verdict=verdicts[row],
                 replica_h=float(replica_h[row]),
                 accelerator_h=float(weights[row]),
-                node_h=node_h,
-                node_slot_h=node_h * pool.slots,
-                cost=node_h * prices[pool.name] if prices.get(pool.name) else None,
+                node_h=float(pool_h[own] * share[row]),
+                node_slot_h=float(slot_h[own] * share[row]),
+                idle_h=float((slot_h[own] - used_h[own]) * share[row]),
+                cost=float(paid[own] * share[row]) if priced[own] else None,
                 actions=int(ledger.actions[row]),
                 blind=int(ledger.blind_scale_downs[row]),
                 forecast=None if foresight is None else foresight.score(row, spec.objective.target),
@@ -82,7 +84,8 @@ def fleet_score(
             replica_h=float(replica_h.sum()),
             accelerator_h=float(weights.sum()),
             node_h=float(pool_h.sum()),
-            node_slot_h=float(sum(hours * pool.slots for hours, pool in zip(pool_h, plant.life.pools, strict=True))),
+            node_slot_h=float(slot_h.sum()),
+            idle_h=float((slot_h - used_h).sum()),
             cost=sum(costs) if costs else None,
             actions=int(ledger.actions.sum()),
             blind=int(ledger.blind_scale_downs.sum()),
@@ -104,6 +107,7 @@ def _score(
     accelerator_h: float,
     node_h: float,
     node_slot_h: float,
+    idle_h: float,
     cost: float | None,
     actions: int,
     blind: int,
@@ -124,6 +128,7 @@ def _score(
         "accelerator_hours": round(accelerator_h, 6),
         "node_hours": round(node_h, 6),
         "node_slot_hours": round(node_slot_h, 6),
+        "idle_accelerator_hours": round(idle_h, 6),
         "cost": None if cost is None else round(cost, 6),
         "actions": actions,
         "actions_per_h": round(actions / evaluated_h, 6) if evaluated_h else 0.0,

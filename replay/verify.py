@@ -21,9 +21,11 @@ from autoscaler.errors import AutoscalerError, OutsideError, UsageError
 from autoscaler.ports import Backfill, Tick
 from autoscaler.record import (
     SCHEMA,
+    decode_bounds,
     decode_budget,
     decode_column,
     decode_pause,
+    decode_placed,
     decode_pool,
     decode_spec,
     decode_versions,
@@ -250,6 +252,9 @@ class _Ends:
             paused=decode_pause(record["paused"]),
             surge=np.array(record["surge"], dtype=np.int64) if "surge" in record else None,
             versions=decode_versions(record),
+            pool_nodes=record.get("pool_nodes"),
+            placed=decode_placed(record),
+            bounds=decode_bounds(record),
         )
 
     async def read(self, fleet: Fleet, wanted: Mapping[str, Sequence[int]], at_s: float, deadline_s: float) -> Readings:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import numpy as np
 
 from autoscaler import spec
 from autoscaler.compiled import pool_spec, scaling_spec
+from autoscaler.core.allocation.nodes import cost_per_h
 from autoscaler.core.capacity import service_s
 from autoscaler.core.model import Floats, PolicyRef, PoolSpec, ScalingSpec
 from autoscaler.errors import UsageError
@@ -150,7 +152,15 @@ def _plant_pools(specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], slots:
         if name not in number:
             number[name] = len(made)
             made.append(
-                Pool(name, slots) if pool is None else Pool(name, pool.accelerators_per_node, pool.min_nodes, pool.max_nodes)
+                Pool(name, slots)
+                if pool is None
+                else Pool(
+                    name,
+                    pool.accelerators_per_node,
+                    pool.min_nodes,
+                    pool.max_nodes,
+                    cache(partial(cost_per_h, pool)) if pool.cost_per_hour else None,
+                )
             )
         pool_of.append(number[name])
     return made, pool_of

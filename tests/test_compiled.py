@@ -11,7 +11,7 @@ import pytest
 
 from autoscaler import spec
 from autoscaler.compiled import pool_spec, scaling_spec
-from autoscaler.core.model import Pause, RatePolicy, Ratio, Role
+from autoscaler.core.model import Pause, PoolSpec, PoolUse, Quota, RatePolicy, Ratio, Role, Zone
 from autoscaler.manifests import load_manifests
 from autoscaler.record import decode_spec
 
@@ -100,6 +100,44 @@ def test_defaults() -> None:
     assert (made.mode, made.min_replicas, made.scale_down.stabilization_s, made.pause) == ("Shadow", 1, 300.0, None)
     assert pool is not None
     assert (pool_spec(pool).name, pool_spec(pool).accelerators_per_node) == ("p", 8)
+
+
+def test_pools() -> None:
+    manifest, pool = compiled_from(
+        FULL.replace("  capacity: {", "  nodePools:\n  - {name: h100, requestsPerSecond: 4}\n  - {name: spare}\n  capacity: {")
+        + """---
+apiVersion: inference-autoscaler.io/v1alpha1
+kind: AcceleratorPool
+metadata: {name: h100}
+spec:
+  maxNodes: 9
+  acceleratorsPerNode: 56
+  costPerHour: 30
+  resourceName: nvidia.com/mig-1g.10gb
+  zones: [{name: west4-a}, {name: west4-b, maxNodes: 2}]
+  spot: {share: 70%, onDemandNodes: 2, costPerHour: 11}
+  quotas: [{namespace: models, accelerators: 64}, {namespace: batch, weight: 3}]
+  minReplicasFirst: false
+"""
+    )
+    assert scaling_spec(manifest).pools == (PoolUse(name="h100", per_s=4.0), PoolUse(name="spare"))
+    assert pool is not None
+    made = pool_spec(pool)
+    assert replace(made, backend=None) == PoolSpec(
+        name="h100",
+        min_nodes=0,
+        max_nodes=9,
+        accelerators_per_node=56,
+        cost_per_hour=30.0,
+        resource="nvidia.com/mig-1g.10gb",
+        zones=(Zone(name="west4-a"), Zone(name="west4-b", max_nodes=2)),
+        spot_ratio=0.7,
+        on_demand_nodes=2,
+        spot_cost_per_hour=11.0,
+        quotas=(Quota(namespace="models", accelerators=64), Quota(namespace="batch", weight=3)),
+        min_replicas_first=False,
+    )
+    assert (made.most_nodes, replace(made, zones=made.zones[1:]).most_nodes) == (9, 2)
 
 
 @pytest.mark.parametrize(

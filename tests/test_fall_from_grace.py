@@ -57,7 +57,7 @@ class Watch:
         assert trust is not None
         self.trusted.append(bool(trust.trusted[0]))
         nobody = np.zeros(1, dtype=np.int64)
-        self.columns.append(int(columns_of(tick, nobody, nobody, {})[0, -1]))
+        self.columns.append(int(columns_of(tick, nobody, nobody, {}, {})[0, -3]))
         self.tick = tick
 
     def now(self) -> Seen:

@@ -13,7 +13,7 @@ from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.model import Fleet, Outcome, Plan, PolicyRef, PoolSpec, Readings
 from autoscaler.plugins import load_policies
-from autoscaler.ports import Backfill
+from autoscaler.ports import Backfill, PoolTold
 from tests.ticks import MadeCluster, MadeMetrics, a_spec
 
 
@@ -47,6 +47,9 @@ async def test_when_all_ports_take_all_their_time_a_tick_is_over_in_time() -> No
 
         async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
             clock.advance_to(clock.now_s() + deadline_s)
+            return {}
+
+        def told(self) -> Mapping[str, PoolTold]:
             return {}
 
     cluster = Stuck([a_spec(policies=(PolicyRef(name="reactive"),), pool="gpu")])

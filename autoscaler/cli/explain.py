@@ -149,6 +149,9 @@ def _print(document: dict[str, Any]) -> None:
     for told in document.get("forecasts", ()):
         words = "\n  ".join(f"{words[:1].upper()}{words[1:]}." for words in told["words"])
         out.print(f"\n[bold]Forecast of {escape(told['policy'])}[/]\n  {escape(words)}", soft_wrap=True)
+    if (lead := document.get("lead_times")) is not None:
+        words = "\n  ".join(f"{words[:1].upper()}{words[1:]}." for words in lead["words"])
+        out.print(f"\n[bold]Lead times[/]\n  {escape(words)}", soft_wrap=True)
     counts = ", ".join(f"{name} {document[name]}" for name in ("current", "ready", "starting", "draining"))
     if update := document.get("update"):
         counts += f"; {update}"
@@ -163,5 +166,7 @@ def _print(document: dict[str, Any]) -> None:
         after = "can't tell" if step["after"] is None else str(step["after"])
         steps.add_row(step["step"], escape(step["name"]), f"{before} → {after}" if before else after, escape(step["words"]))
     out.print(Padding(steps, (0, 0, 0, 2), expand=False))
+    for pool, words in document.get("node_words", {}).items():
+        out.print(f"\n[bold]Nodes of {escape(pool)}[/]\n  {escape(words)}", soft_wrap=True)
     for problem in document["problems"]:
         out.print(f"[dim]{escape(problem)}[/]", soft_wrap=True)

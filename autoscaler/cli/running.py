@@ -23,12 +23,15 @@ from autoscaler.adapters.kubernetes.pool_reporter import PoolReporter
 from autoscaler.adapters.kubernetes.secrets import KubernetesSecrets
 from autoscaler.adapters.kubernetes.status_reporter import StatusReporter
 from autoscaler.adapters.nodepools.dry_run import DryRun
+from autoscaler.adapters.nodepools.pools import BackendPools
+from autoscaler.adapters.nodepools.wiring import Backends
 from autoscaler.adapters.prometheus.settings import PrometheusSettings
 from autoscaler.adapters.prometheus.source import PrometheusSource
 from autoscaler.adapters.telemetry.decision_log import DecisionLog
 from autoscaler.adapters.telemetry.families import CONTENT_TYPE, Family, Labels
 from autoscaler.adapters.telemetry.metrics import Metrics
 from autoscaler.adapters.telemetry.records import RecordWriter
+from autoscaler.cli.asked_nodes import AskedNodes
 from autoscaler.cli.judge import judge_with
 from autoscaler.cli.listen import parse_listen
 from autoscaler.cli.run_options import known_policies
@@ -125,16 +128,28 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         may_write=may_act,
         namespaces=settings.namespaces,
         judge=judge_with(policies, settings.prometheus),
+        sets_costs=not settings.shadow,
     )
-    source = PrometheusSource(settings.prometheus, cluster, clock, KubernetesSecrets(api))
+    secrets = KubernetesSecrets(api)
+    source = PrometheusSource(settings.prometheus, cluster, clock, secrets)
     stack.push_async_callback(source.close)
     metrics, board = Metrics(lambda: _counted(api, source)), Board()
+
+    def paused() -> str:
+        pause = cluster.paused()
+        return "" if pause is None or (pause.until_s is not None and pause.until_s <= clock.now_s()) else pause.direction
+
+    # Who sees some namespaces only knows a part of what a pool needs: it neither sizes one nor tells of it.
+    backends = await stack.enter_async_context(Backends(api, secrets, clock, settings.own_namespace))
+    pools = BackendPools(backends.make, clock=clock, rng=rng, may_write=may_act, paused=paused)
+    stack.push_async_callback(pools.close)
+    sizes_pools = not settings.shadow and not settings.namespaces
     publisher = Publisher(clock, shadow=settings.shadow)
     reporters: list[Reporter] = [
         publisher,  # first: the others write to the API server
         DecisionLog(),
         # Who sees some namespaces only knows a part of what a pool needs: two such would write over each other.
-        *(() if settings.namespaces else (PoolReporter(api, may_act),)),
+        *(() if settings.namespaces else (PoolReporter(api, may_act, pools.told, cluster.pool_statuses),)),
         StatusReporter(api, cluster, clock, instance=who),
         metrics,
         board,
@@ -145,7 +160,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         cluster=cluster,
         policies=policies,
         reporters=reporters,
-        node_pools=DryRun(),
+        node_pools=AskedNodes(pools, pools.told, cluster.nodes_requested) if sizes_pools else DryRun(),
         interval_s=settings.interval_s,
         may_act=may_act,
         shadow=settings.shadow,

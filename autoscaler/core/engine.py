@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from autoscaler.core.allocation.cool_down import NodeNeeds
 from autoscaler.core.columns import floats, number, plain, plain_number, rearranged
 from autoscaler.core.constant import constant
 from autoscaler.core.constraints import ORDER, STABILIZED, Constraint, Context, held
@@ -80,6 +81,8 @@ class Engine:
         self._fleet: Fleet | None = None
         self._any_starting = self._any_at_zero = self._any_none_ready = False
         self._idle = IdleClock()
+        self.node_needs = NodeNeeds()
+        """What pools needed lately; whoever plans puts it in and reads it. Here, so that it moves with the clock and is saved with the rest."""
         self._updates = Updates()
         self._role_hold = RoleHold()
         self._idle_s: Floats | None = None
@@ -294,6 +297,7 @@ class Engine:
         self._idle.shift(by_s)
         self._updates.shift(by_s)
         self._role_hold.shift(by_s)
+        self.node_needs.shift(by_s)
         self._settled_at_s = self._settled_at_s + by_s
         self._all_settled_at_s += by_s
         self._last_at_s += by_s
@@ -370,7 +374,7 @@ class Engine:
             at_s=at_s,
             recommended=recommended,
             desired=counts,
-            headroom=table.nothing if merged.headroom is None else np.ceil(merged.headroom - _EPSILON).astype(np.int64),
+            headroom=table.nothing if merged.headroom is None else _usable_room(merged.headroom, table.max_replicas - counts),
             blind=blind,
             partial=partial,
             capacity_per_s=table.full_capacity_per_s,
@@ -494,6 +498,7 @@ class Engine:
             "updates": self._updates.save(),
             "role_hold": self._role_hold.save(),
             "last_at_s": plain_number(self._last_at_s),
+            **({"node_needs": self.node_needs.save()} if self.node_needs else {}),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -526,9 +531,17 @@ class Engine:
             self._updates.load(state["updates"])
         if "role_hold" in state:
             self._role_hold.load(state["role_hold"])
+        if "node_needs" in state:
+            self.node_needs.load(state["node_needs"])
 
 
 # ---------------------------------------------------------------- small pieces
+
+
+def _usable_room(headroom: Floats, growth: Ints) -> Ints:
+    """Whole replicas of room, (n,). None is kept for replicas that maxReplicas will never let come. growth (n,): how many more it lets."""
+    room: Ints = np.minimum(np.ceil(headroom - _EPSILON), np.maximum(growth, 0)).astype(np.int64)
+    return room
 
 
 def _row_before(old: Table | None, spec: ScalingSpec) -> int:

@@ -107,6 +107,8 @@ class Group:
         self._replica: tuple[Floats, ...] = ()
         self._fleet: Fleet | None = None
         self._low: Ints | None = None
+        self._all_pooled: Bools | None = None
+        self._pooled: Bools | None = None
         self._taken: tuple[Any, ...] = ()
         self._observation: Observation | None = None
         self._spans: dict[str, tuple[Floats, Floats]] = {}
@@ -186,6 +188,10 @@ class Group:
     def observe(self, fleet: Fleet, table: Table, readings: Readings, histories: Mapping[str, History], step_s: float) -> None:
         """Lets the policy learn from the readings; the same observation serves recommend."""
         current, ready, starting, low, high, lead_time_s, node_lead_time_s = self._columns(fleet, table)
+        pooled = table.pooled(fleet.pools)
+        if pooled is not self._all_pooled:
+            self._all_pooled = pooled
+            self._pooled = None if pooled is None else pooled[self.rows]
         signals = {}
         for name in self.signals:
             signals[name] = self._signal(name, readings.signals.get(name), histories[name])
@@ -210,6 +216,7 @@ class Group:
             objective_target=objective_target,
             promised_ratio=promised_ratio,
             full_slots=full_slots,
+            pooled=self._pooled,
         )
         self._failure = ""
         try:

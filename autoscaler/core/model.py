@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autoscaler.core.history import History, HistoryRows
+from autoscaler.core.node_facts import PoolFacts, StagesOf, StuckReplicas, no_stages
+from autoscaler.core.short import Bounds, Short
 from autoscaler.core.value import tick_value
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -160,6 +162,14 @@ NOTHING_MORE: Final = Publication()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolUse:
+    """A pool that a service's pods may run on, and the requests/s of a ready replica there (None: as its capacity says)."""
+
+    name: str
+    per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSpec:
     """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.spec``."""
 
@@ -188,9 +198,13 @@ class ScalingSpec:
     """How long a removed replica is taken to drain."""
     drain_whole_nodes: bool = False
     """Replicas leave only in numbers that empty a node of `pool`."""
+    drain_empties_nodes: bool = False
+    """Which replicas leave is chosen so that whole nodes become free; the core hands it on to the cluster unread."""
     replica_multiple: int = 1
     accelerators_per_replica: int = 1
     pool: str | None = None
+    pools: tuple[PoolUse, ...] = ()
+    """Several pools that its pods may run on, in the place of `pool`."""
     priority: int = 0
     stale_after_s: float = 60.0
     idle_after_s: float | None = None
@@ -218,6 +232,23 @@ class ScalingSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """A zone of a pool's nodes; max_nodes None: no bound of its own."""
+
+    name: str
+    max_nodes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What a namespace's planned replicas may take of a pool (accelerators None: no bound), and its weight beside others of one priority."""
+
+    namespace: str
+    accelerators: int | None = None
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSpec:
     """A node pool's configuration."""
 
@@ -226,6 +257,35 @@ class PoolSpec:
     max_nodes: int
     accelerators_per_node: int
     cost_per_hour: float = 0.0
+    backend: object = None
+    """How its size is set (the manifest's `backend`); the core hands it on to the node pools unread."""
+    uid: str = ""
+    """Of the object, where it is one in a cluster; handed on likewise."""
+    node_selector: tuple[tuple[str, str], ...] = ()
+    """Labels of its nodes; handed on likewise."""
+    resource: str = "nvidia.com/gpu"
+    """The extended resource that `accelerators_per_node` counts; a MIG profile or a shared slice is a resource of its own."""
+    zones: tuple[Zone, ...] = ()
+    spot_ratio: float = 0.0
+    """How much of its nodes may be spot, beyond the first `on_demand_nodes`, at `spot_cost_per_hour` each (None: the same price)."""
+    on_demand_nodes: int = 0
+    spot_cost_per_hour: float | None = None
+    quotas: tuple[Quota, ...] = ()
+    min_replicas_first: bool = True
+    """Whether every service's lower bound comes before what higher priorities want beyond theirs."""
+    waiting_cost: float = 0.0
+    """What replicas that wait for a node cost, in that node's price for the same time: by it spare nodes are kept (``allocation.cool_down``); 0:
+    they go at once."""
+
+    @property
+    def most_nodes(self) -> int:
+        """The upper bound that its zones leave."""
+        bounds = [zone.max_nodes for zone in self.zones]
+        return (
+            min(self.max_nodes, sum(bound for bound in bounds if bound is not None))
+            if bounds and None not in bounds
+            else self.max_nodes
+        )
 
 
 # ---------------------------------------------------------------- what is seen
@@ -304,6 +364,12 @@ class Fleet:
     which, in the form "Reason: words".
     memories: by key, what the status remembered of services (only read for services the engine has not met yet).
     paused: a cluster-wide switch; None where it is off.
+    pool_nodes: nodes that are there, ready or coming, by pool; None: nobody tells.
+    placed: by row, replicas on each pool's nodes, of services that may run on several; None: nobody tells.
+    pool_facts: what is seen of pools' nodes, by name; a pool is left out while its nodes can't be seen. stuck: by row, replicas that find no
+    node for longer than nodes take. lead_stages: what lead_time_s is made of.
+    pool_memories: what the status of pools remembers of a shortage (only read for pools that nobody has met yet). bounds: what is short as
+    records tell it; None: the controller finds out.
     """
 
     revision: int
@@ -321,6 +387,13 @@ class Fleet:
     paused: Pause | None = None
     surge: Ints | None = None
     versions: tuple[Versions, ...] | None = None
+    pool_nodes: Mapping[str, int] | None = None
+    placed: Mapping[int, Mapping[str, int]] | None = None
+    pool_facts: Mapping[str, PoolFacts] = field(default_factory=dict)
+    stuck: Mapping[int, StuckReplicas] = field(default_factory=dict)
+    lead_stages: StagesOf = no_stages
+    pool_memories: Mapping[str, Short] = field(default_factory=dict)
+    bounds: Bounds | None = None
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -372,6 +445,7 @@ class Observation:
 
     capacity_per_s, slots, objective_target: of a ready replica within the most demanding objective: requests/s, requests at a time, and how
     many seconds a request may wait in the queue. full_slots: how many at a time it takes if nobody limits it (None: as slots).
+    pooled: rows that run on a pool whose nodes the plan sizes, so that a node goes as soon as nothing needs it (None: there are none).
 
     A policy must treat it as read-only; rows keep their meaning between ticks until ``Policy.rearrange`` says otherwise.
     """
@@ -392,6 +466,7 @@ class Observation:
     objective_target: Floats
     promised_ratio: Floats
     full_slots: Floats | None = None
+    pooled: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.current)
@@ -516,7 +591,10 @@ class Decisions:
 @tick_value
 class Plan:
     """What is to be done. replicas (n,): planned counts. act (n,): True where the count may be written (mode Active, nobody else's
-    number, not the same already). headroom (n,): replicas' worth of empty room on nodes. nodes: by pool name."""
+    number, not the same already). headroom (n,): replicas' worth of empty room on nodes. nodes: by pool name.
+
+    Where `replicas` is below the fleet's `current`, that many of a service's replicas are to leave; a pool whose nodes are more than `nodes`
+    has some to give back once they are empty. Neither names which."""
 
     at_s: float
     replicas: Ints
@@ -524,7 +602,18 @@ class Plan:
     headroom: Ints
     nodes: Mapping[str, int]
     limits: Mapping[int, Limit] = field(default_factory=dict)
-    """Rows that the fleet-wide budget cut, with the words for it."""
+    """Rows that a pool, a quota or the fleet-wide budget cut, with the words for it."""
+    node_words: Mapping[str, str] = field(default_factory=dict)
+    """Why this many nodes, by pool name."""
+    zone_nodes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Of pools with zones: nodes by zone."""
+    spot_nodes: Mapping[str, int] = field(default_factory=dict)
+    """Of pools that may have spot nodes: how many of `nodes` may be."""
+    taken: Mapping[str, int] | None = None
+    """By pool: accelerators that pods ask for by themselves (planned replicas, those on their way out, an update's), headroom not among them; None:
+    nobody reckons it."""
+    bounds: Bounds | None = None
+    """What was short; None: nothing."""
 
 
 class Written(IntEnum):
@@ -540,7 +629,9 @@ class Written(IntEnum):
 
 @tick_value
 class Outcome:
-    """What the cluster did with a plan: written (n,) of Written; errors by row, in words."""
+    """What the cluster did with a plan: written (n,) of Written; errors by row, in words. leaving: rows that shrink and choose which pods go,
+    with which those are and what becomes free, in words."""
 
     written: npt.NDArray[np.int8]
     errors: Mapping[int, str] = field(default_factory=dict)
+    leaving: Mapping[int, str] = field(default_factory=dict)

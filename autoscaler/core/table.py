@@ -10,6 +10,7 @@ import numpy as np
 
 from autoscaler.core.calendar import in_force
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Pause, PoolSpec, ScalingRules, ScalingSpec
+from autoscaler.core.node_pools import PoolTable
 from autoscaler.core.roles import roles_of
 
 T = TypeVar("T")
@@ -59,6 +60,9 @@ class Table:
         self.accelerators: Ints = _ints(specs, "accelerators_per_replica")
         self.drain_max: Ints = _ints(specs, "drain_max_at_once")
         self.active: Bools = np.array([spec.mode == "Active" for spec in specs], dtype=np.bool_)
+        self.claims: Bools = np.array([spec.mode != "Shadow" for spec in specs], dtype=np.bool_)
+        """Whose counts somebody follows: we, or an HPA that follows what is published."""
+        self.may_shrink: Bools = np.array([spec.scale_down.select != "Disabled" for spec in specs], dtype=np.bool_)
         self.given_per_s = _floats([spec.capacity.per_s for spec in specs])
         self.learns_capacity = any(spec.capacity.learnt for spec in specs)
         # Of a replica that nobody limits; replaced by another array where it changes, never written to.
@@ -89,6 +93,7 @@ class Table:
         self._by_node = [(row, spec) for row, spec in enumerate(specs) if spec.drain_whole_nodes and spec.pool is not None]
         self.empties_nodes = bool(self._by_node)
         self._pools: tuple[PoolSpec, ...] = ()
+        self._node_pools: PoolTable | None = None
         self._per_node: Ints = np.ones(len(specs), dtype=np.int64)
         self.may_be_zero: Bools = np.array([spec.lowest_min == 0 for spec in specs], dtype=np.bool_)
         """Where the lower bound is 0, always or in a window of the calendar."""
@@ -135,6 +140,16 @@ class Table:
                 if spec.accelerators_per_replica:
                     self._per_node[row] = max(each.get(spec.pool or "", 0) // spec.accelerators_per_replica, 1)
         return self._per_node
+
+    def pooled(self, pools: tuple[PoolSpec, ...]) -> Bools | None:
+        """Rows (n,) that run on a pool, the same array for the same pools; None: there are none."""
+        return self.node_pools(pools).pooled if pools else None
+
+    def node_pools(self, pools: tuple[PoolSpec, ...]) -> PoolTable:
+        """Who may run where, compiled once for the same pools."""
+        if self._node_pools is None or self._node_pools.pools != pools:
+            self._node_pools = PoolTable(self.specs, pools)
+        return self._node_pools
 
     def move_bounds(self, at_s: float) -> None:
         """Applies the schedules in force at `at_s`; of several the last one in the manifest wins, bound by bound."""

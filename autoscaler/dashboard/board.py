@@ -152,11 +152,12 @@ class Board:
             "pools": [
                 {
                     "name": pool.name,
-                    "nodes": there.get(pool.name),
+                    "nodes": fleet.pool_facts[pool.name].nodes if pool.name in fleet.pool_facts else there.get(pool.name),
                     "planned": plan.nodes.get(pool.name),
                     "min": pool.min_nodes,
                     "max": pool.max_nodes,
                     "accelerators_per_node": pool.accelerators_per_node,
+                    "words": plan.node_words.get(pool.name, ""),
                 }
                 for pool in fleet.pools
             ],

@@ -105,7 +105,7 @@ def words(score: dict[str, Any]) -> str:
         ),
         *_scale(score),
         f"  replicas   {score['replica_hours']:.1f} hours ({score['replica_hours'] / hours:.1f} on average)",
-        f"  nodes      {score['node_hours']:.1f} hours ({score['node_slot_hours']:.0f} slot hours)",
+        f"  nodes      {score['node_hours']:.1f} hours ({score['node_slot_hours']:.0f} slot hours, idle {score['idle_accelerator_hours']:.0f})",
     ]
     if score["cost"] is not None:
         lines.append(f"  cost       {score['cost']:.2f}")

@@ -114,7 +114,7 @@ class Lifecycle:
         """So many leaving replicas have finished and give back their slots."""
         self._touch(row, at_s)
         self.draining[row] -= replicas
-        self.pools[self.pool_of[row]].leave(replicas * self._slots_each[row])
+        self.pools[self.pool_of[row]].leave(replicas * self._slots_each[row], at_s)
         self.orders.follow(self.pool_of[row], at_s)
 
     # ------------------------------------------------------------ time
@@ -163,7 +163,7 @@ class Lifecycle:
             replicas -= cut
             self.starting[row] -= cut
             if newest.begun:
-                pool.leave(cut * each)
+                pool.leave(cut * each, at_s)
             else:
                 pool.held -= cut * each
             if newest.count == 0:
@@ -268,6 +268,7 @@ class Lifecycle:
     def _take(self, pool: Pool, cohort: Cohort, slots: int, at_s: int) -> None:
         """The cohort starts on slots of ready nodes, warm ones first where a swap is quicker than a start."""
         times = self.times
+        pool.touch(at_s)
         if times.swap_s is not None and (warm := pool.take_warm(slots)):
             swapped = warm * cohort.count // slots
             pool.used += slots

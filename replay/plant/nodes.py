@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -33,12 +33,14 @@ class Pool:
     held: slots of all replicas (starting, ready, draining, and those that wait for a node). used: the part of it on ready nodes.
     warm: free slots in which a replica has run on this node, so that only a model must be loaded into it. waiting: who waits for slots,
     in the order in which they get them. headroom: slots to hold beyond the replicas. fixed: the count that a plan set, None where the
-    rule (600 s spare) rules.
+    rule (600 s spare) rules. price_per_h: what so many nodes cost in an hour, None where nobody says.
     """
 
     __slots__ = (
         "_node_s",
+        "_paid_s",
         "_touched_s",
+        "_used_s",
         "coming",
         "fixed",
         "headroom",
@@ -46,6 +48,7 @@ class Pool:
         "max_nodes",
         "min_nodes",
         "name",
+        "price_per_h",
         "ready",
         "requests",
         "slots",
@@ -55,8 +58,16 @@ class Pool:
         "warm",
     )
 
-    def __init__(self, name: str, slots: int, min_nodes: int = 0, max_nodes: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        slots: int,
+        min_nodes: int = 0,
+        max_nodes: int | None = None,
+        price_per_h: Callable[[int], float] | None = None,
+    ) -> None:
         self.name = name
+        self.price_per_h = price_per_h
         self.slots = slots
         self.min_nodes = min_nodes
         self.max_nodes = max_nodes
@@ -71,6 +82,8 @@ class Pool:
         self.warm = 0
         self.waiting: deque[Cohort] = deque()
         self._node_s = 0.0
+        self._used_s = 0.0
+        self._paid_s = 0.0
         self._touched_s = 0
 
     @property
@@ -100,8 +113,9 @@ class Pool:
             place -= 1
         self.waiting.insert(place, cohort)
 
-    def leave(self, slots: int) -> None:
+    def leave(self, slots: int, at_s: int) -> None:
         """Slots on ready nodes are given back."""
+        self.touch(at_s)
         self.held -= slots
         self.used -= slots
         self.warm += slots
@@ -116,10 +130,25 @@ class Pool:
         """Node-seconds until at_s, from the request of each node."""
         return self._node_s + self.total * (at_s - self._touched_s)
 
+    def used_s(self, at_s: int) -> float:
+        """Slot-seconds until at_s in which a replica was on a node."""
+        return self._used_s + self.used * (at_s - self._touched_s)
+
+    def paid(self, at_s: int) -> float:
+        """What the nodes cost until at_s, from the request of each; 0 where nobody says."""
+        return (self._paid_s + self._price() * (at_s - self._touched_s)) / 3600.0
+
     def touch(self, at_s: int) -> None:
-        """Before the number of nodes changes."""
-        self._node_s += self.total * (at_s - self._touched_s)
-        self._touched_s = at_s
+        """Before the number of nodes or of slots in use changes."""
+        passed_s = at_s - self._touched_s
+        if passed_s:
+            self._node_s += self.total * passed_s
+            self._used_s += self.used * passed_s
+            self._paid_s += self._price() * passed_s
+            self._touched_s = at_s
+
+    def _price(self) -> float:
+        return 0.0 if self.price_per_h is None else self.price_per_h(self.total)
 
     def request(self, count: int, at_s: int) -> Request:
         self.touch(at_s)

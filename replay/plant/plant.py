@@ -117,7 +117,7 @@ class Plant(ABC):
         self._next_scrape_s = settings.scrape_s  # at second 0 there is nothing to see yet
         self._next_check_s = 0
         self._replica_s_at_warmup: Floats = np.zeros(n)
-        self._node_s_at_warmup: Floats = np.zeros(len(self.life.pools))
+        self._nodes_at_warmup: Floats = np.zeros((3, len(self.life.pools)))
         self._warm = False
         self._next_mark_s = 0
 
@@ -246,7 +246,7 @@ class Plant(ABC):
         self._warm = True
         life = self.life
         self._replica_s_at_warmup = np.array([life.replica_s(row, now) for row in range(len(self))])
-        self._node_s_at_warmup = np.array([pool.node_s(now) for pool in life.pools])
+        self._nodes_at_warmup = self._nodes(now)
 
     def replica_s(self) -> Floats:
         """Replica-seconds since the warm-up, (n,); zero before its end."""
@@ -257,6 +257,20 @@ class Plant(ABC):
 
     def node_s(self) -> Floats:
         """Node-seconds since the warm-up, by pool; zero before its end."""
-        if not self._warm:
-            return np.zeros(len(self.life.pools))
-        return np.array([pool.node_s(self.now_s) for pool in self.life.pools]) - self._node_s_at_warmup
+        return np.asarray(self._nodes_since_warmup()[0])
+
+    def used_slot_s(self) -> Floats:
+        """Slot-seconds since the warm-up in which a replica was on a node, by pool; zero before its end."""
+        return np.asarray(self._nodes_since_warmup()[1])
+
+    def paid(self) -> Floats:
+        """What nodes cost since the warm-up, by pool; zero before its end, and of pools without a price."""
+        return np.asarray(self._nodes_since_warmup()[2])
+
+    def _nodes(self, at_s: int) -> Floats:
+        pools = self.life.pools
+        figures = [[pool.node_s(at_s), pool.used_s(at_s), pool.paid(at_s)] for pool in pools]
+        return np.array(figures, dtype=np.float64).reshape(len(pools), 3).T
+
+    def _nodes_since_warmup(self) -> Floats:
+        return self._nodes(self.now_s) - self._nodes_at_warmup if self._warm else np.zeros((3, len(self.life.pools)))

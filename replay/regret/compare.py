@@ -163,6 +163,7 @@ def _open(
         "accelerator_hours": round(sum(accelerators), 6),
         "node_hours": None,
         "node_slot_hours": None,
+        "idle_accelerator_hours": None,
         # Of full nodes: what these replicas cost at the least.
         "cost": round(sum(price[str(one.pool)] * spent for one, spent in zip(specs, accelerators, strict=True)), 6)
         if priced

@@ -25,6 +25,8 @@ _FIELDS: Final = (
     "replica_hours",
     "accelerator_hours",
     "node_hours",
+    "node_slot_hours",
+    "idle_accelerator_hours",
     "cost",
     "actions",
     "actions_per_h",

@@ -28,7 +28,17 @@ def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
     first = scores[0]
     priced = any(score["cost"] is not None for score in scores)
     optimum = first["optimum"]
-    header = ["policy", "attained", "", "replica h", *(["÷ optimum"] if optimum else []), "node h", *(["cost"] if priced else [])]
+    told = any(score.get("idle_accelerator_hours") is not None for score in scores)
+    header = [
+        "policy",
+        "attained",
+        "",
+        "replica h",
+        *(["÷ optimum"] if optimum else []),
+        "node h",
+        *(["idle h"] if told else []),
+        *(["cost"] if priced else []),
+    ]
     further = [(key, name) for key, name in (("ttft_s", "p99 ttft"), ("latency_s", "p99 latency")) if key in first]
     header += ["actions/h", "p99 wait", *(name for _, name in further)]
     rows = []
@@ -37,6 +47,9 @@ def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
         if optimum:
             row.append("" if score["cost_ratio"] is None else f"{score['cost_ratio']:.3f}")
         row.append(f"{score['node_hours']:.1f}")
+        if told:
+            idle_h = score.get("idle_accelerator_hours")
+            row.append("" if idle_h is None else f"{idle_h:.1f}")
         if priced:
             row.append("" if score["cost"] is None else f"{score['cost']:.2f}")
         took = (f"{score[key]['p99']:.1f} s" for key, _ in further)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace as with_settings
 
-from autoscaler.core.model import ScalingSpec
+from autoscaler.core.model import PoolSpec, ScalingSpec
 from replay.plugins import installed
 from replay.rhythm import in_their_rhythm
 from replay.scenario import load_scenario
@@ -26,6 +26,8 @@ from tests.conftest import ROOT
 PROMISES: Final = (0.99, 0.995, 0.999)
 RIVALS: Final[Mapping[str, Mapping[str, float | str]]] = {"hpa": {}, "reactive": {}}
 """Beside predictive, in the same run. KPA's own loop takes half a minute a week: `cost_ratio_kpa_995` has it."""
+PLANNED: Final = "predictive, nodes by the plan"
+"""Each service on a pool of its own, whose nodes the controller's plan sets. Elsewhere the scenario's rule owns them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +57,19 @@ class Kept:
     actions_per_h: float
 
 
-def on_recording(name: str, specs: Sequence[ScalingSpec], **settings: Any) -> list[dict[str, Any]]:
+def on_recording(
+    name: str, specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec] = (), **settings: Any
+) -> list[dict[str, Any]]:
     """The scores of these services, all of them in one replay of a recording; settings: of the standard scenario, other than usual."""
     folder = Path(os.environ.get("SHARED_TRACES", ROOT.parent / "shared" / "traces"))
     setting = {"warmup": "2d", "smoothing": RECORDED[name].smoothing, **settings}
     standard = with_settings(load_scenario(STANDARD / "scenario.yaml"), **setting)
+    if pools:
+        standard = with_settings(standard, nodes=with_settings(standard.nodes, owner="Plan"))
     scenario = in_their_rhythm(standard, list(installed({ref.name for spec in specs for ref in spec.policies}).values()))
     trace = read_any(folder / f"{name}.csv.gz")
     assert isinstance(trace, CountSeries)
-    return list(replayed(tuple(specs), scenario, trace, False)["services"].values())
+    return list(replayed(tuple(specs), scenario, trace, False, pools)["services"].values())
 
 
 def promising(
@@ -80,7 +86,12 @@ def promising(
 def played(job: tuple[str, str, Mapping[str, float | str]]) -> list[Kept]:
     """A policy on a recording at all PROMISES: three services in one replay."""
     name, policy, params = job
-    scores, recorded = on_recording(name, promising(policy, params)), RECORDED[name]
+    pools: list[PoolSpec] = []
+    specs = promising("predictive" if policy == PLANNED else policy, params)
+    if policy == PLANNED:
+        pools = [PoolSpec(name=one.name, min_nodes=0, max_nodes=100, accelerators_per_node=8) for one in specs]
+        specs = [replace(one, pool=one.name) for one in specs]
+    scores, recorded = on_recording(name, specs, pools), RECORDED[name]
     return [
         Kept(
             attained_pp=100 * score["attained_ratio"],
@@ -95,7 +106,7 @@ def played(job: tuple[str, str, Mapping[str, float | str]]) -> list[Kept]:
 @cache
 def everything() -> dict[str, dict[str, list[Kept]]]:
     """By policy and recording."""
-    policies = {"predictive": {}, **RIVALS}
+    policies = {"predictive": {}, PLANNED: {}, **RIVALS}
     jobs = [(name, policy, params) for policy, params in policies.items() for name in RECORDED]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(played, jobs))
@@ -150,7 +161,7 @@ def bench_kpa() -> dict[str, Figure]:
     "node_slot_ratio_995",
 )
 def bench_promise() -> dict[str, Figure]:
-    ours = everything()["predictive"]
+    ours, planned = everything()["predictive"], everything()[PLANNED]
     at_995, at_999 = ([kept[promise] for kept in ours.values()] for promise in (1, 2))
     short = {
         f"{name} at {promised:.1%}": max(0.0, 100 * promised - kept.attained_pp)
@@ -177,9 +188,16 @@ def bench_promise() -> dict[str, Figure]:
             detail={name: kept[1].actions_per_h for name, kept in ours.items()},
         ),
         "node_slot_ratio_995": Figure(
-            value=geomean([kept.node_slot_ratio for kept in at_995]),
+            value=geomean([kept[1].node_slot_ratio for kept in planned.values()]),
             unit="×",
-            goal="≤ 1.50",
-            detail={"at_999": geomean([kept.node_slot_ratio for kept in at_999])},
+            goal="≤ 1.35",
+            detail={
+                "node_slot_ratio": {name: round(kept[1].node_slot_ratio, 4) for name, kept in planned.items()},
+                "attained_pp": {name: round(kept[1].attained_pp, 3) for name, kept in planned.items()},
+                "cost_ratio": geomean([kept[1].cost_ratio for kept in planned.values()]),
+                "at_999": geomean([kept[2].node_slot_ratio for kept in planned.values()]),
+                "by_the_rule": geomean([kept.node_slot_ratio for kept in at_995]),
+                "by_the_rule_at_999": geomean([kept.node_slot_ratio for kept in at_999]),
+            },
         ),
     }

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from autoscaler.core.model import PolicyRef, ScalingSpec
+from autoscaler.core.model import PolicyRef, PoolSpec, ScalingSpec
 from autoscaler.manifests import load_manifests
 from replay.plugins import installed
 from replay.run import demand_of, play
@@ -39,8 +40,10 @@ def week(days: int = 7) -> CountSeries:
     return CountSeries(name="week", start_s=0.0, bin_s=10.0, counts=rng.poisson(10 * rates).astype(np.float64))
 
 
-def replayed(specs: tuple[ScalingSpec, ...], scenario: Scenario, trace: CountSeries, keep: bool) -> dict[str, Any]:
-    world = build_world(specs, (), scenario, demand_of(specs, scenario, trace), keep_series=keep)
+def replayed(
+    specs: tuple[ScalingSpec, ...], scenario: Scenario, trace: CountSeries, keep: bool, pools: Sequence[PoolSpec] = ()
+) -> dict[str, Any]:
+    world = build_world(specs, pools, scenario, demand_of(specs, scenario, trace), keep_series=keep)
     names = {ref.name for one in specs for ref in one.policies}
     return play(world, scenario, policies=installed(names), keep_rows=keep).score
 

@@ -272,6 +272,13 @@ def test_no_count_is_absurd(count: float, desired: int, monkeypatch: pytest.Monk
     assert decisions.headroom[0] >= 0
 
 
+@pytest.mark.parametrize(("most", "room"), [(100, 3), (7, 2), (5, 0), (4, 0)])
+def test_no_room_is_kept_for_replicas_that_can_never_come(most: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Given, "answer", Recommendation(replicas=np.array([5.0]), headroom=np.array([2.5])))
+    decisions = Loop([a_spec(policies=refs("given"), max_replicas=most)]).tick()
+    assert decisions.headroom.tolist() == [room]
+
+
 def test_words_that_fail_are_only_words(monkeypatch: pytest.MonkeyPatch) -> None:
     words: dict[int, str] = {}
     monkeypatch.setattr(Given, "answer", Recommendation(replicas=np.array([5.0]), why=words.__getitem__))

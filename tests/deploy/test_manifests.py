@@ -220,7 +220,7 @@ async def test_some_namespaces_only_takes_the_cluster_wide_rights_away(control_p
             await control_plane.delete_namespace(team)
     wide = [item for item in items if item["kind"] == "ClusterRole"]
     assert [item["metadata"]["name"] for item in wide] == [SYSTEM]
-    assert [rule["resources"] for rule in wide[0]["rules"]] == [["acceleratorpools"]]
+    assert [rule["resources"] for rule in wide[0]["rules"]] == [["acceleratorpools"], ["nodes"]]
     assert [item["metadata"]["name"] for item in items if item["kind"] == "ClusterRoleBinding"] == [SYSTEM]
     for kind in ("Role", "RoleBinding"):
         assert sorted(item["metadata"]["namespace"] for item in items if item["kind"] == kind) == [SYSTEM, *teams]
@@ -239,8 +239,8 @@ def test_a_namespace_s_rights_are_the_base_s_without_the_pools() -> None:
         return {right for document in wanted for right in rights(document)}
 
     everywhere = rules("base/rbac.yaml")
-    pools = {right for right in everywhere if right[1].startswith("acceleratorpools")}
-    assert len(pools) == 3
+    pools = {right for right in everywhere if right[1].startswith("acceleratorpools") or right[1] == "nodes"}
+    assert len(pools) == 5
     assert rules("components/watched-namespace/rbac.yaml") == everywhere - pools
     assert rules("components/some-namespaces/clusterrole.yaml") < pools
 

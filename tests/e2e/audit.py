@@ -36,10 +36,17 @@ def _api_server_was_starting(event: Object) -> bool:
 
 def used(events: Iterable[Object]) -> set[Right]:
     return {
-        (ref.get("apiGroup", ""), "/".join(filter(None, (ref["resource"], ref.get("subresource")))), event["verb"])
+        (ref.get("apiGroup", ""), "/".join(filter(None, (ref["resource"], ref.get("subresource")))), verb)
         for event in events
         if (ref := event.get("objectRef")) and "resource" in ref
+        for verb in _verbs(event)
     }
+
+
+def _verbs(event: Object) -> tuple[str, ...]:
+    """What a request needs: an apply of what is not there yet is noted as a patch, and needs the right to create as well."""
+    made = event["verb"] == "patch" and event.get("responseStatus", {}).get("code") == 201
+    return ("patch", "create") if made else (event["verb"],)
 
 
 def rights(role: Object) -> Iterator[Right]:

@@ -109,12 +109,13 @@ async def _arguments(plane: ControlPlane) -> list[str]:
 
 async def _bound(plane: ControlPlane) -> list[dict[str, Any]]:
     """Every role that is bound to the controller's account, in the cluster and in each namespace. Of cluster-wide rights there is the
-    reading of pools, and nothing else."""
+    reading of pools and their nodes, and nothing else."""
     account = {"kind": "ServiceAccount", "name": SYSTEM, "namespace": SYSTEM}
     cluster = [one for one in await _items(plane, "clusterrolebindings") if account in one.get("subjects", [])]
     assert [one["roleRef"]["name"] for one in cluster] == [SYSTEM]
     wide = await plane.api.get(f"{RBAC}/clusterroles/{SYSTEM}")
-    assert set(rights(wide)) == {("inference-autoscaler.io", "acceleratorpools", verb) for verb in ("list", "watch")}
+    read = [("inference-autoscaler.io", "acceleratorpools"), ("", "nodes")]
+    assert set(rights(wide)) == {(*resource, verb) for resource in read for verb in ("list", "watch")}
     bindings = [one for one in await _items(plane, "rolebindings") if account in one.get("subjects", [])]
     assert sorted(one["metadata"]["namespace"] for one in bindings) == sorted((*TEAMS, SYSTEM))
     assert all(one["roleRef"]["kind"] == "Role" for one in bindings), json.dumps(bindings)

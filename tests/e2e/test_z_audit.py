@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.e2e.audit import ours, refused, rights, used
+from tests.e2e.node_pools import COMPONENTS, PLACEHOLDERS
 from tests.e2e.world import SYSTEM
 from tests.realparts.api import Object
 from tests.realparts.control_plane import ControlPlane
@@ -21,9 +22,10 @@ async def test_no_granted_verb_went_unused(control_plane: ControlPlane, deployed
 
 
 async def roles(control_plane: ControlPlane) -> list[Object]:
-    """What is bound to the service account by deploy/ (and by a story, for its kind of target)."""
+    """What is bound to the service account by deploy/ (and by a story, for its kind of target), with the components for node pools that were
+    added: in a run without their stories there are none."""
     get = control_plane.api.get
     cluster = await get("/apis/rbac.authorization.k8s.io/v1/clusterroles")
-    own = await get(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{SYSTEM}/roles")
-    wanted = (SYSTEM, f"{SYSTEM}-targets")
-    return [role for role in [*cluster["items"], *own["items"]] if role["metadata"]["name"] in wanted]
+    own = [await get(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{name}/roles") for name in (SYSTEM, PLACEHOLDERS)]
+    wanted = (SYSTEM, f"{SYSTEM}-targets", *(f"{SYSTEM}-{component}" for component in COMPONENTS))
+    return [role for part in [cluster, *own] for role in part["items"] if role["metadata"]["name"] in wanted]

@@ -46,6 +46,8 @@ class Services:
             rows = list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value] * self.n
             if name in ("current", "ready", "starting", "min_replicas", "max_replicas"):
                 columns[name] = np.array(rows, dtype=np.int64)
+            elif name == "pooled":
+                columns[name] = np.array(rows, dtype=np.bool_)
             elif name in _COLUMNS or name == "full_slots":
                 columns[name] = np.array(rows, dtype=np.float64)
             else:

@@ -1,4 +1,4 @@
-"""Build the real parts that tests run against: etcd, Kubernetes, kwok, Prometheus, KEDA.
+"""Build the real parts that tests run against: etcd, Kubernetes, kwok, Prometheus, KEDA, Karpenter.
 
     python tests/realparts/build.py [PART…] [--json]
 
@@ -48,7 +48,7 @@ class Part:
     version_variable: str = ""  # Go variable that the linker sets to the version, or a client would see v0.0.0
     tags: str = ""
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name beside the programs -> folder of the module
-    edits: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)  # program -> (old, new) in its main.go
+    edits: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)  # file of the module -> old: new
 
     @property
     def directory(self) -> pathlib.Path:
@@ -77,7 +77,7 @@ class Part:
             digest.update((self.directory / name).read_bytes())
         digest.update("\0".join(self.build_arguments()).encode())
         if self.files or self.edits:
-            digest.update(repr((sorted(self.files.items()), sorted(self.edits.items()))).encode())
+            digest.update(json.dumps([self.files, self.edits], sort_keys=True).encode())
         return digest.hexdigest()[:12]
 
     def build_arguments(self) -> list[str]:
@@ -116,7 +116,24 @@ PARTS = (
         programs={f"keda-{name}": f"github.com/kedacore/keda/v2/cmd/{name}" for name in ("adapter", "operator")},
         files={"keda-crds": "config/crd/bases"},
         # It has no flag for the address of its own /metrics, and nothing of the test bed listens beyond loopback.
-        edits={"keda-adapter": ('fmt.Sprintf(":%v", metricsAPIServerPort)', 'fmt.Sprintf("127.0.0.1:%v", metricsAPIServerPort)')},
+        edits={
+            "cmd/adapter/main.go": {
+                'fmt.Sprintf(":%v", metricsAPIServerPort)': 'fmt.Sprintf("127.0.0.1:%v", metricsAPIServerPort)'
+            }
+        },
+    ),
+    Part(
+        name="karpenter",
+        module="sigs.k8s.io/karpenter",
+        programs={"karpenter-kwok": "sigs.k8s.io/karpenter/kwok"},
+        files={"karpenter-crds": "pkg/apis/crds", "karpenter-kwok-crds": "kwok/apis/crds"},
+        # It has flags for the ports of its metrics and probes, and none for their address.
+        edits={
+            "pkg/operator/operator.go": {
+                f'fmt.Sprintf(":%d", {port})': f'fmt.Sprintf("127.0.0.1:%d", {port})'
+                for port in ("options.FromContext(ctx).MetricsPort", "options.FromContext(ctx).HealthProbePort")
+            }
+        },
     ),
 )
 PART_OF = {program: part for part in PARTS for program in part.programs}
@@ -187,21 +204,20 @@ def build(part: Part, programs: list[str], go: str) -> None:
                 shutil.copyfile(path, target / name / path.name)
         # One `go build` for all of them: what they share is compiled once, on all cores. A single one is named
         # by file, as a package's own name may differ from the program's (etcd's is "server").
-        plain = [program for program in programs if program not in part.edits]
-        if plain:
-            output = scratch if len(plain) > 1 else os.path.join(scratch, plain[0])
-            go_build(part, output, [part.programs[program] for program in plain], part.directory)
-        for program in programs:
-            if program in part.edits:
-                go_build(part, os.path.join(scratch, program), ["."], edited(part, program, pathlib.Path(scratch)))
+        source = edited(part, pathlib.Path(scratch)) if part.edits else []
+        if len(programs) > 1 and all(part.programs[program].endswith(f"/{program}") for program in programs):
+            go_build(part, [*source, "-o", scratch, *(part.programs[program] for program in programs)])
+        else:
+            for program in programs:
+                go_build(part, [*source, "-o", os.path.join(scratch, program), part.programs[program]])
         for program in programs:
             (pathlib.Path(scratch) / program).replace(target / program)
 
 
-def go_build(part: Part, output: str, packages: list[str], folder: pathlib.Path) -> None:
-    """One `go build` in this folder."""
-    command = ["go", "build", *part.build_arguments(), "-o", output, *packages]
-    done = subprocess.run(command, cwd=folder, env=_go_environment(), stderr=subprocess.PIPE, text=True)
+def go_build(part: Part, arguments: list[str]) -> None:
+    """One `go build` in the part's folder."""
+    command = ["go", "build", *part.build_arguments(), *arguments]
+    done = subprocess.run(command, cwd=part.directory, env=_go_environment(), stderr=subprocess.PIPE, text=True)
     if done.returncode:
         tail = "\n".join(done.stderr.splitlines()[-15:])
         raise BuildError(f"go build of {part.name} {part.version} failed with exit code {done.returncode}:\n{tail}")
@@ -216,19 +232,23 @@ def module_folder(part: Part) -> pathlib.Path:
     return pathlib.Path(json.loads(done.stdout)["Dir"])
 
 
-def edited(part: Part, program: str, scratch: pathlib.Path) -> pathlib.Path:
-    """A module with the program's main.go, one expression of it exchanged, and the part's own go.mod and go.sum."""
-    old, new = part.edits[program]
-    package = part.programs[program].removeprefix(part.module + "/")
-    source = (module_folder(part) / package / "main.go").read_text()
-    if source.count(old) != 1:
-        raise BuildError(f"{part.name} {part.version}: {package}/main.go holds {old} {source.count(old)} times, once is expected")
-    folder = scratch / f"{program}-source"
-    folder.mkdir()
-    (folder / "main.go").write_text(source.replace(old, new))
-    for name in ("go.mod", "go.sum"):
-        shutil.copyfile(part.directory / name, folder / name)
-    return folder
+def edited(part: Part, scratch: pathlib.Path) -> list[str]:
+    """Flags that make `go build` take a copy of the module in which the part's edits were made. Each must be found exactly once."""
+    copy = scratch / "module"
+    shutil.copytree(module_folder(part), copy, copy_function=shutil.copyfile)
+    for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)  # Go's module cache can't be written to, and its copy has to be taken away again
+    for name, exchanges in part.edits.items():
+        text = (copy / name).read_text()
+        for old, new in exchanges.items():
+            if text.count(old) != 1:
+                raise BuildError(f"{part.name} {part.version}: {name} holds {old} {text.count(old)} times, once is expected")
+            text = text.replace(old, new)
+        (copy / name).write_text(text)
+    mod_file = scratch / "go.mod"
+    mod_file.write_text(f"{(part.directory / 'go.mod').read_text()}\nreplace {part.module} => {copy}\n")
+    shutil.copyfile(part.directory / "go.sum", scratch / "go.sum")
+    return [f"-modfile={mod_file}"]
 
 
 @contextlib.contextmanager
@@ -269,7 +289,9 @@ def build_missing(parts: list[Part]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="Build the real control plane, Prometheus and KEDA for the tests, once. From nothing: half an hour on 2 cores.",
+        description=(
+            "Build the real control plane, Prometheus, KEDA and Karpenter for the tests, once. From nothing: half an hour on 2 cores."
+        ),
         epilog="Example: python tests/realparts/build.py etcd kubernetes --json",
     )
     parser.add_argument("part", nargs="*", help=f"which of {', '.join(part.name for part in PARTS)}; all if none is named")

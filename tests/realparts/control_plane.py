@@ -224,6 +224,12 @@ class ControlPlane:
         metadata = {"name": name, "annotations": selector}
         await self.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
+    async def keep_off_nodes(self, namespace: str) -> None:
+        """The pods of a namespace that others made run nowhere: they would take room on the nodes of tests, and hold them."""
+        selector = {_SELECTOR_ANNOTATION: f"{NAMESPACE_LABEL}={namespace}"}
+        await self.api.patch(f"/api/v1/namespaces/{namespace}", {"metadata": {"annotations": selector}})
+        await self.api.delete(f"/api/v1/namespaces/{namespace}/pods", gracePeriodSeconds="0")
+
     async def delete_namespace(self, name: str) -> None:
         """Take away a namespace, its pods and its nodes. Its last objects go in the background."""
         await self.api.delete(f"/api/v1/namespaces/{name}")  # first: what is terminating gets no new pods

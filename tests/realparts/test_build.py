@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,34 @@ def test_a_failed_build_shows_the_end_of_its_output(tmp_path: Path, capsys: pyte
     assert build.main(["kwok"]) == 3
     assert "dial tcp: no route to host" in capsys.readouterr().err
     assert build.find("kwok") is None
+
+
+def test_an_edit_is_made_in_a_copy_of_the_module_or_the_build_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A newer version of a part that reads otherwise there is not built as if it had been edited; its files lie beside the program."""
+    module = tmp_path / "module"
+    for name in ("pkg/apis/crds/nodepools.yaml", "kwok/apis/crds/classes.yaml", "pkg/operator/operator.go"):
+        (module / name).parent.mkdir(parents=True, exist_ok=True)
+        (module / name).write_text("package operator")
+    compiled = tmp_path / "compiled"
+    script = f"""
+[ "$1" = env ] && echo go1.30.1 && exit
+[ "$1" = mod ] && echo '{{"Dir": "{module}"}}' && exit
+while [ "$1" != -o ]; do case "$1" in -modfile=*) file="${{1#-modfile=}}";; esac; shift; done
+cp "$(tail -1 "$file" | cut -d ' ' -f 4)/pkg/operator/operator.go" {compiled}; printf '#!/bin/sh' > "$2"; chmod +x "$2"
+"""
+    program(tmp_path / "bin" / "go", script)
+    (tmp_path / "bin" / "go").write_text(f"#!/bin/sh\nPATH={os.defpath}\n{script}")
+    assert build.main(["karpenter"]) == 3
+    assert "operator.go holds" in capsys.readouterr().err
+    (module / "pkg/operator/operator.go").write_text(
+        "\n".join(old for old in build.PART_OF["karpenter-kwok"].edits["pkg/operator/operator.go"])
+    )
+    assert build.main(["karpenter"]) == 0
+    found = build.find("karpenter-kwok")
+    assert found is not None
+    assert (found.parent / "karpenter-crds" / "nodepools.yaml").exists()
+    assert compiled.read_text().count("127.0.0.1:%d") == 2
+    assert "127.0.0.1" not in (module / "pkg/operator/operator.go").read_text()
 
 
 def test_what_is_there_is_not_built_again(capsys: pytest.CaptureFixture[str]) -> None:

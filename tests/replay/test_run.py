@@ -124,6 +124,7 @@ def test_services_together(tmp_path: Path) -> None:
     assert score["node_hours"] == pytest.approx(sum(one["node_hours"] for one in own.values()))
     assert score["cost"] == pytest.approx(10 * score["node_hours"])
     assert score["node_slot_hours"] == pytest.approx(4 * score["node_hours"])
+    assert score["idle_accelerator_hours"] == pytest.approx(sum(one["idle_accelerator_hours"] for one in own.values()))
     assert (
         min(o["attained_ratio"] for o in own.values())
         <= score["attained_ratio"]
@@ -133,6 +134,23 @@ def test_services_together(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"schedule.csv", "schedule-default-a.csv", "schedule-default-b.csv"}
     by_plan = run_replay(loaded, scenario(warmup="1h", nodes__owner="Plan"), wavy())
     assert by_plan.score["node_hours"] < score["node_hours"]  # a plan gives up spare nodes at once
+
+
+def test_idle_accelerators_and_what_spot_nodes_cost() -> None:
+    """Ten replicas that never move hold ten of the sixteen slots; of two nodes one may be spot, at a third of the price."""
+    from autoscaler.manifests import load_manifests
+
+    text = (
+        "apiVersion: inference-autoscaler.io/v1alpha1\nkind: InferenceAutoscaler\nmetadata: {name: a}\n"
+        "spec: {scaleTargetRef: {kind: Deployment, name: a}, maxReplicas: 100, capacity: {requestsPerSecond: 1.6}, nodePool: big}\n---\n"
+        "apiVersion: inference-autoscaler.io/v1alpha1\nkind: AcceleratorPool\nmetadata: {name: big}\n"
+        "spec: {maxNodes: 100, acceleratorsPerNode: 8, costPerHour: 30, spot: {share: 50%, costPerHour: 10}}\n"
+    )
+    score = run_replay(load_manifests([text]), scenario(warmup="1h"), wavy(), policy=policy_ref("fixed:replicas=10")).score
+    hours = score["evaluated_s"] / 3600
+    assert score["node_hours"] == pytest.approx(2 * hours)
+    assert score["idle_accelerator_hours"] == pytest.approx(6 * hours)
+    assert score["cost"] == pytest.approx(40 * hours)
 
 
 def test_a_policy_that_can_t_be_used_is_wrong_usage() -> None:

@@ -12,6 +12,8 @@ from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
+from autoscaler.core.model import PoolSpec
+from autoscaler.core.short import Bound, Bounds, Short
 from autoscaler.errors import UsageError
 from autoscaler.ports import Tick
 from autoscaler.record import encode, fleet_record, tick_record
@@ -21,6 +23,7 @@ from replay.run import demand_of, run_replay
 from replay.verify import RecordsError, record_files, verify
 from replay.world import build_world
 from tests.replay.made import manifests, scenario, specs, wavy
+from tests.ticks import PER_REPLICA, a_controller, a_spec
 
 FAULTS = (
     "[{kind: MetricsOutage, at: 30m, lasts: 20m}, {kind: ScrapeGap, at: 70m, lasts: 5m}, {kind: SlowStarts, at: 80m, lasts: 20m}]"
@@ -234,3 +237,34 @@ async def test_what_the_budget_cut_is_worked_out_again(tmp_path: Path, shadow: b
         line = cut[0] if cut else 50
         differences = (await asyncio.to_thread(verify, [changed(path, tmp_path, line, {field: value})])).differences
         assert {one.field for one in differences} == {field}
+
+
+async def test_what_was_short_is_read_from_the_records(tmp_path: Path) -> None:
+    """Nobody records what led to it: the bounds of the tick are what is worked with again."""
+    gpus = PoolSpec(name="gpu", min_nodes=0, max_nodes=9, accelerators_per_node=8)
+    spec = a_spec(pool="gpu", accelerators_per_replica=4)
+    controller, cluster, _, clock = a_controller([spec], lambda _at_s, _row: 80.0)
+    short = Short(since_s=0.0, until_s=9e9, pause_s=300.0, there=3, trying=0, resource="nvidia.com/gpu", said="nobody")
+    bound = Bound(most=3, trying=0, words="pool gpu is short of nvidia.com/gpu", state=short)
+    cluster.changes = {"pools": (gpus,), "bounds": Bounds(pools={"gpu": bound}, released={0: 1})}
+    writer = RecordWriter(
+        tmp_path,
+        seed=0,
+        budget=controller.budget,
+        shadow=False,
+        wanted=lambda: controller.engine.wanted,
+        state=controller.engine.save,
+    )
+    for _ in range(20):
+        clock.advance_to(clock.now_s() + 15.0)
+        tick = await controller.tick()
+        await writer.report(tick)
+    assert (tick.plan.replicas.tolist(), tick.plan.limits[0].name) == ([6], "ScaleUpStuck")
+    await writer.close()
+    (path,) = record_files(tmp_path)
+    verdict = await asyncio.to_thread(verify, [path], policies={"per-replica": PER_REPLICA})
+    assert verdict.differences == []
+    assert verdict.ticks > 10
+    line = next(number for number, text in enumerate(path.read_bytes().splitlines()) if b'"short"' in text and number > 5)
+    found = await asyncio.to_thread(verify, [changed(path, tmp_path, line, {"short": {}})], policies={"per-replica": PER_REPLICA})
+    assert {one.field for one in found.differences} >= {"planned"}

@@ -7,18 +7,13 @@ from typing import Any
 
 import orjson
 
-from autoscaler.errors import OutsideError
+from autoscaler.errors import RequestFailed
 
 _LONGEST_TEXT = 500
 
 
-class ApiError(OutsideError):
-    """A refused or failed request.
-
-    status: HTTP status; 0 where no answer came (connection refused, deadline passed, answer too large).
-    reason: Kubernetes' one word (``Conflict``, ``Expired``, …), or ours: ``Timeout``, ``Unreachable``, ``TooLarge``, ``Malformed``.
-    details: the Status object's details. retry_after_s: what the server asked for, None where it did not.
-    """
+class ApiError(RequestFailed):
+    """A refused or failed request; reason is Kubernetes' one word, or ours. details: the Status object's."""
 
     def __init__(
         self,
@@ -29,12 +24,8 @@ class ApiError(OutsideError):
         details: Mapping[str, Any] | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(f"{reason or status}: {message}" if message else f"{reason or status}")
-        self.status = status
-        self.reason = reason
-        self.message = message
+        super().__init__(status, reason, message, retry_after_s=retry_after_s)
         self.details: Mapping[str, Any] = details or {}
-        self.retry_after_s = retry_after_s
 
     @property
     def unreachable(self) -> bool:

@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 import numpy as np
 
 from autoscaler.adapters.kubernetes.acting import write_all
-from autoscaler.adapters.kubernetes.api import KubeApi
+from autoscaler.adapters.kubernetes.api import KubeApi, Object
 from autoscaler.adapters.kubernetes.columns import Columns
+from autoscaler.adapters.kubernetes.deletion_costs import DeletionCosts, Said, Shrinking
 from autoscaler.adapters.kubernetes.foreign_writers import HOLD_S
 from autoscaler.adapters.kubernetes.informer import DEFAULTS, InformerSettings, Key
 from autoscaler.adapters.kubernetes.picture import Picture
 from autoscaler.adapters.kubernetes.pods import Pod, PodState
 from autoscaler.adapters.kubernetes.scale import ScaleClient, ScaleState
 from autoscaler.adapters.kubernetes.services import Judge, Service, decoded
+from autoscaler.adapters.kubernetes.stuck import stuck_replicas
 from autoscaler.clock import ClockSteps
-from autoscaler.core.model import Direction, Fleet, Ints, Memory, Outcome, Pause, Plan, Written
+from autoscaler.core.model import Direction, Fleet, Ints, Memory, Outcome, Pause, Plan, ScalingSpec, Written
+from autoscaler.core.node_facts import POD_STAGES, StageTime, StuckReplicas
 from autoscaler.errors import OutsideError
-from autoscaler.ports import Clock
+from autoscaler.ports import Clock, Tick
 from autoscaler.shared_demand import shared_demand
 
 STALE_S = 240.0
 """Longer than the longest quiet watch. What has not been heard of for so long must not lead to removing replicas."""
+_COSTS_SHARE = 0.3
+"""Of the time to act, for saying which pods are to leave first."""
+_NOTHING_SAID = Said(words={}, wait=frozenset())
+log = logging.getLogger(__name__)
 
 
 class KubernetesCluster:
     """Implements the ports Cluster and ReadyPods. `async with` runs the informers.
 
     may_write: asked right before each write whether this process leads. namespaces: those to serve; empty for all.
-    own_namespace: where the pause switch lies. judge: makes manifests of objects, see ``services.Judge``.
+    own_namespace: where the pause switch lies. judge: makes manifests of objects, see ``services.Judge``. sets_costs: whether pods may be told to
+    leave first, see ``deletion_costs``.
     """
 
     def __init__(
@@ -46,6 +55,7 @@ class KubernetesCluster:
         judge: Judge = decoded,
         informer_settings: InformerSettings = DEFAULTS,
         foreign_hold_s: float = HOLD_S,
+        sets_costs: bool = True,
     ) -> None:
         self.may_write = may_write
         self.picture = Picture(
@@ -63,6 +73,9 @@ class KubernetesCluster:
         self._clock = clock
         self._steps = ClockSteps(clock)
         self._scales = ScaleClient(api, may_write)
+        self._costs = DeletionCosts(api, self.pods, self.picture.replicas, may_write, clock.monotonic_s)
+        self._sets_costs = sets_costs
+        self._emptying: tuple[int, list[Service]] = (-1, [])
         self._columns = Columns()
         self._memories: dict[str, Memory] = {}
         self._met: set[Key] = set()
@@ -94,6 +107,7 @@ class KubernetesCluster:
     async def observe(self, at_s: float) -> Fleet:
         if set_by_s := self._steps.set_by_s():
             self.picture.foreign.shift(set_by_s)
+            self.picture.pools.shift(set_by_s)
         self.picture.aim_all()
         services = self.services
         if (before := services.arrange()) is not None:
@@ -103,17 +117,24 @@ class KubernetesCluster:
         for target in self.pods.touched:
             self.picture.dirty |= services.by_target.get(target, set())
         self.pods.touched.clear()
+        self.picture.take_in_lead_times()
         for key in self.picture.dirty | self.picture.held:
             service = services.all.get(key)
             if service is not None and service.row >= 0:
                 self._refresh(service, at_s)
         self.picture.dirty.clear()
+        facts = self.picture.pools.facts(self._serving)
         fleet = self._columns.fleet(
             revision=services.revision,
             services=services.rows,
             memories=self._memories,
-            pools=tuple(self.picture.pools[name] for name in sorted(self.picture.pools)),
-            paused=self._paused(),
+            pools=self.picture.pools.specs(),
+            paused=self.paused(),
+            pool_facts=facts,
+            pool_nodes={name: seen.nodes for name, seen in facts.items()} or None,
+            stuck=self._stuck(at_s),
+            lead_stages=self._lead_stages,
+            pool_memories=self.picture.pools.memories(),
         )
         self._observed = fleet, list(self._columns.decided_on)
         return fleet
@@ -131,7 +152,48 @@ class KubernetesCluster:
             else:
                 del self.picture.wrote[service.target]
         members = self.pods.members(service.target) if service.target is not None else None
-        self._columns.set_row(service, state, members, why)
+        node_lead_s = self.picture.pools.lead_s(service.spec.pool if service.spec is not None else None)
+        self._columns.set_row(service, state, members, why, node_lead_s)
+
+    def _serving(self, pool: str) -> bool:
+        """Whether replicas that run on the pool are ready."""
+        ready = self._columns.ready
+        return any(
+            service.spec is not None and service.spec.pool == pool and ready[service.row] for service in self.services.rows
+        )
+
+    def _stuck(self, at_s: float) -> Mapping[int, StuckReplicas]:
+        found: dict[int, StuckReplicas] = {}
+        for row in np.flatnonzero(self._columns.unschedulable).tolist():
+            service = self.services.rows[row]
+            members = self.pods.members(service.target) if service.target is not None else None
+            assert service.spec is not None
+            assert service.manifest is not None
+            measured_p99_s = self._node_late_s(service.spec) if service.manifest.spec.lead_time.measured else None
+            pods = (self.pods.pods[key] for key in (members.pods if members is not None else ()))
+            stuck = stuck_replicas(pods, at_s, measured_p99_s=measured_p99_s, start_s=service.spec.node_lead_time_s)
+            if stuck is not None:
+                found[row] = stuck
+        return found
+
+    def _node_late_s(self, spec: ScalingSpec) -> float | None:
+        """The p99 of a node's lead time, of several pools the slowest; None where too little is known of any."""
+        names: list[str | None] = [use.name for use in spec.pools]
+        found = [self.picture.pools.late_s(name) for name in names or [spec.pool]]
+        known = [seconds for seconds in found if seconds is not None]
+        return max(known) if len(known) == len(found) else None
+
+    def _lead_stages(self, row: int) -> tuple[StageTime, ...]:
+        return self.services.rows[row].lead.told(POD_STAGES)
+
+    def pool_statuses(self, tick: Tick) -> dict[str, Object]:
+        """What the status of each AcceleratorPool is to say of its nodes; of those only whose nodes are seen."""
+        pools, now_s = self.picture.pools, self._clock.now_s()
+        return {name: pools.status(name, facts, now_s) for name, facts in tick.fleet.pool_facts.items()}
+
+    def nodes_requested(self, targets: Mapping[str, int]) -> None:
+        """Whoever sizes node pools tells which counts are asked for now, by pool, so that what comes can be measured from then on."""
+        self.picture.pools.aim(targets, self._clock.now_s())
 
     def _remember_new(self) -> None:
         """What the status remembers of services that nobody has been told of yet."""
@@ -140,7 +202,8 @@ class KubernetesCluster:
         remembered = ((service.name, service.memory()) for service in new)
         self._memories = {name: memory for name, memory in remembered if memory is not None}
 
-    def _paused(self) -> Pause | None:
+    def paused(self) -> Pause | None:
+        """What is paused for the whole cluster now: by the switch, or since we don't see what is there."""
         # Targets have no say in this: one that isn't known keeps hands off its own row only, and a write over a stale one is refused.
         if missing := self.picture.watches.missing():
             return Pause(direction="Both", until_s=None, reason=f"not listed yet: {', '.join(missing)}")
@@ -173,15 +236,18 @@ class KubernetesCluster:
     # ------------------------------------------------------------ the port: act
 
     async def act(self, fleet: Fleet, plan: Plan, deadline_s: float) -> Outcome:
+        end_s = self._clock.monotonic_s() + deadline_s
         rows = np.flatnonzero(plan.act).tolist()
         written = np.zeros(len(fleet), dtype=np.int8)
-        if not rows:
+        if not rows and not self.pods.marked:
             return Outcome(written=written)
         if self._observed is None or self._observed[0] is not fleet:
             written[rows] = Written.REFUSED
             return Outcome(written=written, errors=dict.fromkeys(rows, "decided on a fleet that is no longer the latest one"))
         decided_on = self._observed[1]
         services = self.services.rows
+        said = await self._say_who_leaves(fleet, plan, rows, _COSTS_SHARE * deadline_s)
+        rows = [row for row in rows if row not in said.wait]
         wishes = []
         for row in rows:
             service, state = services[row], decided_on[row]
@@ -190,7 +256,7 @@ class KubernetesCluster:
                 wishes.append((row, resource, service.target, int(plan.replicas[row]), state))
         errors = dict.fromkeys(rows, "the target is not known")
         written[rows] = Written.FAILED
-        async for row, result in write_all(self._scales, wishes, deadline_s, self._clock.monotonic_s):
+        async for row, result in write_all(self._scales, wishes, end_s - self._clock.monotonic_s(), self._clock.monotonic_s):
             written[row] = result.written
             errors.pop(row, None)
             service = services[row]
@@ -203,7 +269,31 @@ class KubernetesCluster:
                 self.picture.dirty.add(service.key)
             else:
                 errors[row] = result.why
-        return Outcome(written=written, errors=errors)
+        return Outcome(written=written, errors=errors, leaving=said.words)
+
+    async def _say_who_leaves(self, fleet: Fleet, plan: Plan, rows: Sequence[int], deadline_s: float) -> Said:
+        """Of the rows that shrink and choose which pods go."""
+        shrinking = [
+            Shrinking(row=row, target=target, replicas=int(plan.replicas[row]))
+            for row in rows
+            if fleet.specs[row].drain_empties_nodes
+            and plan.replicas[row] < fleet.current[row]
+            and (target := self.services.rows[row].target) is not None
+        ]
+        if not self._sets_costs or not (shrinking or (self.pods.marked and self.paused() is None)):
+            return _NOTHING_SAID
+        try:
+            return await self._costs.say(shrinking, deadline_s)
+        except Exception:  # a fault of ours here must not keep anybody from being scaled
+            log.exception("which pods are to leave first was not said; they leave in any order")
+            return _NOTHING_SAID
+
+    def emptying(self) -> Mapping[int, tuple[bool, str, str]]:
+        """Of the rows that choose which pods leave: whether they can, the reason and words."""
+        if self._emptying[0] != self.services.revision:
+            rows = [s for s in self.services.rows if s.spec is not None and s.spec.drain_empties_nodes and s.active]
+            self._emptying = self.services.revision, rows
+        return {service.row: self._costs.condition(service.target) for service in self._emptying[1]}
 
     # ------------------------------------------------------------ the port: which pods count
 

@@ -13,6 +13,8 @@ from autoscaler.adapters.kubernetes.pods import PodState
 from autoscaler.adapters.kubernetes.scale import ScaleState
 from autoscaler.adapters.kubernetes.services import Service
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Memory, Pause, PoolSpec, ScalingSpec, Versions
+from autoscaler.core.node_facts import PoolFacts, StagesOf, StuckReplicas
+from autoscaler.core.short import Short
 
 N = TypeVar("N", np.int64, np.float64, np.bool_)
 
@@ -24,7 +26,7 @@ class Columns:
         self._revision = -1
         self._specs: tuple[ScalingSpec, ...] = ()
         self._current: Ints = np.zeros(0, dtype=np.int64)
-        self._ready: Ints = np.zeros(0, dtype=np.int64)
+        self.ready: Ints = np.zeros(0, dtype=np.int64)
         self._starting: Ints = np.zeros(0, dtype=np.int64)
         self._draining: Ints = np.zeros(0, dtype=np.int64)
         self._surge: Ints = np.zeros(0, dtype=np.int64)
@@ -47,7 +49,7 @@ class Columns:
             new[known] = old[before[known]]
             return new
 
-        self._current, self._ready = moved(self._current), moved(self._ready)
+        self._current, self.ready = moved(self._current), moved(self.ready)
         self._starting, self._draining = moved(self._starting), moved(self._draining)
         self._surge = moved(self._surge)
         self.unschedulable, self.failing = moved(self.unschedulable), moved(self.failing)
@@ -60,8 +62,11 @@ class Columns:
         self._versions = [old_versions[place] if place >= 0 else () for _, place in places]
         self._all_versions = None
 
-    def set_row(self, service: Service, state: ScaleState | None, members: Members | None, why: str) -> None:
-        """state: the target's scale, members: its pods; None where they aren't known. why: see Fleet.hands_off_why; "" where we may write."""
+    def set_row(
+        self, service: Service, state: ScaleState | None, members: Members | None, why: str, node_lead_s: float | None
+    ) -> None:
+        """state: the target's scale, members: its pods; None where they aren't known. why: see Fleet.hands_off_why; "" where we may write.
+        node_lead_s: of a node of its pool as measured; None where it isn't."""
         assert service.spec is not None
         row = service.row
         current = state.replicas if state is not None else 0
@@ -72,7 +77,7 @@ class Columns:
             ready, starting, draining = (counts[kind] for kind in (PodState.READY, PodState.STARTING, PodState.DRAINING))
             unschedulable, failing = counts[UNSCHEDULABLE], counts[FAILING]
         self._current[row] = current
-        self._ready[row] = ready
+        self.ready[row] = ready
         # What was asked for and has no pod yet (just patched, or a quota in the way) is coming capacity as well. What is there beyond the
         # count is not: an update's surge takes the place of others, and what is too many goes.
         self._starting[row] = max(current - ready, 0)
@@ -84,7 +89,7 @@ class Columns:
         self.unschedulable[row] = unschedulable
         self.failing[row] = failing
         self._lead_time_s[row] = service.lead_time_s()
-        self._node_lead_time_s[row] = service.spec.node_lead_time_s
+        self._node_lead_time_s[row] = service.node_lead_time_s(node_lead_s)
         self._hands_off[row] = bool(why)
         if why:
             self._why[row] = why
@@ -100,6 +105,11 @@ class Columns:
         memories: Mapping[str, Memory],
         pools: tuple[PoolSpec, ...],
         paused: Pause | None,
+        pool_facts: Mapping[str, PoolFacts],
+        pool_nodes: Mapping[str, int] | None,
+        stuck: Mapping[int, StuckReplicas],
+        lead_stages: StagesOf,
+        pool_memories: Mapping[str, Short],
     ) -> Fleet:
         """A frozen copy."""
         if self._all_versions is None and any(self._versions):
@@ -111,7 +121,7 @@ class Columns:
             revision=revision,
             specs=self._specs,
             current=self._current.copy(),
-            ready=self._ready.copy(),
+            ready=self.ready.copy(),
             starting=self._starting.copy(),
             draining=self._draining.copy(),
             lead_time_s=self._lead_time_s.copy(),
@@ -123,4 +133,9 @@ class Columns:
             paused=paused,
             surge=self._surge.copy() if self._surge.any() else None,
             versions=self._all_versions,
+            pool_facts=pool_facts,
+            pool_nodes=pool_nodes,
+            stuck=stuck,
+            lead_stages=lead_stages,
+            pool_memories=pool_memories,
         )

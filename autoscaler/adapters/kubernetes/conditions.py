@@ -10,12 +10,13 @@ from autoscaler.adapters.kubernetes.moments import time_text
 from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.reasons import Reason
 from autoscaler.core.model import Limit, Pause, ScalingSpec, Written
+from autoscaler.core.node_facts import PoolFacts
 from autoscaler.ports import Tick
 from autoscaler.spec import Condition, Signals
 from autoscaler.told_forecasts import missed_words, told_forecasts
 
 Status = Literal["True", "False", "Unknown"]
-OURS = ("Ready", "AbleToScale", "ScalingActive", "ScalingLimited", "ForecastTrusted")
+OURS = ("Ready", "AbleToScale", "ScalingActive", "ScalingLimited", "ForecastTrusted", "EmptiesNodes")
 _SHORT = re.compile(r"Insufficient ([\w./-]+)")
 
 
@@ -29,10 +30,16 @@ def invalid_conditions(fault: str, generation: int) -> list[Condition]:
 
 
 def conditions_of(
-    tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]], limits: Sequence[Limit], shared: str = ""
+    tick: Tick,
+    row: int,
+    troubled: Sequence[tuple[str, Pod]],
+    limits: Sequence[Limit],
+    shared: str = "",
+    emptying: tuple[bool, str, str] | None = None,
 ) -> list[Condition]:
-    """Ready, AbleToScale, ScalingActive and ScalingLimited of one row, and ForecastTrusted where a policy scores its forecast. troubled:
-    replicas that find no node or do not start. shared: who else reads its demand, in words."""
+    """Ready, AbleToScale, ScalingActive and ScalingLimited of one row, ForecastTrusted where a policy scores its forecast, EmptiesNodes where the
+    manifest wishes it. troubled: replicas that find no node or do not start. shared: who else reads its demand, in words. emptying: whether it can
+    be chosen which pods leave, the reason and words."""
     generation = tick.fleet.specs[row].generation
     trusted = _trusted(tick, row)
     return [
@@ -41,11 +48,27 @@ def conditions_of(
         _condition("ScalingActive", *_scaling_active(tick, row), generation),
         _condition("ScalingLimited", *_limited(limits), generation),
         *([] if trusted is None else [_condition("ForecastTrusted", *trusted, generation)]),
+        *(
+            []
+            if emptying is None
+            else [_condition("EmptiesNodes", "True" if emptying[0] else "False", *emptying[1:], generation)]
+        ),
     ]
 
 
-def merged(wanted: Iterable[Condition], present: Sequence[Condition], now_s: float) -> list[Condition]:
-    """`wanted` with the transition times of `present` where the status is the same, then those that others put there."""
+def pool_conditions(facts: PoolFacts, generation: int) -> list[Condition]:
+    """Of an AcceleratorPool whose nodes are seen."""
+    if facts.silent is not None:
+        return [_condition("AcceleratorsAdvertised", "False", Reason.DevicePluginSilent, facts.silent.words, generation)]
+    words = "every node that is Ready has its accelerators in status.allocatable, or was Ready only lately"
+    return [_condition("AcceleratorsAdvertised", "True", Reason.AllAdvertised, words, generation)]
+
+
+def merged(
+    wanted: Iterable[Condition], present: Sequence[Condition], now_s: float, ours: Sequence[str] = OURS
+) -> list[Condition]:
+    """`wanted` with the transition times of `present` where the status is the same, then those that others put there. ours: types of which
+    those that aren't wanted go."""
     known = {condition.type: condition for condition in present}
     found = []
     for condition in wanted:
@@ -53,7 +76,7 @@ def merged(wanted: Iterable[Condition], present: Sequence[Condition], now_s: flo
         same = before is not None and before.status == condition.status
         condition.last_transition_time = before.last_transition_time if before is not None and same else time_text(now_s)
         found.append(condition)
-    return found + [condition for name, condition in known.items() if name not in OURS]
+    return found + [condition for name, condition in known.items() if name not in ours]
 
 
 def in_force(pause: Pause, at_s: float) -> bool:
@@ -78,10 +101,14 @@ def _count(pods: Sequence[tuple[str, Pod]]) -> str:
 def _ready(tick: Tick, row: int, troubled: Sequence[tuple[str, Pod]], shared: str) -> tuple[Status, str, str]:
     if tick.fleet.hands_off[row]:
         return ("False", *_split(tick.fleet.hands_off_why.get(row, "")))
+    if row in tick.fleet.stuck:
+        return "False", Reason.ScaleUpStuck, tick.fleet.stuck[row].words
     if any(pod.unschedulable for _, pod in troubled):
         return "False", Reason.Unschedulable, pending_words(troubled)
     if troubled:
         return "False", Reason.ReplicasFailing, pending_words(troubled)
+    if (limit := tick.plan.limits.get(row)) is not None and limit.name == Reason.ScaleUpStuck:
+        return "False", Reason.ScaleUpStuck, limit.why  # what was stuck is released, what was wished is still missing
     roles = tick.decisions.roles
     if roles is not None and row in roles.faults:
         return "False", Reason.RoleFault, roles.faults[row]

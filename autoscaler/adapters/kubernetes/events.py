@@ -72,6 +72,8 @@ class Events:
                 self._waiting.appendleft(event)  # the name makes it the same event, should it have arrived
                 raise
             except ApiError as fault:
+                if fault.conflict:  # it had arrived before its answer was given up
+                    continue
                 self.dropped += 1
                 log.warning("an event was not sent: %s", fault)
                 if fault.throttled or fault.unreachable:

@@ -1,54 +1,125 @@
-"""How long this target's replicas take to become ready, as measured: the last samples, and what to reckon with."""
+"""How long replicas of a target, or nodes of a pool, take to become ready, as measured: the last samples, and what to reckon with."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from autoscaler.adapters.kubernetes.informer import Key
 from autoscaler.adapters.kubernetes.pods import Pod, PodState
-from autoscaler.spec import LeadTimeStatus
+from autoscaler.core.node_facts import StageTime
+from autoscaler.spec import LeadTimeStatus, StageStatus
 
 KEPT = 64
+KEPT_OF_A_STAGE = 32
+"""Stages are looked at, not reckoned with; there are three times as many of them, and ten thousand targets."""
 ENOUGH = 3
 """Fewer samples say nothing yet: the manifest's start value is used."""
 RECKONED_QUANTILE = 0.9
 """What forecasts look ahead by. The median would be too late for every second replica."""
+WHOLE = "whole"
 
 
-class LeadTimes:
-    """Seconds from a pod's creation to its first Ready, of the last starts of one target.
+class Samples:
+    """The last samples of one duration, in seconds, oldest first."""
 
-    The time in which the scheduler found no node is left out: that is the node's time, which another pool or an empty slot spares.
-    """
+    __slots__ = ("_kept", "_recent")
 
-    __slots__ = ("_recent", "changed")
-
-    def __init__(self, recent: Iterable[float] = ()) -> None:
-        self._recent: deque[float] = deque((float(value) for value in recent if 0 <= value < 1e6), maxlen=KEPT)
-        self.changed = False
+    def __init__(self, recent: Iterable[float] = (), kept: int = KEPT) -> None:
+        self._kept = kept
+        self._recent = array("d", [float(value) for value in recent if 0 <= value < 1e6][-kept:])
 
     def __len__(self) -> int:
         return len(self._recent)
 
     def add(self, seconds: float) -> None:
+        if len(self._recent) >= self._kept:
+            del self._recent[0]
         self._recent.append(round(seconds, 1))
-        self.changed = True
+
+    def quantile_s(self, quantile: float) -> float | None:
+        """None while there are too few samples."""
+        return float(np.quantile(self._recent, quantile)) if len(self._recent) >= ENOUGH else None
+
+    def recent(self) -> list[float]:
+        return self._recent.tolist()
+
+    def told(self, name: str) -> StageTime:
+        """There has to be a sample."""
+        p50_s, p90_s, p99_s = (round(float(value), 1) for value in np.quantile(self._recent, (0.5, 0.9, 0.99)))
+        return StageTime(name=name, samples=len(self._recent), p50_s=p50_s, p90_s=p90_s, p99_s=p99_s)
+
+
+class LeadTimes:
+    """The whole, and the stages that it is made of. For replicas the whole goes from a pod's creation to its first Ready.
+
+    The time in which the scheduler found no node is left out there: that is the node's time, which another pool or an empty slot spares.
+    """
+
+    __slots__ = ("_stages", "_whole")
+
+    def __init__(self, kept: LeadTimeStatus | None = None) -> None:
+        self._whole = Samples(kept.recent if kept is not None else ())
+        self._stages: dict[str, Samples] = {}
+        for stage in kept.stages if kept is not None else ():
+            self._stages[stage.name] = Samples(stage.recent, KEPT_OF_A_STAGE)
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def add(self, seconds: float) -> None:
+        """A sample of the whole."""
+        self._whole.add(seconds)
+
+    def add_stages(self, seconds: Mapping[str, float]) -> None:
+        """Samples by stage."""
+        for name, value in seconds.items():
+            samples = self._stages.get(name)
+            if samples is None:
+                samples = self._stages[name] = Samples(kept=KEPT_OF_A_STAGE)
+            samples.add(value)
 
     def reckoned_s(self) -> float | None:
         """The lead time to reckon with; None while there are too few samples."""
-        return float(np.quantile(list(self._recent), RECKONED_QUANTILE)) if len(self._recent) >= ENOUGH else None
+        return self._whole.quantile_s(RECKONED_QUANTILE)
 
-    def status(self) -> LeadTimeStatus | None:
-        """For the object's status, from which ``LeadTimes(status.recent)`` goes on after a restart."""
-        if not self._recent:
+    def late_s(self) -> float | None:
+        """Hardly ever takes longer; None while there are too few samples."""
+        return self._whole.quantile_s(0.99)
+
+    def stage_late_s(self, name: str) -> float | None:
+        """The same of one stage."""
+        samples = self._stages.get(name)
+        return None if samples is None else samples.quantile_s(0.99)
+
+    def told(self, order: Iterable[str]) -> tuple[StageTime, ...]:
+        """The whole, then the stages in this order; only what was measured."""
+        whole = (self._whole.told(WHOLE),) if len(self._whole) else ()
+        return *whole, *(self._stages[name].told(name) for name in order if self._stages.get(name))
+
+    def status(self, order: Iterable[str]) -> LeadTimeStatus | None:
+        """For the object's status, from which ``LeadTimes(status)`` goes on after a restart. None where nothing was measured."""
+        if not self._whole and not self._stages:
             return None
-        p50, p90, p99 = (round(float(value), 1) for value in np.quantile(list(self._recent), (0.5, 0.9, 0.99)))
-        return LeadTimeStatus(
-            samples=len(self._recent), p50_seconds=p50, p90_seconds=p90, p99_seconds=p99, recent=list(self._recent)
-        )
+        status = LeadTimeStatus(samples=len(self._whole), recent=self._whole.recent())
+        for told in self.told(order):
+            if told.name == WHOLE:
+                status.p50_seconds, status.p90_seconds, status.p99_seconds = told.p50_s, told.p90_s, told.p99_s
+            else:
+                recent = self._stages[told.name].recent()
+                status.stages.append(
+                    StageStatus(
+                        name=told.name,
+                        samples=told.samples,
+                        p50_seconds=told.p50_s,
+                        p90_seconds=told.p90_s,
+                        p99_seconds=told.p99_s,
+                        recent=recent,
+                    )
+                )
+        return status
 
 
 class Starts:
@@ -62,8 +133,9 @@ class Starts:
         self._once_ready: set[Key] = set()
         self._once_unschedulable: set[Key] = set()
 
-    def sample_s(self, key: Key, old: Pod | None, new: Pod | None) -> float | None:
-        """Seconds that the start took which this change ends, or None. To be told of every change of every pod."""
+    def ended(self, key: Key, old: Pod | None, new: Pod | None) -> tuple[float, dict[str, float]] | None:
+        """(seconds of the start that this change ends, the same by stage as far as the pod tells), or None. To be told of every change of
+        every pod."""
         if new is None:
             self._once_ready.discard(key)
             self._once_unschedulable.discard(key)
@@ -75,7 +147,14 @@ class Starts:
         self._once_ready.add(key)
         if old is None or new.restarted or new.ready_at_s is None or new.created_at_s <= 0:
             return None
-        began_s = new.created_at_s
-        if key in self._once_unschedulable and new.scheduled_at_s is not None:
-            began_s = new.scheduled_at_s
-        return max(0.0, new.ready_at_s - began_s)
+        began_s, stages = new.created_at_s, {}
+        if new.scheduled_at_s is not None:
+            if key in self._once_unschedulable:
+                began_s = new.scheduled_at_s
+            else:
+                stages["scheduled"] = new.scheduled_at_s - began_s
+            if new.started_at_s is not None:
+                # Init containers are counted as part of the image: what they fetch has to be there before a container starts as well.
+                stages["image"] = new.started_at_s - new.scheduled_at_s
+                stages["model"] = new.ready_at_s - new.started_at_s
+        return max(0.0, new.ready_at_s - began_s), {name: max(0.0, seconds) for name, seconds in stages.items()}

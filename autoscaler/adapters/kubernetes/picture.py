@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
-from autoscaler.adapters.kubernetes.api import KubeApi, Object
+from autoscaler.adapters.kubernetes.api import KubeApi
 from autoscaler.adapters.kubernetes.discovery import Discovery
 from autoscaler.adapters.kubernetes.foreign_writers import ForeignWriters
 from autoscaler.adapters.kubernetes.hpas import HPAS, HpaIndex, Scaled, hpa_of, scaled
 from autoscaler.adapters.kubernetes.informer import InformerSettings, Key
 from autoscaler.adapters.kubernetes.lead_times import Starts
+from autoscaler.adapters.kubernetes.nodes import NODES, node_of
 from autoscaler.adapters.kubernetes.pause_switch import CONFIG_MAPS, SWITCH_NAME, pause_of
 from autoscaler.adapters.kubernetes.pod_index import PodIndex, TargetKey
 from autoscaler.adapters.kubernetes.pods import PODS, Pod, pod_of
+from autoscaler.adapters.kubernetes.pool_watch import PoolWatch, pool_of
 from autoscaler.adapters.kubernetes.reasons import Reason, because
 from autoscaler.adapters.kubernetes.scale import ScaleState
 from autoscaler.adapters.kubernetes.services import (
@@ -33,10 +33,8 @@ from autoscaler.adapters.kubernetes.services import (
 from autoscaler.adapters.kubernetes.target_watch import TargetWatch
 from autoscaler.adapters.kubernetes.targets import Target
 from autoscaler.adapters.kubernetes.watches import Watches
-from autoscaler.compiled import pool_spec
-from autoscaler.core.model import Pause, PoolSpec
+from autoscaler.core.model import Pause
 from autoscaler.ports import Clock
-from autoscaler.spec import AcceleratorPool
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +61,7 @@ class Picture:
         self.services = Services(judge)
         self.foreign = ForeignWriters(foreign_hold_s)
         self.hpas = HpaIndex()
-        self.pools: dict[str, PoolSpec] = {}
+        self.pools = PoolWatch(clock.now_s)
         self.switch: Pause | None = None
         self.dirty: set[Key] = set()
         self.held: set[Key] = set()
@@ -93,12 +91,14 @@ class Picture:
             field_selector=f"metadata.name={SWITCH_NAME}",
         )
         watches.add(HPAS, hpa_of, self._hpa_changed, required=False)
-        watches.add(POOLS, _pool_of, self._pool_changed, namespaces=(None,), required=False)
+        watches.add(POOLS, pool_of, self.pools.pool_changed, namespaces=(None,), required=False)
+        self._nodes = watches.make(NODES, None, node_of, self.pools.node_changed)
 
     async def start(self) -> None:
         self._tasks = [
             asyncio.create_task(self.watches.run(), name="watches"),
             asyncio.create_task(self.targets.run(), name="target watches"),
+            asyncio.create_task(self.pools.run(self._nodes), name="nodes"),
         ]
 
     async def stop(self) -> None:
@@ -144,6 +144,13 @@ class Picture:
             return write.words()
         return ""
 
+    def replicas(self, target: TargetKey) -> int | None:
+        """The target's count, with our own write where the watch has not told of it yet; None where nobody knows."""
+        found, wrote = self.targets.objects.get(target), self.wrote.get(target)
+        if found is not None and wrote is not None and wrote[0] == found.resource_version:
+            return wrote[1].replicas
+        return None if found is None else found.replicas
+
     # ------------------------------------------------------------ what the informers tell
 
     def _service_changed(self, key: Key, old: ManifestObject | None, new: ManifestObject | None) -> None:
@@ -180,6 +187,13 @@ class Picture:
                         self._select(other)
                         self.dirty |= self.services.by_target.get(other, set())
 
+    def take_in_lead_times(self) -> None:
+        """Has the services looked at again on whose pool a node was measured."""
+        if measured := self.pools.measured:
+            rows = self.services.rows
+            self.dirty |= {service.key for service in rows if service.spec is not None and service.spec.pool in measured}
+            measured.clear()
+
     def _select(self, target: TargetKey) -> None:
         """Keeps the pods of the target together, while somebody scales it."""
         found = self.targets.objects.get(target)
@@ -206,11 +220,14 @@ class Picture:
 
     def _pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> None:
         self.pods.pod_changed(key, old, new)
-        seconds = self._starts.sample_s(key, old, new)
-        if seconds is not None:
+        self.pools.pod_changed(old, new)
+        ended = self._starts.ended(key, old, new)
+        if ended is not None:
+            seconds, stages = ended
             for target in self.pods.targets_of(key):
                 for service in self.services.by_target.get(target, ()):
                     self.services.all[service].lead.add(seconds)
+                    self.services.all[service].lead.add_stages(stages)
                     self.dirty.add(service)
 
     def _hpa_changed(self, key: Key, old: Scaled | None, new: Scaled | None) -> None:
@@ -229,17 +246,3 @@ class Picture:
     def _switch_changed(self, _key: Key, _old: Pause | None, new: Pause | None) -> None:
         self.switch = new
         log.warning("the cluster's pause switch: %s", "off" if new is None else f"{new.direction} {new.reason}")
-
-    def _pool_changed(self, key: Key, _old: PoolSpec | None, new: PoolSpec | None) -> None:
-        if new is None:
-            self.pools.pop(key[1], None)
-        else:
-            self.pools[key[1]] = new
-
-
-def _pool_of(item: Object) -> PoolSpec | None:
-    with contextlib.suppress(msgspec.ValidationError, ValueError):
-        known = {"apiVersion": POOLS.api_version, "kind": POOLS.kind, "metadata": item["metadata"], "spec": item.get("spec")}
-        return pool_spec(msgspec.convert(known, AcceleratorPool))
-    log.warning("AcceleratorPool %s can't be used", item["metadata"].get("name"))
-    return None

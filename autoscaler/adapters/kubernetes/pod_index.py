@@ -63,6 +63,10 @@ class PodIndex:
         self.touched: set[TargetKey] = set()
         self.revision = 0
         self.pods: dict[Key, Pod] = {}
+        self.on_node: defaultdict[str, set[Key]] = defaultdict(set)
+        """Pods by the name of their node."""
+        self.marked: set[Key] = set()
+        """Pods whose deletion cost we have set."""
         self._targets: dict[TargetKey, Members] = {}
         self._by_pair: defaultdict[_Pair, list[TargetKey]] = defaultdict(list)
         self._without_pair: defaultdict[str, list[TargetKey]] = defaultdict(list)
@@ -115,6 +119,11 @@ class PodIndex:
 
     def pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> None:
         """Takes in a pod's change (new None: it is gone)."""
+        self._placed(key, "" if old is None else old.node, "" if new is None else new.node)
+        if new is not None and new.marked:
+            self.marked.add(key)
+        else:
+            self.marked.discard(key)
         if old is not None and new is not None and old.labels == new.labels:
             self.pods[key] = new
             if (old.state, old.unschedulable, old.waiting) == (new.state, new.unschedulable, new.waiting):
@@ -128,6 +137,16 @@ class PodIndex:
             self._leave(key, old)
         if new is not None:
             self._enter(key, new)
+
+    def _placed(self, key: Key, before: str, now: str) -> None:
+        if before == now:
+            return
+        if before:
+            self.on_node[before].discard(key)
+            if not self.on_node[before]:
+                del self.on_node[before]
+        if now:
+            self.on_node[now].add(key)
 
     def _enter(self, key: Key, pod: Pod) -> None:
         namespace = key[0]

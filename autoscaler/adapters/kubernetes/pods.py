@@ -12,6 +12,7 @@ import msgspec
 from autoscaler.adapters.kubernetes.api import Object
 from autoscaler.adapters.kubernetes.discovery import Resource
 from autoscaler.adapters.kubernetes.moments import seconds_or_none
+from autoscaler.adapters.kubernetes.nodes import is_accelerator
 
 PODS = Resource(group="", version="v1", plural="pods", kind="Pod")
 _LONGEST_WORDS = 300
@@ -22,6 +23,11 @@ _VERSION_LABELS: Final = (
     "controller-revision-hash",  # StatefulSet
 )
 """Labels that controllers put on pods to tell which template they are made of. The same template gets the same text again at a rollback."""
+DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
+"""Of equally ready pods a ReplicaSet removes those with the lowest first; without it a pod's is 0
+(k8s.io/api core/v1/annotation_key_constants.go)."""
+OUR_COST: Final = "inference-autoscaler.io/pod-deletion-cost"
+"""Stands beside it with the same value where we have set it: after a restart as well we know our own costs, and leave others' alone."""
 
 
 class PodState(IntEnum):
@@ -37,7 +43,9 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     """One pod. Times are Unix seconds, None where it has not come to that.
 
     unschedulable: the scheduler's words while it finds no node, "" otherwise. waiting: why a container does not start, "" otherwise.
-    restarted: some container was started more than once, so a Ready time is not its first.
+    restarted: some container was started more than once, so a Ready time is not its first. unschedulable_at_s: since when it finds no node.
+    started_at_s: when the last of its containers was started, None until all were; their images are there then. node: "" until it has one.
+    pending: its phase is Pending. cost: its ``DELETION_COST``, "" without; marked: we have set it. accelerated: it asks for accelerators.
     """
 
     state: PodState
@@ -48,6 +56,14 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     unschedulable: str
     waiting: str
     restarted: bool
+    unschedulable_at_s: float | None = None
+    started_at_s: float | None = None
+    node: str = ""
+    pending: bool = False
+    cost: str = ""
+    marked: bool = False
+    accelerated: bool = False
+    resource_version: str = ""
 
     @property
     def version(self) -> str:
@@ -61,7 +77,7 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
 def pod_of(item: Object) -> Pod:
     """The transform of a Pod object."""
     meta, status = item["metadata"], item.get("status") or {}
-    ready_at_s = scheduled_at_s = None
+    ready_at_s = scheduled_at_s = unschedulable_at_s = None
     unschedulable = ""
     for condition in status.get("conditions") or ():
         kind, holds = condition.get("type"), condition.get("status") == "True"
@@ -72,8 +88,10 @@ def pod_of(item: Object) -> Pod:
                 scheduled_at_s = seconds_or_none(condition.get("lastTransitionTime"))
             elif condition.get("reason") == "Unschedulable":
                 unschedulable = str(condition.get("message") or "no node fits")[:_LONGEST_WORDS]
+                unschedulable_at_s = seconds_or_none(condition.get("lastTransitionTime"))
     ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
-    waiting, restarted = _containers(status)
+    waiting, restarted, started_at_s = _containers(status)
+    annotations = meta.get("annotations") or {}
     return Pod(
         state=_state(str(status.get("phase") or ""), meta.get("deletionTimestamp") is not None, ready),
         # Label names and most values repeat over thousands of pods: one copy of each.
@@ -84,6 +102,14 @@ def pod_of(item: Object) -> Pod:
         unschedulable=unschedulable,
         waiting="" if ready else waiting,
         restarted=restarted,
+        unschedulable_at_s=unschedulable_at_s,
+        started_at_s=started_at_s,
+        node=sys.intern(str((item.get("spec") or {}).get("nodeName") or "")),
+        pending=status.get("phase") == "Pending",
+        cost=sys.intern(str(annotations.get(DELETION_COST, ""))),
+        marked=DELETION_COST in annotations and annotations.get(OUR_COST) == annotations[DELETION_COST],
+        accelerated=_accelerated(item.get("spec") or {}),
+        resource_version=str(meta.get("resourceVersion") or ""),
     )
 
 
@@ -95,11 +121,24 @@ def _state(phase: str, deleted: bool, ready: bool) -> PodState:
     return PodState.READY if ready else PodState.STARTING
 
 
-def _containers(status: Object) -> tuple[str, bool]:
+def _accelerated(spec: Object) -> bool:
+    # Extended resources stand in limits always; a request of another amount is not allowed.
+    return any(
+        is_accelerator(name)
+        for container in spec.get("containers") or ()
+        for name in (container.get("resources") or {}).get("limits") or ()
+    )
+
+
+def _containers(status: Object) -> tuple[str, bool, float | None]:
     waiting, restarted = "", False
+    started_at_s: float | None = 0.0
     for container in status.get("containerStatuses") or ():
         restarted = restarted or bool(container.get("restartCount"))
-        reason = ((container.get("state") or {}).get("waiting") or {}).get("reason")
+        state = container.get("state") or {}
+        reason = (state.get("waiting") or {}).get("reason")
         if reason and reason not in ("ContainerCreating", "PodInitializing"):
             waiting = str(reason)
-    return waiting, restarted
+        running_at_s = seconds_or_none((state.get("running") or {}).get("startedAt"))
+        started_at_s = None if running_at_s is None or started_at_s is None else max(started_at_s, running_at_s)
+    return waiting, restarted, started_at_s or None

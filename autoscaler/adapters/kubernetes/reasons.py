@@ -23,6 +23,9 @@ class Reason(StrEnum):
     """Decided on, but its role or ratios do not fit the other roles of its service; the message says how, and what that means."""
     Unschedulable = "Unschedulable"
     """Replicas wait for a node: some resource is short."""
+    ScaleUpStuck = "ScaleUpStuck"
+    """Replicas wait for a node for longer than nodes take, or were given up for now since nobody brings one: the message says when more is
+    tried."""
     ReplicasFailing = "ReplicasFailing"
     """Containers of some replicas do not start (image, crash)."""
 
@@ -65,6 +68,22 @@ class Reason(StrEnum):
     """Demand exceeds the forecast about as seldom as it says."""
     ForecastMisses = "ForecastMisses"
     """Demand exceeded the forecast far more often than it says: it has no vote, and replicas follow what is seen now until it holds again."""
+
+    # EmptiesNodes (only where drain.pods says so)
+    PodsChosen = "PodsChosen"
+    """Of the pods those leave first that free whole nodes."""
+    PodsNotPatchable = "PodsNotPatchable"
+    """The controller may not set the annotation that says so; replicas leave as without it."""
+    RemovesByOrdinal = "RemovesByOrdinal"
+    """The target's controller removes the replica with the highest ordinal."""
+    UnknownOrder = "UnknownOrder"
+    """It isn't known by what the target's controller chooses."""
+
+    # AcceleratorsAdvertised (of an AcceleratorPool whose nodes can be seen)
+    AllAdvertised = "AllAdvertised"
+    """No node is Ready without accelerators for longer than it takes."""
+    DevicePluginSilent = "DevicePluginSilent"
+    """Some nodes are: their driver or device plugin doesn't come up."""
 
     # Events only
     SuccessfulRescale = "SuccessfulRescale"

@@ -90,7 +90,7 @@ class Service:
         self.looked_at_writer = False
         self.held = False
         status = self.status()
-        self.lead = LeadTimes(status.lead_time.recent if status is not None and status.lead_time is not None else ())
+        self.lead = LeadTimes(None if status is None else status.lead_time)
         self.scaled_at_s = seconds_or_none(status.last_scale_time) if status is not None else None
 
     @property
@@ -143,6 +143,12 @@ class Service:
         assert self.manifest is not None
         measured_s = self.lead.reckoned_s() if self.manifest.spec.lead_time.measured else None
         return self.spec.lead_time_s if measured_s is None else measured_s
+
+    def node_lead_time_s(self, measured_s: float | None) -> float:
+        """The same of a node; measured_s: as measured on its pool."""
+        assert self.spec is not None
+        assert self.manifest is not None
+        return self.spec.node_lead_time_s if measured_s is None or not self.manifest.spec.lead_time.measured else measured_s
 
     def status(self) -> InferenceAutoscalerStatus | None:
         """The status as the API server has it; None where another version of ours wrote something that we can't read."""

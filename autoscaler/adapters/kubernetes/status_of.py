@@ -12,6 +12,7 @@ from autoscaler.adapters.kubernetes.moments import seconds_or_none, time_text
 from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.services import Service
 from autoscaler.core.model import Ints, LearntMemory, Limit, Memory, Written
+from autoscaler.core.node_facts import POD_STAGES
 from autoscaler.core.signals import SignalState
 from autoscaler.core.trust import trust_of
 from autoscaler.ports import Tick
@@ -32,11 +33,13 @@ from autoscaler.spec import (
 _STATES: Final = {SignalState.KNOWN: "Known", SignalState.IDLE: "Idle", SignalState.UNKNOWN: "Unknown"}
 URGENT: Final = 9
 """So many of the first columns are worth a request as soon as they change."""
-COLUMNS: Final = 20
+COLUMNS: Final = 22
 
 
-def columns_of(tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[int, str]) -> Ints:
-    """What decides whether a row is written again: numbers only, since words cost time. shared: see ``status_of``, by row."""
+def columns_of(
+    tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[int, str], emptying: Mapping[int, tuple[bool, str, str]]
+) -> Ints:
+    """What decides whether a row is written again: numbers only, since words cost time. shared, emptying: see ``status_of``, by row."""
     recommended = tick.decisions.recommended
     failed = (tick.outcome.written == Written.FAILED).astype(np.int64)
     return np.column_stack(
@@ -60,6 +63,8 @@ def columns_of(tick: Tick, unschedulable: Ints, failing: Ints, shared: Mapping[i
             np.zeros_like(tick.plan.replicas) if tick.decisions.idle_s is None else tick.decisions.idle_s.astype(np.int64),
             *_roles(tick),
             _trusted(tick),
+            _stuck(tick),
+            _told(tick, {row: reason for row, (_, reason, _) in emptying.items()}),
         ]
     )
 
@@ -70,6 +75,13 @@ def _trusted(tick: Tick) -> Ints:
     if trust is None:
         return np.full(len(tick.fleet), -1, dtype=np.int64)
     return np.nan_to_num(trust.trusted, nan=-1.0).astype(np.int64)
+
+
+def _stuck(tick: Tick) -> Ints:
+    found = np.zeros(len(tick.fleet), dtype=np.int64)
+    for row, stuck in tick.fleet.stuck.items():
+        found[row] = stuck.replicas
+    return found
 
 
 def _learnt(tick: Tick) -> Ints:
@@ -116,10 +128,15 @@ def invalid_status(service: Service) -> InferenceAutoscalerStatus:
 
 
 def status_of(
-    tick: Tick, row: int, service: Service, troubled: Sequence[tuple[str, Pod]], shared: str = ""
+    tick: Tick,
+    row: int,
+    service: Service,
+    troubled: Sequence[tuple[str, Pod]],
+    shared: str = "",
+    emptying: tuple[bool, str, str] | None = None,
 ) -> InferenceAutoscalerStatus:
-    """The whole status of one row, but for the conditions' transition times. troubled: see ``KubernetesCluster.troubled_pods``. shared: see
-    ``KubernetesCluster.shared_demand``."""
+    """The whole status of one row, but for the conditions' transition times. troubled, shared, emptying: see ``troubled_pods``,
+    ``shared_demand`` and ``emptying`` of ``KubernetesCluster``."""
     decisions, fleet = tick.decisions, tick.fleet
     recommended = decisions.recommended[row]
     limits = list(decisions.limits(row))
@@ -140,11 +157,11 @@ def status_of(
         reason=decisions.reason(row)[:4096],
         limits=[_limit_status(limit) for limit in limits[:32]],
         signals=list(_signals(tick, row))[:32],
-        lead_time=service.lead.status(),
+        lead_time=service.lead.status(POD_STAGES),
         capacity=_capacity(tick, row),
         role=_role(tick, row),
         memory=_memory_status(fleet.specs[row].target, tick.memory(row)),
-        conditions=conditions_of(tick, row, troubled, limits, shared),
+        conditions=conditions_of(tick, row, troubled, limits, shared, emptying),
     )
 
 

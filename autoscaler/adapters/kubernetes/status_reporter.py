@@ -122,7 +122,8 @@ class StatusReporter:
                 del known[key]
         invalid = [service for service in invalid if self._sent_invalid.get(service.key) != service.object.version]
         shared = self._cluster.shared_demand()
-        columns = columns_of(tick, *self._cluster.trouble(), shared)
+        emptying = self._cluster.emptying()
+        columns = columns_of(tick, *self._cluster.trouble(), shared, emptying)
         different = columns != self._sent
         now_s = self._clock.now_s()
         changed = different.any(axis=1)
@@ -138,7 +139,8 @@ class StatusReporter:
                 row = int(rows[place - len(invalid)])
                 service = self._services[row]
                 self._sent[row], self._tried_at_s[row] = columns[row], now_s
-                yield service, status_of(tick, row, service, self._cluster.troubled_pods(service), shared.get(row, "")), row
+                troubled = self._cluster.troubled_pods(service)
+                yield service, status_of(tick, row, service, troubled, shared.get(row, ""), emptying.get(row)), row
 
     # ------------------------------------------------------------ writing
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from autoscaler.core.model import Plan, PoolSpec
+from autoscaler.ports import PoolTold
 
 log = logging.getLogger(__name__)
 
@@ -24,4 +25,8 @@ class DryRun:
             if self.planned.get(pool) != nodes:
                 log.info("pool %s: the plan needs %d nodes (dry run: nothing is changed)", pool, nodes)
         self.planned = dict(plan.nodes)
+        return {}
+
+    def told(self) -> Mapping[str, PoolTold]:
+        """Nothing is asked of anybody."""
         return {}

@@ -14,40 +14,18 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from autoscaler.adapters.prometheus.problems import CredentialsUnusable
 from autoscaler.adapters.prometheus.tls import tls_context
 from autoscaler.errors import AutoscalerError
+from autoscaler.hidden import Hidden
 from autoscaler.ports import Clock, SecretReader
 
 SECRET_TTL_S: Final = 60.0
 SECRET_READ_S: Final = 5.0
 MAX_FILE_BYTES: Final = 1 << 20
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-
-T = TypeVar("T")
-
-
-class Hidden(Generic[T]):
-    """A value that no log, repr or exception shows."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: T) -> None:
-        self._value = value
-
-    def reveal(self) -> T:
-        """The value, for the one place that needs it."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "<hidden>"
-
-    __str__ = __repr__
-
-    def __reduce__(self) -> str:
-        raise TypeError("a hidden value is not pickled")
 
 
 @dataclass(frozen=True, slots=True)

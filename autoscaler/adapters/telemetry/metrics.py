@@ -14,6 +14,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from autoscaler.adapters.telemetry.families import PREFIX, Family, rendered
+from autoscaler.adapters.telemetry.pool_series import pool_series
 from autoscaler.core.model import Decisions, Floats, Ints, Written
 from autoscaler.core.signals import SIGNALS, SignalState
 from autoscaler.core.trust import Trust, trust_of
@@ -100,6 +101,7 @@ class Metrics:
             ("blind", "1 while no policy can tell.", decisions.blind.astype(np.int64)),
             ("partial", "1 while some needed signal is unknown.", decisions.partial.astype(np.int64)),
             ("lead_time_seconds", "Time from a patch to ready that is reckoned with.", fleet.lead_time_s),
+            ("node_lead_time_seconds", "What a new node adds to it.", fleet.node_lead_time_s),
             (
                 "capacity_requests_per_second",
                 "What one ready replica is taken to do; absent while unknown.",
@@ -133,6 +135,7 @@ class Metrics:
             for labels, value in zip(self._labels, values.tolist(), strict=True):
                 if value == value:
                     yield f"{PREFIX}{name}{labels} {value}\n"
+        yield from rendered(pool_series(tick))
         yield f"# HELP {PREFIX}signal Latest value of a signal, in its unit; absent while unknown.\n# TYPE {PREFIX}signal gauge\n"
         for signal, column in tick.readings.signals.items():
             if signal not in SIGNALS:

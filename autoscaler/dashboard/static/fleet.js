@@ -53,7 +53,8 @@ export function showNodes(fleet) {
     return make("li", {},
       make("p", {}, make("strong", {}, pool.name), ` ${count(now)} of at most ${count(pool.max)} nodes, ${count(pool.accelerators_per_node)} GPUs each`
         + (differs ? `; the plan needs ${count(pool.planned)}` : "")),
-      cells);
+      cells,
+      pool.words ? make("p", {}, pool.words) : "");
   }));
 }
 

@@ -22,12 +22,15 @@ const LIMITS = {
   RolesHeld: "another role of its service that changed or can't be seen",
   Roles: "another role of its service",
   ChangeBudget: "the cluster's budget of changes",
+  NodePoolFull: "a node pool that is full",
+  NamespaceQuota: "the namespace's quota",
+  NoNodeFits: "nodes that are too small for a replica",
 };
 const TITLES = {
   Fallback: "Fallback", PartialData: "Partial data", Settling: "Settling", StartingReplicas: "Replicas starting", Stabilized: "Stabilization window",
   RateLimit: "Rate limit", DrainLimit: "Drain limit", ScaleToZero: "To zero",
   ScaleFromZero: "From zero", Bounds: "Bounds", ReplicaMultiple: "Replica multiple", ScalingDisabled: "Scaling disabled",
-  Paused: "Paused", RolesHeld: "Roles held", Roles: "Roles", ChangeBudget: "Change budget", Write: "Planned",
+  Paused: "Paused", RolesHeld: "Roles held", Roles: "Roles", ChangeBudget: "Change budget", NodePoolFull: "Node pool full", NamespaceQuota: "Namespace quota", NoNodeFits: "No node fits", Write: "Planned",
 };
 const SPEAK_AT_MOST_EVERY_MS = 5000;
 

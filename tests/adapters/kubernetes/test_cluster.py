@@ -11,6 +11,7 @@ import pytest
 
 from autoscaler.adapters.kubernetes.secrets import KubernetesSecrets
 from autoscaler.core.model import Fleet, Written
+from autoscaler.core.node_facts import POD_STAGES
 from autoscaler.errors import OutsideError
 from tests.adapters.kubernetes.conftest import WIDGETS, Team, observed, plan_of, ready_condition, until
 from tests.fakes.kube_store import Kind
@@ -329,7 +330,7 @@ async def test_time_to_ready_is_measured_on_starts_that_were_watched(team: Team)
         await observed(cluster, lambda fleet: fleet.ready[0] == 4)
         team.pod_status("old", "Running", ready_condition("2026-01-01T12:00:00Z"))
         await observed(cluster, lambda fleet: fleet.ready[0] == 5)
-        lead = cluster.services.all["team", "llama"].lead.status()
+        lead = cluster.services.all["team", "llama"].lead.status(POD_STAGES)
         assert lead is not None
         assert lead.recent == [90.0] * 4
 

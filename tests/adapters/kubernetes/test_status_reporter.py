@@ -380,6 +380,19 @@ async def test_events_are_not_repeated(team: Team) -> None:
     assert {event["regarding"]["name"] for event in table.items.values()} == {"llama"}
 
 
+async def test_an_event_that_had_arrived_is_neither_lost_nor_warned_of(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    """The answer was given up when the tick's time was over, and the event is sent again under its name."""
+    events = Events(team.api, ManualClock(1000.0), "pod-1")
+    service = Service(("team", "llama"), ManifestObject("u", "1", 1, "", b"{}", b"{}"))
+    team.fake.fail("POST", "/events", times=1, status=409)
+    events.add(service, "Normal", "SuccessfulRescale", "Rescale", "New size: 3")
+    events.add(service, "Normal", "SuccessfulRescale", "Rescale", "New size: 4")
+    await events.send(10, 2.0)
+    assert [event["note"] for event in team.fake.store.table("events").items.values()] == ["New size: 4"]
+    assert events.dropped == 0
+    assert not caplog.records
+
+
 async def test_a_new_leader_keeps_what_the_old_one_measured(team: Team) -> None:
     team.deployment(replicas=2)
     team.service(status={"lastScaleTime": "2026-01-01T00:00:00Z", "leadTime": {"samples": 1, "recent": [42.0]}}, **INSTANT)

@@ -20,12 +20,12 @@ from autoscaler.adapters.prometheus.credentials import (
     Credentials,
     FromFile,
     FromSecret,
-    Hidden,
     Plain,
 )
 from autoscaler.adapters.prometheus.problems import CredentialsUnusable, QueryFailed, Unreachable
 from autoscaler.clock import ManualClock
 from autoscaler.errors import OutsideError
+from autoscaler.hidden import Hidden
 from tests.fakes.prometheus import FakePrometheus
 from tests.realparts.certificates import Authority
 

@@ -2,54 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.core.allocation import ChangeBudget, allocate
-from autoscaler.core.model import Decisions, Fleet, Ints, Plan, PoolSpec, ScalingSpec
+from autoscaler.core.model import Ints, PoolSpec
 from autoscaler.core.table import Table
+from tests.core.allocation.fleets import decided, fleet_of, plan_of
 from tests.ticks import a_spec
-
-
-def fleet_of(specs: list[ScalingSpec], current: list[int], **changes: Any) -> Fleet:
-    n = len(specs)
-    columns: dict[str, Any] = {
-        "ready": np.array(current),
-        "starting": np.zeros(n, dtype=np.int64),
-        "draining": np.zeros(n, dtype=np.int64),
-        "hands_off": np.zeros(n, dtype=np.bool_),
-    }
-    return Fleet(
-        revision=1,
-        specs=tuple(specs),
-        current=np.array(current, dtype=np.int64),
-        lead_time_s=np.full(n, 120.0),
-        node_lead_time_s=np.full(n, 180.0),
-        **{**columns, **changes},
-    )
-
-
-def decided(desired: list[int], headroom: list[int] | None = None) -> Decisions:
-    n = len(desired)
-    return Decisions(
-        at_s=0.0,
-        recommended=np.array(desired, dtype=np.float64),
-        desired=np.array(desired, dtype=np.int64),
-        headroom=np.array(headroom or [0] * n, dtype=np.int64),
-        blind=np.zeros(n, dtype=np.bool_),
-        capacity_per_s=np.full(len(desired), np.nan),
-        partial=np.zeros(n, dtype=np.bool_),
-        limits=lambda _row: (),
-        reason=lambda _row: "",
-    )
-
-
-def plan_of(specs: list[ScalingSpec], current: list[int], desired: list[int], budget: ChangeBudget, **changes: Any) -> Plan:
-    fleet = fleet_of(specs, current, **changes)
-    return allocate(Table(fleet), fleet, decided(desired), budget)
 
 
 def test_without_a_budget_the_plan_is_the_decision() -> None:
@@ -100,6 +61,7 @@ def test_nodes_hold_replicas_leavers_and_headroom_within_the_bounds() -> None:
     fleet = fleet_of(specs, [3, 2, 9], pools=pools, draining=np.array([2, 0, 0]))
     plan = allocate(Table(fleet), fleet, decided([6, 2, 9], [1, 0, 0]), ChangeBudget())
     assert plan.nodes == {"h100": 3, "idle": 2}  # 6 + 2 + 1 + 2 × 4 = 17 accelerators
+    assert plan.taken == {"h100": 16, "idle": 0}, "what pods ask for by themselves: all but the headroom"
 
 
 @given(

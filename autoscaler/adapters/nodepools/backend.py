@@ -1,0 +1,77 @@
+"""What every node-pool backend is: a number of nodes that can be read and set.
+
+Backends are level-triggered: `set_target` names the whole number, never a difference, so that an order that is given twice is one
+order. They keep nothing that a restart would lose but the name of the last operation; what was asked for is read back from the system.
+They do not retry, and never wait for an operation to end: the next tick looks again. No backend deletes a named node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from autoscaler.adapters.nodepools.reasons import PoolReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a backend's number means.
+
+    sets: ``Nodes`` the pool's size; ``Minimum`` the lower bound of a node autoscaler that owns the size; ``Headroom`` room that it keeps free;
+    ``Nothing``. A lower Minimum or Headroom only allows the owner to remove nodes, when it likes to.
+    tells_ready: whether ready nodes are counted. tells_bounds: whether the system has own bounds. versioned: whether an order is refused by
+    the system where somebody changed the pool since it was read.
+    """
+
+    sets: Literal["Nodes", "Minimum", "Headroom", "Nothing"]
+    tells_ready: bool
+    tells_bounds: bool
+    versioned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolState:
+    """A pool as its system tells it; None where it does not.
+
+    target: nodes that it was last asked for, by whomever. ready: nodes that are ready. min_nodes, max_nodes: the system's own bounds.
+    multiple: nodes come in multiples of this (zones). owner: who else owns the number, in words; "" nobody that can be seen.
+    changing: the operation that is under way, in words; no order is given meanwhile. reason, problem: what is wrong though it answers
+    (no capacity, a quota), in words. version: what an order is written over, opaque.
+    """
+
+    target: int | None = None
+    ready: int | None = None
+    min_nodes: int | None = None
+    max_nodes: int | None = None
+    multiple: int = 1
+    owner: str = ""
+    changing: str = ""
+    reason: PoolReason | None = None
+    problem: str = ""
+    version: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a pool is to be. nodes: within all bounds. reason: in words, for systems that keep it.
+
+    taken: accelerators that pods of services ask for by themselves, of nodes × per_node (None: nobody tells); only headroom asks for the rest.
+    """
+
+    nodes: int
+    reason: str
+    taken: int | None = None
+    per_node: int = 1
+
+
+class Backend(Protocol):
+    """One pool's system. Both calls return or raise PoolProblem within `deadline_s` seconds, whatever happens outside."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def get(self, deadline_s: float) -> PoolState:
+        """The pool now, from the system itself."""
+
+    async def set_target(self, wish: Wish, over: PoolState, deadline_s: float) -> PoolState:
+        """Asks for `wish.nodes`; nothing is sent where `over`, what `get` has just said, is so already. The state as it is known then."""

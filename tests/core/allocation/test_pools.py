@@ -1,0 +1,244 @@
+"""Scarce accelerators, one story each: who gets them, who keeps them, and what the others are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autoscaler.core.allocation import ChangeBudget
+from autoscaler.core.allocation.nodes import spot_nodes, zone_nodes
+from autoscaler.core.allocation.packing import pack
+from autoscaler.core.model import Pause, PoolUse, Quota, Zone
+from tests.core.allocation.fleets import a_pool, a_service, plan_of
+from tests.ticks import NO_RULES, a_spec
+
+
+def test_a_full_pool_goes_by_priority_and_the_cut_names_it() -> None:
+    specs = [a_service("batch"), a_service("chat", priority=10)]
+    plan = plan_of(specs, [10, 4], [10, 12], pools=(a_pool(),))
+    assert plan.replicas.tolist() == [4, 12]
+    limit = plan.limits[0]
+    assert (limit.name, limit.before, limit.after) == ("NodePoolFull", 10, 4)
+    assert limit.why == (
+        "pool h100 has at most 2 nodes of 8 nvidia.com/gpu, shared by priority and then fairly: 4 of 10 replicas have a place; "
+        "6 of those that are there make room for others"
+    )
+    assert 1 not in plan.limits
+
+
+def test_lower_bounds_come_first_unless_the_pool_says_otherwise() -> None:
+    specs = [a_service("batch", min_replicas=3), a_service("chat", priority=10)]
+    assert plan_of(specs, [3, 0], [10, 16], pools=(a_pool(),)).replicas.tolist() == [3, 13]
+    assert plan_of(specs, [3, 0], [10, 16], pools=(a_pool(min_replicas_first=False),)).replicas.tolist() == [0, 16]
+
+
+def test_equals_share_by_the_weight_of_their_namespaces() -> None:
+    specs = [a_service("one", namespace="a"), a_service("two", namespace="b"), a_service("three", namespace="b")]
+    assert plan_of(specs, [0, 0, 0], [20, 20, 20], pools=(a_pool(),)).replicas.tolist() == [8, 4, 4]
+    weighed = a_pool(quotas=(Quota(namespace="b", weight=3),))
+    assert plan_of(specs, [0, 0, 0], [20, 20, 20], pools=(weighed,)).replicas.tolist() == [4, 6, 6]
+
+
+def test_a_quota_stops_growth_and_names_the_namespace() -> None:
+    specs = [a_service("one", namespace="a"), a_service("two", namespace="b")]
+    plan = plan_of(specs, [2, 0], [9, 3], pools=(a_pool(quotas=(Quota(namespace="a", accelerators=5),)),))
+    assert plan.replicas.tolist() == [5, 3]
+    assert plan.limits[0].name == "NamespaceQuota"
+    assert plan.limits[0].why == "namespace a may have 5 nvidia.com/gpu of pool h100: 5 of 9 replicas have a place"
+
+
+def test_what_runs_keeps_its_place_where_pool_and_quota_are_said_to_be_smaller() -> None:
+    small = a_pool(max_nodes=1, quotas=(Quota(namespace="team", accelerators=2),))
+    plan = plan_of([a_service("one"), a_service("two")], [10, 2], [12, 6], pools=(small,))
+    assert plan.replicas.tolist() == [10, 2]
+    assert plan.nodes == {"h100": 1}
+
+
+def test_a_group_comes_whole_or_not_at_all() -> None:
+    group = a_service("group", accelerators_per_replica=8, replica_multiple=4, priority=1)
+    plan = plan_of([group, a_service("small")], [0, 0], [4, 5], pools=(a_pool(max_nodes=3),))
+    assert plan.replicas.tolist() == [0, 5]
+    assert plan_of([group, a_service("small")], [0, 5], [4, 5], pools=(a_pool(max_nodes=4),)).replicas.tolist() == [4, 0]
+
+
+def test_no_replica_is_split_over_nodes() -> None:
+    plan = plan_of([a_service("five", accelerators_per_replica=5)], [0], [4], pools=(a_pool(max_nodes=3),))
+    assert plan.replicas.tolist() == [3]
+    assert plan.nodes == {"h100": 3}
+    assert plan.node_words["h100"] == (
+        "3 nodes of 8: 15 nvidia.com/gpu for replicas of 1 service; 9 of what 3 nodes have fit no replica; 5 more are wished and have no place"
+    )
+
+
+def test_gaps_that_large_replicas_leave_are_filled_with_small_ones() -> None:
+    specs = [a_service("five", accelerators_per_replica=5, priority=1), a_service("one")]
+    assert plan_of(specs, [0, 0], [3, 9], pools=(a_pool(),)).replicas.tolist() == [2, 6]
+
+
+def test_what_is_left_of_a_node_takes_smaller_replicas_of_lower_priority() -> None:
+    specs = [
+        a_service("five", accelerators_per_replica=5, priority=1),
+        a_service("three", accelerators_per_replica=3),
+        a_service("one"),
+    ]
+    plan = plan_of(specs, [0, 0, 0], [2, 2, 9], pools=(a_pool(),))
+    assert plan.replicas.tolist()[:2] in ([2, 2], [2, 1])
+    assert plan.replicas @ np.array([5, 3, 1]) == 16
+
+
+@pytest.mark.parametrize(("target", "placed"), [("LeaderWorkerSet/llama", 2), ("Deployment/llama", 0)])
+def test_a_replica_larger_than_a_node_is_a_group_or_has_no_place(target: str, placed: int) -> None:
+    plan = plan_of([a_service("llama", accelerators_per_replica=16, target=target)], [0], [2], pools=(a_pool(max_nodes=5),))
+    assert plan.replicas.tolist() == [placed]
+    assert plan.nodes == {"h100": 2 * placed}
+    if not placed:
+        assert plan.limits[0].name == "NoNodeFits"
+        assert plan.limits[0].why == "a replica takes 16 nvidia.com/gpu and a node of pool h100 has 8: none can be placed"
+
+
+def test_a_slice_is_a_resource_of_its_own() -> None:
+    mig = a_pool("mig", max_nodes=1, accelerators_per_node=56, resource="nvidia.com/mig-1g.10gb")
+    plan = plan_of([a_service("small", "mig")], [0], [60], pools=(mig,))
+    assert plan.replicas.tolist() == [56]
+    assert "56 nvidia.com/mig-1g.10gb" in plan.limits[0].why
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"pause": Pause(direction="Down", until_s=None)},
+        {"scale_down": type(NO_RULES)(stabilization_s=0.0, select="Disabled", policies=())},
+        {"drain_max_at_once": 1},
+    ],
+    ids=["paused", "no scale-down", "one drains already"],
+)
+def test_nothing_is_taken_from_who_must_not_shrink(kept: dict[str, Any]) -> None:
+    specs = [a_service("batch", **kept), a_service("chat", priority=10)]
+    plan = plan_of(specs, [10, 4], [10, 12], pools=(a_pool(),), draining=np.array([1, 0]))
+    assert plan.replicas.tolist() == [10, 6]
+
+
+def test_nothing_is_taken_from_the_blind() -> None:
+    specs = [a_service("batch"), a_service("chat", priority=10)]
+    plan = plan_of(specs, [10, 4], [10, 12], blind=[True, False], pools=(a_pool(),))
+    assert plan.replicas.tolist() == [10, 6]
+
+
+def test_what_is_not_ours_has_its_places_and_stays_as_it_is() -> None:
+    specs = [a_service("foreign", priority=-1), a_service("shadow", mode="Shadow"), a_service("mine", priority=10)]
+    plan = plan_of(specs, [5, 6, 2], [9, 1, 20], pools=(a_pool(),), hands_off=np.array([True, False, False]))
+    assert plan.replicas.tolist() == [9, 1, 5]
+    assert plan.act.tolist() == [False, False, True]
+    assert plan.nodes == {"h100": 2}
+
+
+def test_a_shadow_beside_the_real_one_takes_no_place_twice() -> None:
+    specs = [a_service("trial", mode="Shadow", target="Deployment/llama"), a_service("real", target="Deployment/llama")]
+    plan = plan_of(specs, [8, 8], [30, 16], pools=(a_pool(),))
+    assert plan.replicas.tolist() == [30, 16]
+    assert plan.nodes == {"h100": 2}
+
+
+def test_services_without_a_pool_or_of_an_unknown_one_are_not_limited() -> None:
+    specs = [a_spec("none"), a_service("unknown", "gone"), a_service("mine")]
+    plan = plan_of(specs, [1, 1, 1], [90, 90, 90], pools=(a_pool(),))
+    assert plan.replicas.tolist() == [90, 90, 16]
+
+
+def test_several_pools_the_cheapest_request_first_then_the_other() -> None:
+    uses = (PoolUse(name="h100", per_s=4.0), PoolUse(name="l40s", per_s=1.0))
+    pools = (a_pool("h100", 2, cost_per_hour=30.0), a_pool("l40s", 4, cost_per_hour=10.0))
+    service = a_service("llama", pools=uses)
+    assert plan_of([service], [0], [16], pools=pools).nodes == {"h100": 2, "l40s": 0}  # 30 ÷ 4 is less than 10 ÷ 1
+    assert plan_of([service], [0], [20], pools=pools).nodes == {"h100": 2, "l40s": 1}
+    assert plan_of([service], [0], [16], pools=pools, pool_nodes={"h100": 0, "l40s": 1}).nodes == {"h100": 1, "l40s": 1}
+    assert plan_of([service], [8], [12], pools=pools, placed={0: {"l40s": 8}}).nodes == {"h100": 1, "l40s": 1}
+
+
+def test_who_can_go_elsewhere_makes_room_for_who_cannot() -> None:
+    both = (PoolUse(name="a"), PoolUse(name="b"))
+    specs = [a_service("either", pools=both, priority=10), a_service("only", "a")]
+    plan = plan_of(specs, [0, 0], [8, 8], pools=(a_pool("a", 1, cost_per_hour=1.0), a_pool("b", 1, cost_per_hour=9.0)))
+    assert plan.replicas.tolist() == [8, 8]
+
+
+def test_who_runs_on_a_pool_does_not_move_but_goes_for_a_higher_priority_and_comes_back_elsewhere() -> None:
+    either = a_service("either", pools=(PoolUse(name="a"), PoolUse(name="b")))
+    pools = (a_pool("a", 1, cost_per_hour=1.0), a_pool("b", 1, cost_per_hour=9.0))
+    equal, high = a_service("only", "a"), a_service("only", "a", priority=10)
+    for one in (equal, high):
+        plan = plan_of([either, one], [8, 0], [8, 4], pools=pools, placed={0: {"a": 8}})
+        assert plan.replicas.tolist() == [4, 4]
+        again = plan_of([either, one], [4, 4], [8, 4], pools=pools, placed={0: {"a": 4}})
+        assert again.replicas.tolist() == [8, 4]
+        # Where nobody tells where it runs, nobody knows whom its leaving would help.
+        assert plan_of([either, one], [8, 0], [8, 4], pools=pools).replicas.tolist() == [8, 0]
+    assert plan_of([either, equal], [8, 0], [12, 0], pools=pools).nodes == {"a": 1, "b": 1}
+
+
+def test_who_can_go_on_makes_room_for_who_makes_room() -> None:
+    specs = [
+        a_service("a-or-b", pools=(PoolUse(name="a"), PoolUse(name="b")), accelerators_per_replica=4),
+        a_service("any", pools=(PoolUse(name="a"), PoolUse(name="c"), PoolUse(name="b")), accelerators_per_replica=4),
+        a_service("b-or-c", pools=(PoolUse(name="b"), PoolUse(name="c")), accelerators_per_replica=4),
+    ]
+    pools = (a_pool("a", 2, cost_per_hour=10.0), a_pool("b", 1, cost_per_hour=20.0), a_pool("c", 6, cost_per_hour=36.0))
+    assert plan_of(specs, [0, 0, 0], [5, 1, 3], pools=pools).replicas.tolist() == [5, 1, 3]
+
+
+def test_no_more_go_than_the_budget_lets_in() -> None:
+    specs = [a_service("batch"), a_service("chat", priority=10)]
+    plan = plan_of(specs, [16, 0], [16, 8], ChangeBudget(add=2), pools=(a_pool(),))
+    assert plan.replicas.tolist() == [14, 2]
+    assert [plan.limits[row].name for row in (0, 1)] == ["NodePoolFull", "ChangeBudget"]
+    slow = plan_of(specs, [16, 0], [16, 8], ChangeBudget(remove=3), pools=(a_pool(),))
+    assert slow.replicas.tolist() == [13, 3]
+
+
+def test_pools_of_another_resource_than_the_first_are_no_choice() -> None:
+    both = (PoolUse(name="h100"), PoolUse(name="mig"))
+    pools = (a_pool(), a_pool("mig", resource="nvidia.com/mig-1g.10gb"))
+    assert plan_of([a_service("llama", pools=both)], [0], [40], pools=pools).replicas.tolist() == [16]
+
+
+def test_nodes_stay_for_leavers_and_come_for_surge_and_headroom() -> None:
+    plan = plan_of(
+        [a_service("llama")], [8], [8], headroom=[3], pools=(a_pool(max_nodes=9),), draining=np.array([4]), surge=np.array([2])
+    )
+    assert plan.nodes == {"h100": 3}
+    assert plan.node_words["h100"] == (
+        "3 nodes of 8: 8 nvidia.com/gpu for replicas of 1 service, 4 leaving, 2 of updates, 3 headroom"
+    )
+
+
+def test_zones_are_filled_equally_within_their_bounds() -> None:
+    pool = a_pool(max_nodes=9, zones=(Zone(name="a"), Zone(name="b", max_nodes=2), Zone(name="c")))
+    assert zone_nodes(pool, 8) == {"a": 3, "b": 2, "c": 3}
+    assert zone_nodes(pool, 4) == {"a": 2, "b": 1, "c": 1}
+    bounded = a_pool(max_nodes=9, zones=(Zone(name="a", max_nodes=1), Zone(name="b", max_nodes=2)))
+    plan = plan_of([a_service("llama")], [0], [50], pools=(bounded,))
+    assert (plan.nodes, plan.zone_nodes) == ({"h100": 3}, {"h100": {"a": 1, "b": 2}})
+
+
+def test_spot_nodes_leave_the_first_ones_on_demand() -> None:
+    pool = a_pool(spot_ratio=0.7, on_demand_nodes=2)
+    assert [spot_nodes(pool, nodes) for nodes in (0, 1, 2, 3, 10)] == [0, 0, 0, 1, 7]
+    plan = plan_of([a_service("llama")], [0], [60], pools=(a_pool(max_nodes=10, spot_ratio=0.5, on_demand_nodes=1),))
+    assert plan.spot_nodes == {"h100": 4}
+
+
+def test_pools_that_nobody_uses_have_their_least() -> None:
+    pools = (a_pool(min_nodes=1), a_pool("bounded", min_nodes=0))
+    assert plan_of([], [], [], pools=pools).nodes == {"h100": 1, "bounded": 0}
+    assert plan_of([a_spec("none")], [1], [3], pools=pools).nodes == {"h100": 1, "bounded": 0}
+
+
+def test_packing_fills_what_is_left_first() -> None:
+    packed = pack(np.array([8, 8]), np.array([5, 3, 1]), np.array([[2, 2, 1], [0, 0, 17]]))
+    assert packed.nodes.tolist() == [3, 3]
+    assert packed.left[0].tolist() == [2, 0, 0, 0, 0, 0, 0, 1, 0]
+    assert packed.room(0, 3, 4) == 4
+    packed.put(0, 3, 4)
+    assert (packed.nodes[0], packed.left[0].tolist()) == (4, [2, 1, 1, 0, 0, 0, 0, 0, 0])
