@@ -140,7 +140,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         return "" if pause is None or (pause.until_s is not None and pause.until_s <= clock.now_s()) else pause.direction
 
     # Who sees some namespaces only knows a part of what a pool needs: it neither sizes one nor tells of it.
-    backends = await stack.enter_async_context(Backends(api, secrets, clock, settings.own_namespace))
+    backends = await stack.enter_async_context(Backends(api, secrets, clock, settings.own_namespace, cluster.ready_nodes))
     pools = BackendPools(backends.make, clock=clock, rng=rng, may_write=may_act, paused=paused)
     stack.push_async_callback(pools.close)
     sizes_pools = not settings.shadow and not settings.namespaces

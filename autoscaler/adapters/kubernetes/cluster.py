@@ -191,6 +191,12 @@ class KubernetesCluster:
         pools, now_s = self.picture.pools, self._clock.now_s()
         return {name: pools.status(name, facts, now_s) for name, facts in tick.fleet.pool_facts.items()}
 
+    def ready_nodes(self, pool: str) -> int | None:
+        """How many of the pool's nodes were Ready and not leaving at the last look; None where nodes can't be seen."""
+        if self._observed is None or (facts := self._observed[0].pool_facts.get(pool)) is None:
+            return None
+        return facts.ready
+
     def nodes_requested(self, targets: Mapping[str, int]) -> None:
         """Whoever sizes node pools tells which counts are asked for now, by pool, so that what comes can be measured from then on."""
         self.picture.pools.aim(targets, self._clock.now_s())

@@ -15,11 +15,10 @@ from typing import Any, Final
 import orjson
 
 from autoscaler.adapters.nodepools.azure_token import AzureToken
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
+from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
 from autoscaler.adapters.nodepools.json_http import Answer, JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import dig, whole
 from autoscaler.adapters.nodepools.operation import Operation
-from autoscaler.adapters.nodepools.ready_nodes import ReadyNodes
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of, shortage
 from autoscaler.errors import RequestFailed
 from autoscaler.spec import Aks as Settings
@@ -55,9 +54,7 @@ class Aks:
         )
 
     async def get(self, deadline_s: float) -> PoolState:
-        answer, ready, changing = await asyncio.gather(
-            self._call("GET", self._pool, deadline_s), self._ready.count(deadline_s), self._under_way(deadline_s)
-        )
+        answer, changing = await asyncio.gather(self._call("GET", self._pool, deadline_s), self._under_way(deadline_s))
         pool = answer.document
         properties = pool.get("properties")
         if not isinstance(properties, dict) or whole(properties.get("count")) is None:
@@ -77,7 +74,7 @@ class Aks:
             )
         return PoolState(
             target=whole(properties.get("minCount" if self._minimum else "count")) or 0,
-            ready=ready,
+            ready=self._ready(),
             max_nodes=whole(properties.get("maxCount")) if scaling else None,
             owner="AKS' cluster autoscaler (enableAutoScaling of the node pool)" if scaling and not self._minimum else "",
             changing=changing,

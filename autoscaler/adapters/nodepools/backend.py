@@ -7,10 +7,15 @@ They do not retry, and never wait for an operation to end: the next tick looks a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from autoscaler.adapters.nodepools.reasons import PoolReason
+
+ReadyNodes: TypeAlias = Callable[[], int | None]
+"""How many of the pool's nodes are Ready and not leaving, the same way for every backend: as whoever watches nodes has seen it, from memory;
+None where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

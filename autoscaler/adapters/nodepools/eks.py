@@ -14,11 +14,10 @@ from typing import Any
 import orjson
 
 from autoscaler.adapters.nodepools.aws_keys import AwsIdentity, dns_suffix
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
+from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
 from autoscaler.adapters.nodepools.json_http import JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import dig, whole
 from autoscaler.adapters.nodepools.operation import Operation
-from autoscaler.adapters.nodepools.ready_nodes import ReadyNodes
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of, shortage
 from autoscaler.adapters.nodepools.sigv4 import sign
 from autoscaler.errors import RequestFailed
@@ -59,10 +58,8 @@ class Eks:
         )
 
     async def get(self, deadline_s: float) -> PoolState:
-        told, ready, changing = await asyncio.gather(
-            self._call("GET", f"{self._cluster}/node-groups/{self._group}", deadline_s),
-            self._ready.count(deadline_s),
-            self._under_way(deadline_s),
+        told, changing = await asyncio.gather(
+            self._call("GET", f"{self._cluster}/node-groups/{self._group}", deadline_s), self._under_way(deadline_s)
         )
         group = told.get("nodegroup")
         config = dig(group, "scalingConfig")
@@ -75,7 +72,7 @@ class Eks:
         words = "; ".join(f"{one.get('code')}: {one.get('message')}" for one in issues) or self._update.failed
         return PoolState(
             target=whole(config.get("minSize" if self._minimum else "desiredSize")),
-            ready=ready,
+            ready=self._ready(),
             min_nodes=None if self._minimum else whole(config.get("minSize")),
             max_nodes=whole(config.get("maxSize")),
             owner="" if self._minimum else _owner(group),

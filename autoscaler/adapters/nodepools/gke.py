@@ -15,12 +15,11 @@ from typing import Any, Final
 
 import orjson
 
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
+from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
 from autoscaler.adapters.nodepools.google_token import GoogleToken
 from autoscaler.adapters.nodepools.json_http import JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import whole
 from autoscaler.adapters.nodepools.operation import Operation
-from autoscaler.adapters.nodepools.ready_nodes import ReadyNodes
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of, shortage
 from autoscaler.errors import RequestFailed
 from autoscaler.spec import Gke as Settings
@@ -56,9 +55,7 @@ class Gke:
         )
 
     async def get(self, deadline_s: float) -> PoolState:
-        pool, ready, changing = await asyncio.gather(
-            self._call("GET", self._pool, deadline_s), self._ready.count(deadline_s), self._under_way(deadline_s)
-        )
+        pool, changing = await asyncio.gather(self._call("GET", self._pool, deadline_s), self._under_way(deadline_s))
         if not pool.get("name"):
             raise PoolProblem(PoolReason.UnexpectedAnswer, "the answer is no node pool")
         scaling: Mapping[str, Any] = pool.get("autoscaling") or {}
@@ -70,14 +67,14 @@ class Gke:
         words = str(pool.get("statusMessage") or "") if status in ("ERROR", "RUNNING_WITH_ERROR") else ""
         if self._minimum:
             low, high = _bounds(scaling, zones)
-            return self._state(low, ready, high, 1 if "totalMinNodeCount" in scaling else zones, "", changing, words, scaling)
+            return self._state(low, high, 1 if "totalMinNodeCount" in scaling else zones, "", changing, words, scaling)
         if not groups:
             raise PoolProblem(PoolReason.UnexpectedAnswer, "the node pool names no instance groups: its size can't be told")
         sizes = await asyncio.gather(*(self._size(group, deadline_s) for group in groups))
         words = words or "; ".join(dict.fromkeys(error for _, error in sizes if error))
         owner = "GKE's cluster autoscaler (autoscaling.enabled of the node pool)" if scaling.get("enabled") else ""
         target = sum(size for size, _ in sizes)
-        return self._state(target, ready, None, zones, owner, changing, words, scaling)
+        return self._state(target, None, zones, owner, changing, words, scaling)
 
     async def set_target(self, wish: Wish, over: PoolState, deadline_s: float) -> PoolState:
         if over.target == wish.nodes or over.changing:
@@ -99,7 +96,6 @@ class Gke:
     def _state(
         self,
         target: int | None,
-        ready: int | None,
         high: int | None,
         multiple: int,
         owner: str,
@@ -110,7 +106,7 @@ class Gke:
         failed = self._operation.failed
         return PoolState(
             target=target,
-            ready=ready,
+            ready=self._ready(),
             max_nodes=high,
             multiple=multiple,
             owner=owner,

@@ -8,15 +8,13 @@ nodes. How many nodes were asked for stands in an annotation, for who comes afte
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
+from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
 from autoscaler.adapters.nodepools.kube_objects import APPLY, FIELD_MANAGER, KubeObjects, Object, Served, dig, whole
-from autoscaler.adapters.nodepools.ready_nodes import ReadyNodes
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, shortage
 from autoscaler.core.model import PoolSpec
 from autoscaler.spec import API_VERSION
@@ -51,14 +49,14 @@ class Headroom:
 
     async def get(self, deadline_s: float) -> PoolState:
         buffers = await self._buffers(deadline_s)
-        found, ready = await asyncio.gather(self._ours(buffers or DEPLOYMENTS, deadline_s), self._ready.count(deadline_s))
+        found = await self._ours(buffers or DEPLOYMENTS, deadline_s)
         if found is None:
-            return PoolState(ready=ready, version=0)
+            return PoolState(ready=self._ready(), version=0)
         words = _trouble(found)
         asked = str((dig(found, "metadata", "annotations") or {}).get(TARGET) or "")
         return PoolState(
             target=int(asked) if asked.isdigit() else None,
-            ready=ready,
+            ready=self._ready(),
             reason=None if not words else shortage(words) or PoolReason.Rejected,
             problem=words,
             version=whole(dig(found, "spec", "replicas")) or 0,

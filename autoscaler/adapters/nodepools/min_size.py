@@ -6,14 +6,12 @@ cluster-autoscaler owns the size and stays its owner; it fills up to the lower b
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import replace
 
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
+from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
 from autoscaler.adapters.nodepools.kube_objects import FIELD_MANAGER, MERGE, KubeObjects, dig, whole
 from autoscaler.adapters.nodepools.ownership import other_owner
-from autoscaler.adapters.nodepools.ready_nodes import ReadyNodes
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason
 from autoscaler.adapters.nodepools.scale import MAX_SIZE, MIN_SIZE
 from autoscaler.spec import ObjectRef
@@ -30,9 +28,7 @@ class MinSize:
         self._ready = ready
 
     async def get(self, deadline_s: float) -> PoolState:
-        item, ready = await asyncio.gather(
-            self._objects.request("GET", await self._path(deadline_s), deadline_s), self._ready.count(deadline_s)
-        )
+        item = await self._objects.request("GET", await self._path(deadline_s), deadline_s)
         if not dig(item, "metadata", "resourceVersion"):
             raise PoolProblem(PoolReason.UnexpectedAnswer, f"what the API server answered is no {self._ref.kind}")
         annotations = dig(item, "metadata", "annotations") or {}
@@ -43,7 +39,7 @@ class MinSize:
             )
         return PoolState(
             target=_count(annotations.get(MIN_SIZE), MIN_SIZE),
-            ready=whole(dig(item, "status", "readyReplicas")) if ready is None else ready,
+            ready=whole(dig(item, "status", "readyReplicas")) if (seen := self._ready()) is None else seen,
             max_nodes=_count(annotations[MAX_SIZE], MAX_SIZE),
             owner=other_owner(item, ("metadata", "annotations", MIN_SIZE)),
             version=item["metadata"].get("resourceVersion"),

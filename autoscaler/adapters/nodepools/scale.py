@@ -6,14 +6,12 @@ MachinePool (cluster-api api/core/v1beta2), a kind of one's own. The API server 
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import Final
 
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
+from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
 from autoscaler.adapters.nodepools.kube_objects import FIELD_MANAGER, KubeObjects, Object, Served, dig, whole
 from autoscaler.adapters.nodepools.ownership import other_owner
-from autoscaler.adapters.nodepools.ready_nodes import ReadyNodes
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, shortage
 from autoscaler.spec import ObjectRef
 
@@ -40,17 +38,14 @@ class Scale:
         item = await self._objects.request("GET", served.path(namespace, name), deadline_s)
         # First, since a dynamic pool's scale can't be read: the API server fails where the count is not there.
         _must_be_static(served, item)
-        scale, ready = await asyncio.gather(
-            self._objects.request("GET", served.path(namespace, name, "scale"), deadline_s),
-            self._ready.count(deadline_s),
-        )
+        scale = await self._objects.request("GET", served.path(namespace, name, "scale"), deadline_s)
         # A count of 0 is left out of a Scale; without a version it is none at all.
         if not dig(scale, "metadata", "resourceVersion") or not isinstance(item.get("metadata"), dict):
             raise PoolProblem(PoolReason.UnexpectedAnswer, f"what the API server answered is no Scale of {self._ref.name}")
         words = _trouble(item)
         return PoolState(
             target=whole(dig(scale, "spec", "replicas")) or 0,
-            ready=_ready_of(item, scale) if ready is None else ready,
+            ready=_ready_of(item, scale) if (seen := self._ready()) is None else seen,
             max_nodes=_limit(item),
             owner=_owner(item),
             reason=None if not words else shortage(words) or PoolReason.Scaling,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from autoscaler.adapters.nodepools.aks import MANAGEMENT, Aks
 from autoscaler.adapters.nodepools.aws_keys import AwsIdentity, sts_url
 from autoscaler.adapters.nodepools.azure_token import AzureToken
-from autoscaler.adapters.nodepools.backend import Backend
+from autoscaler.adapters.nodepools.backend import Backend, ReadyNodes
 from autoscaler.adapters.nodepools.eks import Eks
 from autoscaler.adapters.nodepools.gke import Gke
 from autoscaler.adapters.nodepools.google_token import GoogleToken
@@ -16,7 +17,6 @@ from autoscaler.adapters.nodepools.headroom import Headroom
 from autoscaler.adapters.nodepools.json_http import JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import KubeObjects
 from autoscaler.adapters.nodepools.min_size import MinSize
-from autoscaler.adapters.nodepools.ready_nodes import ReadyNodes
 from autoscaler.adapters.nodepools.scale import Scale
 from autoscaler.adapters.nodepools.webhook import Webhook
 from autoscaler.core.model import PoolSpec
@@ -26,7 +26,7 @@ from autoscaler.spec import PoolBackend
 
 class Backends:
     """Use as an async context manager; `make` is what ``BackendPools`` takes. own_namespace: the controller's, where webhooks' Secrets lie.
-    environment: where identities are found."""
+    ready_nodes: of a pool, by its name, as nodes are watched. environment: where identities are found."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Backends:
         secrets: SecretReader,
         clock: Clock,
         own_namespace: str,
+        ready_nodes: Callable[[str], int | None],
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._http = JsonHttp()
@@ -41,6 +42,7 @@ class Backends:
         self._secrets = secrets
         self._own_namespace = own_namespace
         self._clock = clock
+        self._ready_nodes = ready_nodes
         self._environment = environment
         self._google: GoogleToken | None = None
         self._azure: dict[str, AzureToken] = {}
@@ -55,7 +57,8 @@ class Backends:
 
     def make(self, pool: PoolSpec, settings: PoolBackend) -> Backend | None:
         """The backend of a pool; None where nothing is to be changed. The manifest is valid: the object of its type is there."""
-        ready = ReadyNodes(self._objects, dict(pool.node_selector))
+        # Without labels nobody can tell the pool's nodes from others: then the system's own count is taken, where it has one.
+        ready: ReadyNodes = partial(self._ready_nodes, pool.name) if pool.node_selector else _unknown
         match settings:
             case PoolBackend(type="Scale", scale=ref) if ref is not None:
                 return Scale(self._objects, ref, ready)
@@ -77,3 +80,7 @@ class Backends:
             case PoolBackend(type="Webhook", webhook=hook) if hook is not None:
                 return Webhook(self._http, self._secrets, self._own_namespace, pool.name, hook)
         return None
+
+
+def _unknown() -> None:
+    return None

@@ -59,6 +59,7 @@ async def test_a_pool_knows_its_nodes_by_their_own_label_or_by_a_selector(team: 
     add_node(team, "f", {"karpenter.sh/nodepool": "mixed"})
     async with team.cluster() as cluster:
         fleet = await observed(cluster, lambda fleet: counts(fleet) == (3, 2, 1))
+        assert cluster.ready_nodes("h100") == 2
         assert counts(fleet, "mixed") == (1, 1, 1), "a selector that is given is all that counts"
         team.fake.patch("nodes", "e", {"metadata": {"labels": {"zone": "a"}}})
         await observed(cluster, lambda fleet: counts(fleet, "mixed") == (2, 2, 2))
@@ -68,6 +69,7 @@ async def test_a_pool_knows_its_nodes_by_their_own_label_or_by_a_selector(team: 
         team.fake.delete("acceleratorpools", "mixed")
         fleet = await observed(cluster, lambda fleet: counts(fleet) == (2, 1, 0))
         assert set(fleet.pool_facts) == {"h100"}
+        assert (cluster.ready_nodes("h100"), cluster.ready_nodes("mixed")) == (1, None)
 
 
 async def test_without_a_pool_nobody_asks_for_nodes(team: Team) -> None:

@@ -26,7 +26,6 @@ from autoscaler.adapters.nodepools.google_token import GoogleToken
 from autoscaler.adapters.nodepools.json_http import JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import KubeObjects
 from autoscaler.adapters.nodepools.min_size import MinSize
-from autoscaler.adapters.nodepools.ready_nodes import ReadyNodes
 from autoscaler.adapters.nodepools.scale import MAX_SIZE, MIN_SIZE, Scale
 from autoscaler.adapters.nodepools.webhook import Webhook
 from autoscaler.clock import ManualClock
@@ -44,7 +43,6 @@ from tests.fakes.kube_store import BUILT_IN, Kind
 from tests.realparts.certificates import Authority
 
 CALL_S = 5.0
-LABELS = {"pool": "h100"}
 MACHINES = Kind(
     "cluster.x-k8s.io",
     "v1beta2",
@@ -83,21 +81,16 @@ class Bed:
         return await self.backend.set_target(Wish(nodes=nodes, reason="a test"), over or await self.get(), CALL_S)
 
 
-def node(name: str, *, ready: bool = True) -> dict[str, Any]:
-    return {
-        "metadata": {"name": name, "labels": LABELS},
-        "status": {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]},
-    }
-
-
 class Around:
-    """What all beds stand on: a fake API server with two ready nodes and one that is not, a session, a clock, a folder."""
+    """What all beds stand on: a fake API server, a session, a clock, a folder; two of the pool's nodes are seen to be ready."""
 
     def __init__(self, kube: FakeKubeApi, api: HttpKubeApi, http: JsonHttp, folder: Path) -> None:
         self.kube, self.api, self.http, self.folder = kube, api, http, folder
         self.clock = ManualClock(1_800_000_000.0)
         self.objects = KubeObjects(api, self.clock.monotonic_s)
-        self.ready = ReadyNodes(self.objects, LABELS)
+
+    def ready(self) -> int | None:
+        return 2
 
     def file(self, name: str, content: str) -> str:
         path = self.folder / name
@@ -109,8 +102,6 @@ class Around:
 async def around(folder: Path) -> AsyncIterator[Around]:
     async with AsyncExitStack() as stack:
         kube = await stack.enter_async_context(FakeKubeApi((*BUILT_IN, MACHINES)))
-        for number, ready in enumerate((True, True, False)):
-            kube.create("nodes", node(f"node-{number}", ready=ready))
         clock = ManualClock()
         api = await stack.enter_async_context(HttpKubeApi(Credentials(kube.url, monotonic_s=clock.monotonic_s)))
         http = await stack.enter_async_context(JsonHttp())

@@ -36,7 +36,7 @@ def examples(folder: Path) -> list[AcceleratorPool]:
 async def test_every_type_has_its_backend(tmp_path: Path) -> None:
     async with (
         beds.around(tmp_path) as base,
-        Backends(base.api, KubernetesSecrets(base.api), base.clock, "system", {}) as backends,
+        Backends(base.api, KubernetesSecrets(base.api), base.clock, "system", lambda _pool: 2, {}) as backends,
     ):
         made = {}
         for manifest in examples(tmp_path):
