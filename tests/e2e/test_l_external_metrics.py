@@ -186,11 +186,16 @@ def count_at(writes: Sequence[tuple[float, int]], at_s: float, default: int) -> 
 
 
 def agreement(twin: Sequence[tuple[float, int]], plans: Sequence[tuple[float, int]]) -> float:
-    """The share of ticks at which both want the same, the HPA's period and its echo in the next decision allowed for."""
-    by_time = {at_s: number for number, (at_s, _) in enumerate(twin)}
-    judged = [(by_time[at_s], count) for at_s, count in plans if at_s in by_time]
-    near = [count in {one for _, one in twin[max(number - 3, 0) : number + 4]} for number, count in judged]
-    return sum(near) / len(near)
+    """The share of ticks at which the plan lies between the least and the most that its twin's is within FOLLOWED_WITHIN_S of them: the HPA's
+    period, its echo in the next decision, and the steps in which a busy machine's twin goes from one count to the same other."""
+    judged = 0
+    near = 0
+    for at_s, count in plans:
+        around = [one for other_s, one in twin if abs(other_s - at_s) <= FOLLOWED_WITHIN_S]
+        if around:
+            judged += 1
+            near += min(around) <= count <= max(around)
+    return near / judged
 
 
 async def test_l_with_the_controller_dead_hpas_hold_and_go_on_when_it_is_back(world: World, metrics_api: MetricsApi) -> None:
