@@ -152,14 +152,15 @@ async def test_l_hpas_follow_a_recorded_hour_as_the_scale_subresource_does(world
     by_scale = steps(planned(controller.records, f"{world.namespace}/{driven}"))
     assert len(by_scale) >= 10, "the hour moved"
     for name in (followed, ordered):
-        plans = [one for one in planned(controller.records, f"{world.namespace}/{name}") if began_s < one[0] < ended_s]
+        decided = planned(controller.records, f"{world.namespace}/{name}")
+        plans = [one for one in decided if began_s < one[0] < ended_s]
         writes = written_by_hpa(world, name)
         assert writes, "the HPA wrote"
         for (at_s, count), after in itertools.pairwise(plans):
             if count == after[1] and count != count_at(writes, after[0] + FOLLOWED_WITHIN_S, default=4):
                 late = [one for one in plans if after[0] < one[0] <= after[0] + FOLLOWED_WITHIN_S and one[1] != count]
                 assert late, f"{name} was to have {count} since {at_s}, and has {count_at(writes, after[0], default=4)}"
-        asked = {count for _, count in plans}
+        asked = {count for _, count in decided}
         assert {count for at_s, count in writes if at_s > began_s + FOLLOWED_WITHIN_S} <= asked, "nothing but what was published"
         twin = planned(controller.records, f"{world.namespace}/{driven}")
         agreeing = agreement(twin, plans)
