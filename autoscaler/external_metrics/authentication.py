@@ -34,7 +34,6 @@ _HOW: Final = (
     "Ask through the API server (kubectl get --raw /apis/external.metrics.k8s.io/v1beta1), or directly with a certificate of the cluster's "
     "client CA, or with the header 'Authorization: Bearer TOKEN', a token for the API server of this cluster"
 )
-_SPACES: Final = re.compile("[ \t]+")
 _TOKEN: Final = re.compile("[!-~]+")
 
 

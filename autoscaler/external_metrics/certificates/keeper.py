@@ -27,9 +27,9 @@ from autoscaler.adapters.telemetry.families import Family
 from autoscaler.backoff import Backoff
 from autoscaler.errors import OutsideError
 from autoscaler.external_metrics.certificates import clients as api_service
-from autoscaler.external_metrics.certificates import figures
-from autoscaler.external_metrics.certificates.authority import Pair, pem_of
+from autoscaler.external_metrics.certificates.authority import Pair
 from autoscaler.external_metrics.certificates.clients import Clients, read_clients, tell_clients
+from autoscaler.external_metrics.certificates.figures import Figures
 from autoscaler.external_metrics.certificates.pace import Pace
 from autoscaler.external_metrics.certificates.plan import Asked, Plan
 from autoscaler.external_metrics.certificates.report import Report
@@ -74,7 +74,7 @@ class CertificateKeeper:
     ready: set when `use` was called for the first time; before that there is nothing to do TLS with, so wait for it before listening: a
     process that starts while the API server is away has nothing, and tries until it is back. While it is away later, what is in hand goes
     on being served, also past its end. client_pair: for upstream adapters, which are to trust what the Secret's ``ca.crt`` holds, and to read
-    it again when it changes. ca_pem: every authority that is trusted now, b"" before anything was read.
+    it again when it changes.
     """
 
     def __init__(
@@ -94,8 +94,7 @@ class CertificateKeeper:
         self.client_pair: Pair | None = None
         self.serving_pair: Pair | None = None
         """What `use` was last given."""
-        self.ca_pem = b""
-        self.figures = figures.Figures()
+        self.figures = Figures()
         self._api = api
         self._namespace = namespace
         self._service = service
@@ -124,12 +123,14 @@ class CertificateKeeper:
 
     def families(self) -> Iterable[Family]:
         """Own metrics."""
-        kinds = {
-            "serving": None if self.serving_pair is None else self.serving_pair.leaf,
-            "client": None if self.client_pair is None else self.client_pair.leaf,
-            "ca": self._authority,
-        }
-        return figures.families(self.figures, kinds, _STEPS, self._time.now_s(), self._time.ahead_s)
+        return self.figures.families(
+            serving=self.serving_pair,
+            client=self.client_pair,
+            ca=self._authority,
+            steps=_STEPS,
+            now_s=self._time.now_s(),
+            ahead_s=self._time.ahead_s,
+        )
 
     async def run(self) -> None:
         """Never returns; cancel it."""
@@ -272,7 +273,6 @@ class CertificateKeeper:
         assert shown is not None
         self._authority = shown.ca
         self.client_pair = shown.client or self.client_pair
-        self.ca_pem = pem_of(*stored.bundle)
         pair = pair_to_serve(stored, self.serving_pair, clients, self._time.now_s())
         if pair is None or pair == self.serving_pair:
             return
