@@ -110,16 +110,10 @@ class CertificateKeeper:
         self._pace = Pace(clock.monotonic_s, at_once=settings.writes_at_once, every_s=settings.write_every_s)
         self._backoff = Backoff(rng, settings.backoff_first_s, settings.backoff_max_s)
         self._wake = asyncio.Event()
-        self._asked = Asked.NOTHING
         self._remembered: Stored | None = None
         self._authority: x509.Certificate | None = None
         self._told: tuple[object, float] | None = None  # what clients know, and since when by the monotonic clock
         self._report = Report(self.figures, plan.lifetimes)
-
-    def rotate_now(self) -> None:
-        """A new authority and all that it signs, as the Secret's annotation asks for it; done step by step by `run`."""
-        self._asked = Asked.ALL
-        self._wake.set()
 
     def families(self) -> Iterable[Family]:
         """Own metrics."""
@@ -230,7 +224,7 @@ class CertificateKeeper:
             clients=clients,
             told_s=self._told_s(stored, clients),
             now_s=now_s,
-            asked=read.asked if read.asked is not Asked.NOTHING else self._asked,
+            asked=read.asked,
         )
         return next_step(seen, self._plan)
 
@@ -253,11 +247,8 @@ class CertificateKeeper:
             await tell_clients(self._api, clients, stored.bundle, self._settings.call_timeout_s)
         else:
             new = after(step, stored or Stored(current=None), self._plan, self._time.now_s())
-            asked_leaves = Asked.LEAVES in (read.asked, self._asked)
-            answered = isinstance(step, Begin | Announce) or (isinstance(step, Renew) and asked_leaves)
+            answered = isinstance(step, Begin | Announce) or (isinstance(step, Renew) and read.asked is Asked.LEAVES)
             await self._secret.write(read, new, answered=answered)
-            if answered:
-                self._asked = Asked.NOTHING
         self.figures.writes[name] += 1
         log.info("certificates: %s: %s", name.lower(), step.why or "it is due")
 
