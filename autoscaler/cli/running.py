@@ -33,7 +33,6 @@ from autoscaler.adapters.telemetry.metrics import Metrics
 from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.cli.asked_nodes import AskedNodes
 from autoscaler.cli.judge import judge_with
-from autoscaler.cli.listen import parse_listen
 from autoscaler.cli.run_options import known_policies
 from autoscaler.clock import SystemClock
 from autoscaler.controller import Controller
@@ -43,6 +42,7 @@ from autoscaler.dashboard.feed import Feed
 from autoscaler.dashboard.server import host_names, make_app, serve
 from autoscaler.dashboard.watching import Watched
 from autoscaler.errors import OutsideError
+from autoscaler.listen import parse_listen
 from autoscaler.ports import Reporter
 from autoscaler.publishing import Publisher
 from autoscaler.waiting import first_of
