@@ -33,7 +33,6 @@ from autoscaler.adapters.telemetry.metrics import Metrics
 from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.cli.asked_nodes import AskedNodes
 from autoscaler.cli.judge import judge_with
-from autoscaler.cli.listen import parse_listen
 from autoscaler.cli.run_options import known_policies
 from autoscaler.clock import SystemClock
 from autoscaler.controller import Controller
@@ -43,8 +42,10 @@ from autoscaler.dashboard.feed import Feed
 from autoscaler.dashboard.server import host_names, make_app, serve
 from autoscaler.dashboard.watching import Watched
 from autoscaler.errors import OutsideError
+from autoscaler.listen import parse_listen
 from autoscaler.ports import Reporter
 from autoscaler.publishing import Publisher
+from autoscaler.waiting import first_of
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     listening = await stack.enter_async_context(serve(app, host, port))
     log.info("listening on %s:%d", host, listening)
     await stack.enter_async_context(cluster)
-    await _synced(cluster, stop)
+    await first_of(_synced(cluster), stop.wait())
     if election is not None:
         await stack.enter_async_context(_running(election, (controller.ticked, controller.past.told), stop))
     return Parts(controller=controller, board=board)
@@ -228,21 +229,8 @@ def _counted(api: HttpKubeApi, source: PrometheusSource) -> list[Family]:
     ]
 
 
-async def _synced(cluster: KubernetesCluster, stop: asyncio.Event) -> None:
-    """Until everything is listed, or we are to stop. Raises OutsideError when that takes too long."""
-    syncing, stopping = asyncio.create_task(_wait_synced(cluster)), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({syncing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if syncing.done():
-            syncing.result()
-    finally:
-        for task in (syncing, stopping):
-            task.cancel()
-        await asyncio.gather(syncing, stopping, return_exceptions=True)
-
-
-async def _wait_synced(cluster: KubernetesCluster) -> None:
-    """Says every ten seconds what is missing."""
+async def _synced(cluster: KubernetesCluster) -> None:
+    """Until everything is listed; says every ten seconds what is missing. Raises OutsideError when that takes too long."""
     for attempt in range(int(SYNC_TIMEOUT_S / SYNC_WORDS_S)):
         try:
             return await cluster.wait_synced(SYNC_WORDS_S)
