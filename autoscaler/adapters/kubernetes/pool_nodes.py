@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,17 +25,17 @@ LOSSES_TOLD_S: Final = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """An AcceleratorPool as this adapter needs it. selector: labels of its nodes, where given; node_pool: else, what its nodes' own label
-    calls it. status: as the API server has it."""
+    """An AcceleratorPool as this adapter needs it. status: as the API server has it."""
 
     spec: PoolSpec
-    selector: Mapping[str, str]
-    node_pool: str
     generation: int
     status: AcceleratorPoolStatus
 
-    def same_nodes(self, other: Pool) -> bool:
-        return (self.selector, self.node_pool) == (other.selector, other.node_pool)
+    def has(self, node: Node) -> bool:
+        """Whether the node is one of its: by labels, where they are given, else by what the node itself says."""
+        if selector := self.spec.node_selector:
+            return all(node.labels.get(label) == value for label, value in selector)
+        return self.spec.name in node.pools
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ SPEC = PoolSpec(name="h100", min_nodes=0, max_nodes=9, accelerators_per_node=8)
 
 
 def a_pool(lead: LeadTimes | None = None) -> PoolNodes:
-    pool = Pool(spec=SPEC, selector={}, node_pool="h100", generation=1, status=AcceleratorPoolStatus())
+    pool = Pool(spec=SPEC, generation=1, status=AcceleratorPoolStatus())
     return PoolNodes(pool, lead or LeadTimes())
 
 
