@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from autoscaler.adapters.nodepools.azure_token import AzureToken
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
+from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
 from autoscaler.adapters.nodepools.json_http import Answer, JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import dig, whole
 from autoscaler.adapters.nodepools.operation import Operation
@@ -49,9 +49,7 @@ class Aks:
             f"Microsoft.ContainerService/managedClusters/{settings.cluster}/agentPools/{settings.agent_pool}?api-version={API_VERSION}"
         )
         self._operation = Operation()
-        self.capabilities = Capabilities(
-            sets="Minimum" if self._minimum else "Nodes", tells_ready=True, tells_bounds=True, versioned=True
-        )
+        self.sets: Sets = "Minimum" if self._minimum else "Nodes"
 
     async def get(self, deadline_s: float) -> PoolState:
         answer, changing = await asyncio.gather(self._call("GET", self._pool, deadline_s), self._under_way(deadline_s))

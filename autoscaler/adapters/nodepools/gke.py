@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
+from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
 from autoscaler.adapters.nodepools.google_token import GoogleToken
 from autoscaler.adapters.nodepools.json_http import JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import whole
@@ -50,9 +50,7 @@ class Gke:
         self._location = f"{container}/v1/projects/{settings.project}/locations/{settings.location}"
         self._pool = f"{self._location}/clusters/{settings.cluster}/nodePools/{settings.node_pool}"
         self._operation = Operation()
-        self.capabilities = Capabilities(
-            sets="Minimum" if self._minimum else "Nodes", tells_ready=True, tells_bounds=True, versioned=False
-        )
+        self.sets: Sets = "Minimum" if self._minimum else "Nodes"
 
     async def get(self, deadline_s: float) -> PoolState:
         pool, changing = await asyncio.gather(self._call("GET", self._pool, deadline_s), self._under_way(deadline_s))

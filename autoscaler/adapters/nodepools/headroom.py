@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
+from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
 from autoscaler.adapters.nodepools.kube_objects import APPLY, FIELD_MANAGER, KubeObjects, Object, Served, dig, whole
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, shortage
 from autoscaler.core.model import PoolSpec
@@ -30,7 +30,7 @@ POD_TEMPLATES: Final = Served(api_version="v1", kind="PodTemplate", plural="podt
 class Headroom:
     """The placeholders or the buffer of one pool; what is made goes with the AcceleratorPool when it is deleted."""
 
-    capabilities = Capabilities(sets="Headroom", tells_ready=True, tells_bounds=False, versioned=False)
+    sets: Sets = "Headroom"
 
     def __init__(self, objects: KubeObjects, pool: PoolSpec, settings: Settings, ready: ReadyNodes) -> None:
         self._objects = objects

@@ -158,7 +158,7 @@ class Pool:
         if state.target is None or state.ready is None:
             return False
         # A lower bound, or room, says nothing of what its owner has beyond it.
-        beyond = self._backend.capabilities.sets == "Nodes" and state.ready > state.target
+        beyond = self._backend.sets == "Nodes" and state.ready > state.target
         return state.ready < state.target or beyond
 
 
