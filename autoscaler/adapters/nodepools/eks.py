@@ -18,7 +18,7 @@ from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, W
 from autoscaler.adapters.nodepools.json_http import JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import dig, whole
 from autoscaler.adapters.nodepools.operation import Operation
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of, shortage
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of, reason_in
 from autoscaler.adapters.nodepools.sigv4 import sign
 from autoscaler.errors import RequestFailed
 from autoscaler.hidden import Hidden
@@ -75,7 +75,7 @@ class Eks:
             max_nodes=whole(config.get("maxSize")),
             owner="" if self._minimum else _owner(group),
             changing=changing,
-            reason=(shortage(words) or PoolReason.Failed) if words else None,
+            reason=reason_in(words),
             problem=words,
             version=whole(config.get("desiredSize")),
         )

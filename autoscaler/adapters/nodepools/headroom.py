@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
 from autoscaler.adapters.nodepools.kube_objects import APPLY, FIELD_MANAGER, KubeObjects, Object, Served, dig, whole
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, shortage
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, reason_in
 from autoscaler.core.model import PoolSpec
 from autoscaler.spec import API_VERSION
 from autoscaler.spec import Headroom as Settings
@@ -57,7 +57,7 @@ class Headroom:
         return PoolState(
             target=int(asked) if asked.isdigit() else None,
             ready=self._ready(),
-            reason=None if not words else shortage(words) or PoolReason.Rejected,
+            reason=reason_in(words, PoolReason.Rejected),
             problem=words,
             version=whole(dig(found, "spec", "replicas")) or 0,
         )

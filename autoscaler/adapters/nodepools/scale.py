@@ -12,7 +12,7 @@ from typing import Final
 from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
 from autoscaler.adapters.nodepools.kube_objects import FIELD_MANAGER, KubeObjects, Object, Served, dig, whole
 from autoscaler.adapters.nodepools.ownership import other_owner
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, shortage
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, reason_in
 from autoscaler.spec import ObjectRef
 
 MIN_SIZE: Final = "cluster.x-k8s.io/cluster-api-autoscaler-node-group-min-size"
@@ -48,7 +48,7 @@ class Scale:
             ready=_ready_of(item, scale) if (seen := self._ready()) is None else seen,
             max_nodes=_limit(item),
             owner=_owner(item),
-            reason=None if not words else shortage(words) or PoolReason.Scaling,
+            reason=reason_in(words, PoolReason.Scaling),
             problem=words,
             version=scale.get("metadata") or {},
         )
