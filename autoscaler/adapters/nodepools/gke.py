@@ -62,7 +62,7 @@ class Gke:
         words = str(pool.get("statusMessage") or "") if status in ("ERROR", "RUNNING_WITH_ERROR") else ""
         if self._minimum:
             target, high = _bounds(scaling, zones)
-            multiple, owner = 1 if "totalMinNodeCount" in scaling else zones, ""
+            multiple, owner = 1 if _over_all_zones(scaling) else zones, ""
         else:
             if not groups:
                 raise PoolProblem(PoolReason.UnexpectedAnswer, "the node pool names no instance groups: its size can't be told")
@@ -88,7 +88,7 @@ class Gke:
             return over
         if self._minimum:
             scaling = dict(over.version)
-            if "totalMinNodeCount" in scaling or "totalMaxNodeCount" in scaling:
+            if _over_all_zones(scaling):
                 scaling["totalMinNodeCount"] = wish.nodes
             else:
                 scaling["minNodeCount"] = -(-wish.nodes // over.multiple)
@@ -140,13 +140,18 @@ class Gke:
         return (await self._cloud.call(method, url, deadline_s, body)).document
 
 
+def _over_all_zones(scaling: Mapping[str, Any]) -> bool:
+    """Whether its bounds count nodes of all zones together. A bound of 0 is left out of the answer, so either tells."""
+    return "totalMinNodeCount" in scaling or "totalMaxNodeCount" in scaling
+
+
 def _bounds(scaling: Mapping[str, Any], zones: int) -> tuple[int, int | None]:
     """GKE's own lower and upper bound, over all zones."""
     if not scaling.get("enabled"):
         raise PoolProblem(
             PoolReason.NotUsable, "autoscaling is off for this node pool: there is no lower bound to set; take setBy Size"
         )
-    if "totalMaxNodeCount" in scaling:
-        return whole(scaling.get("totalMinNodeCount")) or 0, whole(scaling["totalMaxNodeCount"])
+    if _over_all_zones(scaling):
+        return whole(scaling.get("totalMinNodeCount")) or 0, whole(scaling.get("totalMaxNodeCount"))
     most = whole(scaling.get("maxNodeCount"))
     return (whole(scaling.get("minNodeCount")) or 0) * zones, None if most is None else most * zones
