@@ -160,7 +160,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         cluster=cluster,
         policies=policies,
         reporters=reporters,
-        node_pools=AskedNodes(pools, pools.told, cluster.nodes_requested) if sizes_pools else DryRun(),
+        node_pools=AskedNodes(pools, cluster.nodes_requested) if sizes_pools else DryRun(),
         interval_s=settings.interval_s,
         may_act=may_act,
         shadow=settings.shadow,

@@ -56,7 +56,7 @@ async def test_every_type_has_its_backend(tmp_path: Path) -> None:
         }
         assert backends.make(spec, PoolBackend()) is None
         pools: NodePools = BackendPools(backends.make, clock=base.clock, rng=np.random.default_rng(1))
-        assert await pools.observe() == {}
+        assert pools.told() == {}
 
 
 @pytest.mark.parametrize(
