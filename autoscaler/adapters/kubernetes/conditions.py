@@ -78,10 +78,6 @@ def merged(
     return found + [condition for name, condition in known.items() if name not in ours]
 
 
-def in_force(pause: Pause, at_s: float) -> bool:
-    return pause.until_s is None or at_s < pause.until_s
-
-
 def pending_words(troubled: Sequence[tuple[str, Pod]]) -> str:
     """Which replicas wait, and for what: names the resource that is short where the scheduler does."""
     waiting = [(name, pod) for name, pod in troubled if pod.unschedulable]
@@ -149,7 +145,7 @@ def _able(tick: Tick, row: int) -> tuple[Status, str, str]:
 def _scaling_active(tick: Tick, row: int) -> tuple[Status, str, str]:
     at_s = tick.decisions.at_s
     for pause, whose in ((tick.fleet.paused, "the whole cluster"), (tick.fleet.specs[row].pause, "this object")):
-        if pause is not None and in_force(pause, at_s):
+        if pause is not None and pause.in_force(at_s):
             return "False", Reason.ScalingPaused, _pause_words(pause, whose)
     if tick.decisions.blind[row]:
         return "False", Reason.SignalsUnknown, f"no policy can tell: {tick.decisions.reason(row)}"
