@@ -58,13 +58,17 @@ class PoolNodes:
     lead: LeadTimes
     orders: NodeOrders = field(default_factory=NodeOrders)
     losses: NodeLosses = field(default_factory=NodeLosses)
+    _asked: int | None = None
     _ways: dict[str, _Way] = field(default_factory=dict)
     _facts: PoolFacts | None = None
     _told_at_s: float = 0.0
     _unfinished: set[str] = field(default_factory=set)
 
-    def aim(self, nodes: int, at_s: float) -> None:
-        """So many nodes are asked for."""
+    def aim(self, nodes: int | None, at_s: float) -> None:
+        """So many nodes are asked for; None: for no number (a backend that keeps no room now), so whoever owns them may take any."""
+        self._asked = nodes
+        if nodes is None:
+            return
         self.orders.aim(nodes, at_s)
         self.orders.keep(max(nodes - sum(not way.node.leaving for way in self._ways.values()), 0))
 
@@ -97,7 +101,7 @@ class PoolNodes:
         if node.notice and not node.replaced:
             return True
         left = sum(not way.node.leaving for other, way in self._ways.items() if other != name)
-        return self.orders.target is not None and left < self.orders.target
+        return self._asked is not None and left < self._asked
 
     @staticmethod
     def _from_its_start(node: Node, now_s: float) -> bool:

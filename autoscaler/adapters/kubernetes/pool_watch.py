@@ -63,8 +63,8 @@ class PoolWatch:
         found = self.pools.get(pool) if pool is not None else None
         return None if found is None else found.lead.late_s()
 
-    def aim(self, targets: Mapping[str, int], at_s: float) -> None:
-        """The node counts that are asked for, by pool: to be told with every tick, or after each write of one at least."""
+    def aim(self, targets: Mapping[str, int | None], at_s: float) -> None:
+        """The node counts that are asked for, by pool (None: no number is): to be told with every tick, or after each write of one at least."""
         for pool, nodes in targets.items():
             if found := self.pools.get(pool):
                 found.aim(nodes, at_s)
