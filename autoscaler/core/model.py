@@ -89,6 +89,9 @@ class Pause:
     until_s: float | None
     reason: str = ""
 
+    def in_force(self, at_s: float) -> bool:
+        return self.until_s is None or at_s < self.until_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fallback:

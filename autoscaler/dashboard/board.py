@@ -261,7 +261,7 @@ class Board:
         targets = np.array([spec.objective.target for spec in fleet.specs], dtype=np.float64)
         at_s = float(decisions.at_s)
         paused = np.array(
-            [spec.pause is not None and (spec.pause.until_s is None or spec.pause.until_s > at_s) for spec in fleet.specs],
+            [spec.pause is not None and spec.pause.in_force(at_s) for spec in fleet.specs],
             dtype=np.bool_,
         )
         if fleet.paused is not None:

@@ -197,8 +197,9 @@ class KubernetesCluster:
             return None
         return facts.ready
 
-    def nodes_requested(self, targets: Mapping[str, int]) -> None:
-        """Whoever sizes node pools tells which counts are asked for now, by pool, so that what comes can be measured from then on."""
+    def nodes_requested(self, targets: Mapping[str, int | None]) -> None:
+        """Whoever sizes node pools tells which counts are asked for now, by pool, so that what comes can be measured from then on, and what goes
+        told from what was to stay. None: no number is asked for."""
         self.picture.pools.aim(targets, self._clock.now_s())
 
     def _remember_new(self) -> None:

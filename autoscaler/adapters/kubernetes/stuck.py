@@ -30,11 +30,18 @@ def stuck_replicas(pods: Iterable[Pod], at_s: float, *, measured_p99_s: float | 
     if not late:
         return None
     since_s, said = min(late)
-    return StuckReplicas(replicas=len(late), since_s=since_s, limit_s=round(limit_s, 1), resource=short_resource(said), said=said)
+    return StuckReplicas(
+        replicas=len(late), since_s=since_s, limit_s=round(limit_s, 1), resource=_short_resource(said), said=said
+    )
 
 
-def short_resource(said: str) -> str:
-    """The resource that the scheduler says is short, an accelerator first ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
-    kubernetes pkg/scheduler/framework/types.go FitError.Error); "" where it names none."""
-    named = _SHORT.findall(said)
+def short_resources(said: str) -> list[str]:
+    """Those that the scheduler says are short ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", kubernetes
+    pkg/scheduler/framework/types.go FitError.Error)."""
+    return _SHORT.findall(said)
+
+
+def _short_resource(said: str) -> str:
+    """The one that is told of, an accelerator first; "" where none is named."""
+    named = short_resources(said)
     return next((name for name in named if is_accelerator(name)), named[0] if named else "")
