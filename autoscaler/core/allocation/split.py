@@ -49,8 +49,8 @@ def placed_units(table: PoolTable, fleet: Fleet) -> Ints:
 class Split:
     """units, held (J,): units of each place, and of them those that are there. Of rows with one place as they were given.
 
-    Where nobody tells on which pools replicas are, those that are there are taken to be where they would have been put if nothing else was wished.
-    They are moved nowhere: a pod that runs stays on its node.
+    Where nobody tells on which pools replicas are, they are taken to be where they would be if these services were alone, which others'
+    counts don't move. What is there is moved nowhere: a pod that runs stays on its node.
     """
 
     def __init__(self, table: PoolTable, fleet: Fleet, units: Ints, held: Ints) -> None:
@@ -69,9 +69,9 @@ class Split:
         self.held: Ints = np.where(mine, 0, held)
         if held[mine].any():
             there = in_order(table, np.where(mine, np.minimum(placed_units(table, fleet), held), 0), held)
-            self.units = self.held = np.where(mine, there, held)
+            self.units = self.held = np.where(mine, there, 0)
             self._place(np.where(mine, held - self._by_row(there), 0))
-        self.held = self.units
+            self.held = np.where(mine, self.units, held)
         self.units = np.where(mine, self.held, units)
         self._place(np.where(mine, units - held, 0))
 
