@@ -148,7 +148,7 @@ def _plant_pools(specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], slots:
     pool_of = []
     for one in specs:
         # Of several pools the first: the plant has one a service.
-        pool = known.get(one.pools[0].name if one.pools else one.pool or "")
+        pool = known.get(next(iter(one.pool_names), ""))
         name = one.key if pool is None else pool.name
         if name not in number:
             number[name] = len(made)

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from autoscaler.core.allocation.priority import sums_before
 from autoscaler.core.model import Fleet, Ints
 from autoscaler.core.node_pools import PoolTable
 
@@ -18,17 +19,11 @@ _SWEEPS: Final = 3
 """The first one finds nearly all; a second one what units that don't divide the room left to it (one in some thousand random cases)."""
 
 
-def first_places(table: PoolTable) -> Ints:
-    """The first place of each place's row, (J,)."""
-    first: Ints = np.arange(len(table.row)) - table.rank
-    return first
-
-
 def in_order(table: PoolTable, room: Ints, whole: Ints, first: Ints | None = None) -> Ints:
     """`whole` of each row, which all its places have the same of, put into the rooms of its places in their order, after `first`."""
     if not len(table.several):
         return np.minimum(room, whole)
-    start = first_places(table)
+    start = np.arange(len(table.row)) - table.rank  # the first place of each place's row
     begun = np.zeros_like(room) if first is None else np.minimum(first, room)
     rest = room - begun
     left = whole - np.bincount(table.row, begun, int(table.row.max()) + 1).astype(np.int64)[table.row]
@@ -203,8 +198,6 @@ class Split:
 
 def _sums_before(order: Ints, segment: Ints, takes: Ints) -> Ints:
     """Of each (m,), what those before it in the order take in the same segment; the order is by segment first."""
-    sums = np.cumsum(takes[order]) - takes[order]
-    begins = np.flatnonzero(np.diff(segment[order], prepend=-1))
     before = np.empty_like(takes)
-    before[order] = sums - np.repeat(sums[begins], np.diff(np.append(begins, len(order))))
+    before[order] = sums_before(segment[order], takes[order])
     return before
