@@ -171,7 +171,7 @@ class PoolUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSpec:
-    """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.spec``."""
+    """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.compiled``."""
 
     namespace: str
     name: str

@@ -16,16 +16,11 @@ from typing import Final
 import numpy as np
 
 from autoscaler.core.model import Fleet, Ints
-from autoscaler.core.node_facts import PoolFacts, late_s, moment
+from autoscaler.core.node_facts import ENOUGH, PoolFacts, late_s, moment, unmeasured_late_s
 from autoscaler.core.short import Bound, Bounds, Short
 
 FIRST_PAUSE_S: Final = 300.0
 LONGEST_PAUSE_S: Final = 1800.0
-UNMEASURED_RATIO: Final = 2.0
-"""Of a start value from the manifest, which is a guess."""
-UNMEASURED_LEAST_S: Final = 60.0
-ENOUGH: Final = 3
-"""Measured nodes below which the start value is used."""
 RELEASING_KINDS: Final = frozenset({"Deployment", "ReplicaSet", "ReplicationController"})
 """Kinds whose controller removes pods without a node first when the count falls (kubernetes pkg/controller/controller_utils.go,
 ``ActivePodsWithRanks.Less``). A StatefulSet removes its highest ordinal, whether that runs or not: of such, what is stuck is kept."""
@@ -246,8 +241,7 @@ class Shortages:
         if whole is not None:
             return late_s(whole.p99_s)
         rows = self._rows_by_pool.get(pool)
-        start_s = 0.0 if rows is None else float(fleet.node_lead_time_s[rows].max())
-        return max(UNMEASURED_RATIO * start_s, UNMEASURED_LEAST_S)
+        return unmeasured_late_s(0.0 if rows is None else float(fleet.node_lead_time_s[rows].max()))
 
     # ------------------------------------------------------------ what follows
 
