@@ -178,10 +178,9 @@ class KubernetesCluster:
 
     def _node_late_s(self, spec: ScalingSpec) -> float | None:
         """The p99 of a node's lead time, of several pools the slowest; None where too little is known of any."""
-        names: list[str | None] = [use.name for use in spec.pools]
-        found = [self.picture.pools.late_s(name) for name in names or [spec.pool]]
+        found = [self.picture.pools.late_s(name) for name in spec.pool_names]
         known = [seconds for seconds in found if seconds is not None]
-        return max(known) if len(known) == len(found) else None
+        return max(known) if known and len(known) == len(found) else None
 
     def _lead_stages(self, row: int) -> tuple[StageTime, ...]:
         return self.services.rows[row].lead.told(POD_STAGES)

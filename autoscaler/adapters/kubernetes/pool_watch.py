@@ -58,9 +58,9 @@ class PoolWatch:
         found = self.pools.get(pool) if pool is not None else None
         return None if found is None else found.lead.reckoned_s()
 
-    def late_s(self, pool: str | None) -> float | None:
+    def late_s(self, pool: str) -> float | None:
         """The p99 of the same."""
-        found = self.pools.get(pool) if pool is not None else None
+        found = self.pools.get(pool)
         return None if found is None else found.lead.late_s()
 
     def aim(self, targets: Mapping[str, int | None], at_s: float) -> None:

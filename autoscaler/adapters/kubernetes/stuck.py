@@ -7,18 +7,14 @@ from collections.abc import Iterable
 
 from autoscaler.adapters.kubernetes.nodes import is_accelerator
 from autoscaler.adapters.kubernetes.pods import Pod, PodState
-from autoscaler.core.node_facts import StuckReplicas, late_s
+from autoscaler.core.node_facts import StuckReplicas, late_s, unmeasured_late_s
 
 _SHORT = re.compile(r"Insufficient ([A-Za-z0-9](?:[-\w./]*\w)?)")
-UNMEASURED_RATIO = 2.0
-"""Of a start value from the manifest, which is a guess."""
-UNMEASURED_LEAST_S = 60.0
-"""cluster-autoscaler alone takes up to a minute to see a Pending pod (its FAQ)."""
 
 
 def stuck_replicas(pods: Iterable[Pod], at_s: float, *, measured_p99_s: float | None, start_s: float) -> StuckReplicas | None:
     """Of one service's pods. measured_p99_s: of a node's lead time, None where too little is known of it; start_s: the manifest's value."""
-    limit_s = max(UNMEASURED_RATIO * start_s, UNMEASURED_LEAST_S) if measured_p99_s is None else late_s(measured_p99_s)
+    limit_s = unmeasured_late_s(start_s) if measured_p99_s is None else late_s(measured_p99_s)
     late = [
         (pod.unschedulable_at_s, pod.unschedulable)
         for pod in pods
