@@ -12,7 +12,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,7 @@ from autoscaler.external_metrics.tls import ServingTls
 from autoscaler.external_metrics.tokens import TokenReviews
 from autoscaler.external_metrics.trust import TrustWatch
 from autoscaler.external_metrics.upstreams import Upstreams
+from autoscaler.waiting import first_of
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,8 @@ async def run(settings: ServerSettings) -> None:
         app = make_app(store, authenticator, authorizer, clock=clock, upstreams=upstreams, ready=why_not_ready, metrics=families)
         for name, task in (("trust", trust.run()), ("certificates", certificates.run()), ("controllers", following.run())):
             await stack.enter_async_context(_kept(name, task, stop))
-        if not await _first(certificates.ready, stop):
+        await first_of(certificates.ready.wait(), stop.wait())
+        if stop.is_set():
             return
         serving = await stack.enter_async_context(
             serve(app, settings.host, settings.port, tls.context, reuse_port=settings.share_port, drain_s=settings.drain_s)
@@ -184,7 +186,7 @@ def _told(store: Store, following: Following) -> Iterable[Family]:
     )
 
 
-async def _say_when_ready(who: str, why_not: Any, stop: asyncio.Event) -> None:
+async def _say_when_ready(who: str, why_not: Callable[[], str], stop: asyncio.Event) -> None:
     """Says in the log what is waited for, and when it is over."""
     said = ""
     while (why := why_not()) and not stop.is_set():
@@ -196,18 +198,6 @@ async def _say_when_ready(who: str, why_not: Any, stop: asyncio.Event) -> None:
                 await stop.wait()
     if not stop.is_set():
         log.info("%s is ready", who)
-
-
-async def _first(ready: asyncio.Event, stop: asyncio.Event) -> bool:
-    """Whether `ready` was set before `stop`."""
-    waiting = [asyncio.create_task(event.wait()) for event in (ready, stop)]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-    return ready.is_set() and not stop.is_set()
 
 
 @contextlib.asynccontextmanager

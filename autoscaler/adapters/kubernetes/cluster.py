@@ -178,10 +178,9 @@ class KubernetesCluster:
 
     def _node_late_s(self, spec: ScalingSpec) -> float | None:
         """The p99 of a node's lead time, of several pools the slowest; None where too little is known of any."""
-        names: list[str | None] = [use.name for use in spec.pools]
-        found = [self.picture.pools.late_s(name) for name in names or [spec.pool]]
+        found = [self.picture.pools.late_s(name) for name in spec.pool_names]
         known = [seconds for seconds in found if seconds is not None]
-        return max(known) if len(known) == len(found) else None
+        return max(known) if known and len(known) == len(found) else None
 
     def _lead_stages(self, row: int) -> tuple[StageTime, ...]:
         return self.services.rows[row].lead.told(POD_STAGES)
@@ -197,8 +196,9 @@ class KubernetesCluster:
             return None
         return facts.ready
 
-    def nodes_requested(self, targets: Mapping[str, int]) -> None:
-        """Whoever sizes node pools tells which counts are asked for now, by pool, so that what comes can be measured from then on."""
+    def nodes_requested(self, targets: Mapping[str, int | None]) -> None:
+        """Whoever sizes node pools tells which counts are asked for now, by pool, so that what comes can be measured from then on, and what goes
+        told from what was to stay. None: no number is asked for."""
         self.picture.pools.aim(targets, self._clock.now_s())
 
     def _remember_new(self) -> None:

@@ -21,11 +21,6 @@ class NodeOrders:
     def __len__(self) -> int:
         return int(sum(nodes for _, nodes in self._open))
 
-    @property
-    def target(self) -> int | None:
-        """What is asked for; None where nobody has told."""
-        return self._target
-
     def aim(self, nodes: int, at_s: float) -> None:
         """The target is so many nodes from now on. The same again changes nothing; the first one only says from where to count."""
         before, self._target = self._target, nodes

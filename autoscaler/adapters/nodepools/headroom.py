@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
+from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
 from autoscaler.adapters.nodepools.kube_objects import APPLY, FIELD_MANAGER, KubeObjects, Object, Served, dig, whole
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, shortage
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, reason_in
 from autoscaler.core.model import PoolSpec
 from autoscaler.spec import API_VERSION
 from autoscaler.spec import Headroom as Settings
@@ -30,7 +30,7 @@ POD_TEMPLATES: Final = Served(api_version="v1", kind="PodTemplate", plural="podt
 class Headroom:
     """The placeholders or the buffer of one pool; what is made goes with the AcceleratorPool when it is deleted."""
 
-    capabilities = Capabilities(sets="Headroom", tells_ready=True, tells_bounds=False, versioned=False)
+    sets: Sets = "Headroom"
 
     def __init__(self, objects: KubeObjects, pool: PoolSpec, settings: Settings, ready: ReadyNodes) -> None:
         self._objects = objects
@@ -57,7 +57,7 @@ class Headroom:
         return PoolState(
             target=int(asked) if asked.isdigit() else None,
             ready=self._ready(),
-            reason=None if not words else shortage(words) or PoolReason.Rejected,
+            reason=reason_in(words, PoolReason.Rejected),
             problem=words,
             version=whole(dig(found, "spec", "replicas")) or 0,
         )

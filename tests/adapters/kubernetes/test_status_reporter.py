@@ -241,7 +241,7 @@ async def test_pending_replicas_are_named_with_the_resource_that_is_short(team: 
         await loop.tick()
         assert loop.condition("Ready") == ("False", "Unschedulable")
         words = next(c["message"] for c in loop.status()["conditions"] if c["type"] == "Ready")
-        assert "insufficient nvidia.com/gpu" in words
+        assert "insufficient nvidia.com/gpu (llama-1: " in words, "the full stop of the scheduler's sentence is not in the name"
         assert "llama-1" in words
         await loop.settled()
         waiting = {"state": {"waiting": {"reason": "ImagePullBackOff"}}, "restartCount": 0}
