@@ -98,9 +98,7 @@ from autoscaler.spec.service import (
 from autoscaler.spec.service_status import (
     LEARNT_SCHEMA,
     CapacityStatus,
-    Condition,
     InferenceAutoscalerStatus,
-    LeadTimeStatus,
     LearntCapacity,
     LearntVersion,
     LimitStatus,
@@ -108,7 +106,6 @@ from autoscaler.spec.service_status import (
     PolicyMemory,
     RoleStatus,
     SignalStatus,
-    StageStatus,
     TimedCount,
 )
 from autoscaler.spec.signals import (
@@ -124,6 +121,7 @@ from autoscaler.spec.signals import (
     SignalName,
     Signals,
 )
+from autoscaler.spec.status import Condition, LeadTimeStatus, StageStatus
 from autoscaler.spec.texts import (
     clock_minute,
     duration_s,

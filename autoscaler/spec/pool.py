@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from autoscaler.spec.base import RESOURCE_PATTERN, ROLE_PATTERN, Base, Share, unique_by
 from autoscaler.spec.pool_backend import PoolBackend
-from autoscaler.spec.service_status import Condition, LeadTimeStatus
+from autoscaler.spec.status import Conditions, LeadTimeStatus
 
 
 class PoolZone(Base):
@@ -147,11 +147,4 @@ class AcceleratorPoolStatus(Base):
     ] = None
     shortage: Annotated[ShortageStatus | None, Meta(description="Where it has no more nodes to give.")] = None
     losses: Annotated[LossesStatus | None, Meta(description="Nodes that were lost.")] = None
-    conditions: Annotated[
-        list[Condition],
-        Meta(
-            max_length=16,
-            extra_json_schema=unique_by("type"),
-            description="Conditions.",
-        ),
-    ] = msgspec.field(default_factory=list)
+    conditions: Conditions = msgspec.field(default_factory=list)
