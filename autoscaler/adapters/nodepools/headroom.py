@@ -17,7 +17,7 @@ from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, W
 from autoscaler.adapters.nodepools.kube_objects import APPLY, FIELD_MANAGER, KubeObjects, Object, Served, dig, whole
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, reason_in
 from autoscaler.core.model import PoolSpec
-from autoscaler.spec import API_VERSION
+from autoscaler.spec import API_VERSION, Toleration
 from autoscaler.spec import Headroom as Settings
 
 POOL_LABEL: Final = "inference-autoscaler.io/pool"
@@ -164,9 +164,7 @@ class Headroom:
             "spec": {
                 "priorityClassName": settings.priority_class,
                 "nodeSelector": self._node_selector,
-                "tolerations": [
-                    {name: value for name, value in _toleration(one).items() if value} for one in settings.tolerations
-                ],
+                "tolerations": [_toleration(one) for one in settings.tolerations],
                 "terminationGracePeriodSeconds": 0,
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
@@ -191,8 +189,9 @@ class Headroom:
         }
 
 
-def _toleration(one: Any) -> dict[str, Any]:
-    return {"key": one.key, "operator": one.operator, "value": one.value, "effect": one.effect}
+def _toleration(one: Toleration) -> dict[str, str]:
+    said = {"key": one.key, "operator": one.operator, "value": one.value, "effect": one.effect}
+    return {name: value for name, value in said.items() if value}
 
 
 def _trouble(found: Object) -> str:
