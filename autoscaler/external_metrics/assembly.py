@@ -36,11 +36,12 @@ from autoscaler.external_metrics.certificates import (
 )
 from autoscaler.external_metrics.federation import Federation, load_federation, overlaps
 from autoscaler.external_metrics.following import Following
-from autoscaler.external_metrics.server import make_app, serve
+from autoscaler.external_metrics.server import App, serve
 from autoscaler.external_metrics.store import Store
 from autoscaler.external_metrics.tls import ServingTls
 from autoscaler.external_metrics.tokens import TokenReviews
 from autoscaler.external_metrics.trust import TrustWatch
+from autoscaler.external_metrics.upstream_tls import ClientCertificate
 from autoscaler.external_metrics.upstreams import Upstreams
 from autoscaler.waiting import first_of
 
@@ -101,17 +102,12 @@ async def run(settings: ServerSettings) -> None:
         authorizer = ReviewedAuthorizer(api, clock=clock, rng=rng)
         stack.push_async_callback(authorizer.close)
 
-        def client_pair() -> tuple[bytes, bytes] | None:
-            pair = certificates.client_pair
-            return None if pair is None else (pair.certificate_pem, pair.key_pem)
-
-        own_pair = settings.certificate is None or settings.client_certificate is not None
         upstreams = await stack.enter_async_context(
             Upstreams(
                 federation,
                 clock=clock,
                 rng=rng,
-                client_certificate=client_pair if own_pair else None,
+                client_certificate=_client_certificate(settings, certificates),
                 is_own=lambda metric: metric_of(metric) is not None,
             )
         )
@@ -131,7 +127,7 @@ async def run(settings: ServerSettings) -> None:
             yield from upstreams.families()
             yield from _told(store, following)
 
-        app = make_app(store, authenticator, authorizer, clock=clock, upstreams=upstreams, ready=why_not_ready, metrics=families)
+        app = App(store, authenticator, authorizer, clock=clock, upstreams=upstreams, ready=why_not_ready, metrics=families)
         for name, task in (("trust", trust.run()), ("certificates", certificates.run()), ("controllers", following.run())):
             await stack.enter_async_context(_kept(name, task, stop))
         await first_of(certificates.ready.wait(), stop.wait())
@@ -169,6 +165,18 @@ def _certificates(
         clock=clock,
         rng=rng,
     )
+
+
+def _client_certificate(settings: ServerSettings, certificates: CertificateKeeper | CertificateFiles) -> ClientCertificate | None:
+    """Towards upstreams; None where there never is one."""
+    if settings.certificate is not None and settings.client_certificate is None:
+        return None
+
+    def pair() -> tuple[bytes, bytes] | None:
+        found = certificates.client_pair
+        return None if found is None else (found.certificate_pem, found.key_pem)
+
+    return pair
 
 
 def _told(store: Store, following: Following) -> Iterable[Family]:
