@@ -130,12 +130,8 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     stack.push_async_callback(source.close)
     metrics, board = Metrics(lambda: _counted(api, source)), Board()
 
-    def paused() -> str:
-        pause = cluster.paused()
-        return pause.direction if pause is not None and pause.in_force(clock.now_s()) else ""
-
     backends = await stack.enter_async_context(Backends(api, secrets, clock, settings.own_namespace, cluster.ready_nodes))
-    pools = BackendPools(backends.make, clock=clock, rng=rng, may_write=may_act, paused=paused)
+    pools = BackendPools(backends.make, clock=clock, rng=rng, may_write=may_act, paused=_paused(cluster, clock))
     stack.push_async_callback(pools.close)
     # Who sees some namespaces only knows a part of what a pool needs: it sizes none, and two such would write over each other's words.
     sees_all = not settings.namespaces
@@ -162,14 +158,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         budget=settings.budget,
     )
     if settings.records is not None:
-        writer = RecordWriter(
-            settings.records,
-            seed=settings.seed,
-            budget=controller.budget,
-            shadow=controller.shadow,
-            wanted=lambda: controller.engine.wanted,
-            state=controller.engine.save,
-        )
+        writer = _recorder(settings.records, controller, settings.seed)
         reporters.append(writer)
         stack.push_async_callback(writer.close)
 
@@ -188,6 +177,27 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     if election is not None:
         await stack.enter_async_context(_running(election, (controller.ticked, controller.past.told), stop))
     return controller
+
+
+def _recorder(folder: Path, controller: Controller, seed: int) -> RecordWriter:
+    return RecordWriter(
+        folder,
+        seed=seed,
+        budget=controller.budget,
+        shadow=controller.shadow,
+        wanted=lambda: controller.engine.wanted,
+        state=controller.engine.save,
+    )
+
+
+def _paused(cluster: KubernetesCluster, clock: SystemClock) -> Callable[[], str]:
+    """Which direction the pause of the whole cluster stops now; "" where there is none in force."""
+
+    def paused() -> str:
+        pause = cluster.paused()
+        return pause.direction if pause is not None and pause.in_force(clock.now_s()) else ""
+
+    return paused
 
 
 def _healthy(controller: Controller, clock: SystemClock) -> Callable[[], str]:
