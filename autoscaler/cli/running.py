@@ -133,7 +133,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     secrets = KubernetesSecrets(api)
     source = PrometheusSource(settings.prometheus, cluster, clock, secrets)
     stack.push_async_callback(source.close)
-    metrics, board = Metrics(lambda: _counted(api, source)), Board()
+    metrics = Metrics(lambda: _counted(api, source))
 
     def paused() -> str:
         pause = cluster.paused()
@@ -144,6 +144,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     pools = BackendPools(backends.make, clock=clock, rng=rng, may_write=may_act, paused=paused)
     stack.push_async_callback(pools.close)
     sizes_pools = not settings.shadow and not settings.namespaces
+    board = Board(told=pools.told)
     publisher = Publisher(clock, shadow=settings.shadow)
     reporters: list[Reporter] = [
         publisher,  # first: the others write to the API server

@@ -18,6 +18,13 @@ class NodeOrders:
         self._target: int | None = None
         self._open: deque[list[float]] = deque()  # [at_s, nodes]
 
+    def times_s(self, most: int) -> list[float]:
+        """When the nodes that haven't come were asked for, of the first so many of them."""
+        times: list[float] = []
+        for at_s, nodes in self._open:
+            times += [at_s] * min(int(nodes), most - len(times))
+        return times
+
     def __len__(self) -> int:
         return int(sum(nodes for _, nodes in self._open))
 
