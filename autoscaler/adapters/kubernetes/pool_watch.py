@@ -76,10 +76,17 @@ class PoolWatch:
 
     def facts(self, serving: Callable[[str], bool]) -> dict[str, PoolFacts]:
         """By pool; empty until the nodes were listed (no rights to, or not yet). serving: see ``PoolNodes.facts``."""
-        if self._informer is None or not self._informer.has_synced.is_set():
+        if not self._listed():
             return {}
         now_s = self._now_s()
         return {name: nodes.facts(now_s, partial(serving, name)) for name, nodes in self.pools.items()}
+
+    def nodes_of(self, pool: str) -> PoolNodes | None:
+        """The pool's nodes; None where they can't be seen."""
+        return self.pools.get(pool) if self._listed() else None
+
+    def _listed(self) -> bool:
+        return self._informer is not None and self._informer.has_synced.is_set()
 
     def status(self, pool: str, facts: PoolFacts, now_s: float) -> Object:
         """What the pool's status is to say of its nodes, as plain data."""
