@@ -160,10 +160,11 @@ def _replicas_fill(settings: Settings, share: PoolShare, nodes: int) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ordered:
-    """One service's clairvoyant counts. orders (ticks,): asked for at each tick. each: slots of a replica."""
+    """One service's clairvoyant counts. orders (ticks,): asked for at each tick. each: slots of a replica. initial: replicas at the trace's start."""
 
     orders: Ints
     each: int
+    initial: int
 
 
 def nodes_held_s(
@@ -176,7 +177,7 @@ def nodes_held_s(
     held = np.zeros(seconds, dtype=np.int64)
     for one in services:
         current = np.repeat(one.orders, tick_s)[:seconds]
-        gone = np.concatenate([[0], np.cumsum(np.maximum(-np.diff(current), 0))])  # removed until each second
+        gone = np.cumsum(np.maximum(-np.diff(current, prepend=one.initial), 0))  # removed until each second
         before = np.concatenate([np.zeros(min(drain_s, seconds), dtype=np.int64), gone[: max(seconds - drain_s, 0)]])
         held += one.each * (current + gone - before)
     nodes = np.maximum(-(-held // slots), least)

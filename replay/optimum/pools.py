@@ -46,7 +46,7 @@ def _found_s(of: Sequence[Optimum]) -> float:
     """Slot-seconds of the cheapest schedule that was found: the fewest replica-hours' own nodes, or whole nodes of a service that is alone."""
     first, share = of[0], of[0].share
     held_s = nodes_held_s(
-        [Ordered(orders=one.orders, each=one.share.each) for one in of],
+        [Ordered(orders=one.orders, each=one.share.each, initial=one.initial) for one in of],
         slots=share.slots,
         least=share.pool_least_nodes,
         tick_s=first.tick_s,

@@ -39,7 +39,7 @@ class Optimum:
     earlier). lower_bound_replica_hours: no schedule that keeps the promise (or, where that can't be
     kept, the attained ratio) costs less, even where nodes are at hand. attained_ratio: as
     the plant ran the orders, nodes at hand. work_replica_hours: what the requests alone take. share, need: its place on its pool, and
-    how few nodes it needs there; what the pool as a whole needs is ``replay.optimum.pools``' to say. drain_s, warmup_s, seconds: of the run.
+    how few nodes it needs there; what the pool as a whole needs is ``replay.optimum.pools``' to say. initial, drain_s, warmup_s, seconds: of the run.
     """
 
     key: str
@@ -53,6 +53,7 @@ class Optimum:
     orders: Ints
     ready: Ints
     tick_s: int
+    initial: int
     drain_s: int
     warmup_s: int
     seconds: int
@@ -136,6 +137,7 @@ def _as_run(
         orders=orders,
         ready=np.concatenate([np.full(problem.first_tick, held, dtype=np.int64), found.ready]),
         tick_s=problem.settings.tick_s,
+        initial=problem.settings.initial,
         drain_s=problem.settings.drain_s,
         warmup_s=problem.settings.warmup_s,
         seconds=problem.seconds,

@@ -228,11 +228,11 @@ def test_the_nodes_of_given_counts_are_those_that_the_plant_pays(each: int) -> N
     rng = np.random.Generator(np.random.PCG64(each))
     orders = np.repeat(rng.integers(1, 30, 20), 20)  # no dip shorter than a start
     (one,) = (replace(spec, accelerators_per_replica=each) for spec in specs())
-    setting = scenario(nodes__start="0s", nodes__spare="0s", replicas__drain="15s", replicas__initial=str(orders[0]))
+    setting = scenario(nodes__start="0s", nodes__spare="0s", replicas__drain="15s", replicas__initial=str(orders[0] + 9))
     plant = build_world([one], [], setting, np.zeros((1, 15 * len(orders)))).plant
     follow(plant, orders, 15)
     held_s = nodes_held_s(
-        [Ordered(orders=orders, each=each)],
+        [Ordered(orders=orders, each=each, initial=int(orders[0]) + 9)],
         slots=8,
         least=0,
         tick_s=15,
@@ -243,7 +243,7 @@ def test_the_nodes_of_given_counts_are_those_that_the_plant_pays(each: int) -> N
     )
     assert held_s == plant.node_s()[0]
     # With a lead, what is given back for less than it is bridged.
-    dip = Ordered(orders=np.array([9] * 20 + [1] * 10 + [9] * 20), each=1)
+    dip = Ordered(orders=np.array([9] * 20 + [1] * 10 + [9] * 20), each=1, initial=9)
     common = {"slots": 8, "least": 0, "tick_s": 15, "drain_s": 0, "warmup_s": 0, "seconds": 750}
     assert nodes_held_s([dip], node_s=150, **common) == 2 * 750
     assert nodes_held_s([dip], node_s=100, **common) == 2 * 750 - 50
