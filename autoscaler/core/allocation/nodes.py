@@ -1,4 +1,4 @@
-"""Nodes by pool: what planned replicas, those on their way out, an update's surge and headroom fill, within the pool's bounds."""
+"""Nodes by pool: what planned replicas, those on their way out or told to go, an update's surge and headroom fill, within the pool's bounds."""
 
 from __future__ import annotations
 
@@ -30,16 +30,18 @@ def plan_nodes(
     replicas: Ints,
     missing: Ints,
     headroom: Ints,
+    told_to_go: Ints,
     needs: NodeNeeds | None,
     at_s: float,
     bounds: Bounds | None = None,
 ) -> Nodes:
     """replicas (J,): planned ones of each place. missing (J,): those that were wished there and have no place. headroom (n,): replicas of
-    each service; they, its leavers and its surge are taken to be on the pool on which most of it is. needs: what pools needed lately, by which
-    spare nodes are kept; None: none are. bounds: what is short, in `table` too."""
+    each service; they, its leavers and its surge are taken to be on the pool on which most of it is. told_to_go (n,): replicas that the plan
+    is about to remove: they run until somebody has removed them, and are on nodes for as long. needs: what pools needed lately, by which spare
+    nodes are kept; None: none are. bounds: what is short, in `table` too."""
     home = _homes(table, replicas)
     row = table.row
-    leaving = np.where(home, fleet.draining[row], 0)
+    leaving = np.where(home, fleet.draining[row] + told_to_go[row], 0)
     surge = np.where(home, 0 if fleet.surge is None else fleet.surge[row], 0)  # without a node an update would wait for ever
     spare = np.where(home, headroom[row], 0)
     needed = packed(table, replicas + leaving + surge + spare).nodes
