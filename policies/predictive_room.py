@@ -23,6 +23,9 @@ from policies.forecasters.installed import forecasters
 from policies.forecasters.outlook import Outlook
 from policies.predictive_memory import put_back, text_of
 
+SPREADS_RATIO: Final = 0.5
+"""Of the parameter `room`. Errors are larger so far ahead, and a node that comes in vain costs more than a wait that is seldom: measured,
+docs/policies.md."""
 MOST_KEPT: Final = 120
 """So many moments at the most are looked back for what was foretold: half an hour of the usual 15 seconds."""
 _NOBODY: Final = np.empty(0, dtype=np.int64)
@@ -65,11 +68,12 @@ class Room:
         )
 
     def foretell(self, observation: Observation, spreads: Floats, highest_log: Floats) -> None:
-        """What demand is taken to be from now on: the forecast's middle and so many spreads (n,) on top, of which no more is believed than
-        highest_log (n,)."""
+        """What demand is taken to be from now on: the forecast's middle and half of so many spreads (n,) on top, of which no more is believed
+        than highest_log (n,)."""
         at_s, interval_s = observation.at_s, observation.interval_s
         outlook = self.outlook
-        latest = np.minimum(outlook.centre + spreads[self.rows] * outlook.spread, highest_log[self.rows])
+        above = SPREADS_RATIO * spreads[self.rows] * outlook.spread
+        latest = np.minimum(outlook.centre + above, highest_log[self.rows])
         length = min(int(np.ceil(self._node_s.max(initial=0.0) / interval_s - 1e-6)) + 1, MOST_KEPT)
         if length != self._foretold.length:
             self._foretold = self._foretold.resized(np.arange(len(self.rows)), length)

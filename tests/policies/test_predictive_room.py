@@ -48,13 +48,11 @@ def test_nodes_are_ordered_a_node_s_lead_time_before_the_replicas_and_stay_until
     wanted = (replicas + room)[-4 * PERIOD : -LATER]
     later = np.stack([replicas[len(replicas) - 4 * PERIOD + ticks : len(replicas) - LATER + ticks] for ticks in range(LATER + 1)])
     lacking = (later - wanted[None]).max(axis=0)
-    there = (lacking <= 1).mean(axis=0)
-    assert there[0] >= 0.85, (
-        "of what is ordered up to a node's lead time later all but one replica have a node by then, nearly always"
-    )
-    assert there[1] <= 0.65, "it is the forecast further ahead that does it"
+    there = (lacking <= 4).mean(axis=0)
+    assert there[0] >= 0.93, "of what is ordered up to a node's lead time later nearly all has its place by then"
+    assert there[1] <= 0.8, "it is the forecast further ahead that does it"
     rising = np.arange(len(wanted)) % PERIOD < PERIOD // 3
-    assert room[-4 * PERIOD : -LATER, 0][rising].mean() >= 2.0 > 0.5 >= room[-4 * PERIOD : -LATER, 1].mean()
+    assert room[-4 * PERIOD : -LATER, 0][rising].mean() >= 1.5 > 0.5 >= room[-4 * PERIOD : -LATER, 1].mean()
 
 
 def test_the_replicas_are_the_same_however_long_a_node_takes() -> None:

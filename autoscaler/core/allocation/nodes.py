@@ -8,6 +8,7 @@ import numpy as np
 
 from autoscaler.core.allocation.cool_down import NodeNeeds, words
 from autoscaler.core.allocation.places import packed
+from autoscaler.core.allocation.split import placed_replicas
 from autoscaler.core.model import Bools, Fleet, Ints, PoolSpec
 from autoscaler.core.node_pools import PoolTable
 from autoscaler.core.short import Bounds
@@ -41,7 +42,7 @@ def plan_nodes(
     nodes are kept; None: none are. bounds: what is short, in `table` too."""
     home = _homes(table, replicas)
     row = table.row
-    leaving = np.where(home, fleet.draining[row] + told_to_go[row], 0)
+    leaving = np.where(home, fleet.draining[row], 0) + _still_there(table, fleet, replicas, told_to_go, home)
     surge = np.where(home, 0 if fleet.surge is None else fleet.surge[row], 0)  # without a node an update would wait for ever
     spare = np.where(home, headroom[row], 0)
     needed = packed(table, replicas + leaving + surge + spare).nodes
@@ -102,6 +103,15 @@ def _keep_spare(table: PoolTable, fleet: Fleet, nodes: Ints, needs: NodeNeeds, a
         for place, name, least, ratio in zip(chosen.tolist(), names, before.tolist(), ratios, strict=True)
         if nodes[place] > least
     }
+
+
+def _still_there(table: PoolTable, fleet: Fleet, replicas: Ints, told_to_go: Ints, home: Bools) -> Ints:
+    """Replicas (J,) that run on each place's pool beyond those planned there; where nobody tells on which of several, on the home."""
+    there: Ints = np.where(home, told_to_go[table.row], 0)
+    if fleet.placed and len(table.several):
+        told = table.several[[row in fleet.placed for row in table.row[table.several].tolist()]]
+        there[told] = np.maximum(placed_replicas(table, fleet)[told] - replicas[told], 0)
+    return there
 
 
 def _homes(table: PoolTable, replicas: Ints) -> Bools:
