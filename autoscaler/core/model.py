@@ -370,7 +370,7 @@ class Fleet:
     the same object.
 
     current (n,): the target's spec.replicas now. ready (n,): serving. starting (n,): on their way to `current`, not ready. draining (n,): leaving.
-    lead_time_s, node_lead_time_s (n,): measured where there are samples, else the spec's start value.
+    lead_time_s, node_lead_time_s (n,): measured where there are samples, else the spec's start value; of several pools the slowest one's.
     surge (n,): replicas that are there beyond `current`, ready or starting: those that an update sets beside the ones it replaces, or a
     smaller count has not yet removed (None: nowhere). They are on nodes, and go by themselves: no coming capacity.
     versions (n,): of each target; None: nobody knows of any. The same tuple as long as nothing in it changes.
