@@ -34,7 +34,7 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
     """The document for one row of a tick. Call it before the next tick: words live no longer."""
     fleet, decisions, plan = tick.fleet, tick.decisions, tick.plan
     spec = fleet.specs[row]
-    limits = [*decisions.limits(row), *([plan.limits[row]] if row in plan.limits else [])]
+    limits = tick.limits(row)
     return _document(
         key=spec.key,
         target=spec.target,

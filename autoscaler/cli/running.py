@@ -128,11 +128,12 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     secrets = KubernetesSecrets(api)
     source = PrometheusSource(settings.prometheus, cluster, clock, secrets)
     stack.push_async_callback(source.close)
-    metrics, board = Metrics(lambda: _counted(api, source)), Board()
+    metrics = Metrics(lambda: _counted(api, source))
 
     backends = await stack.enter_async_context(Backends(api, secrets, clock, settings.own_namespace, cluster.ready_nodes))
     pools = BackendPools(backends.make, clock=clock, rng=rng, may_write=may_act, paused=_paused(cluster, clock))
     stack.push_async_callback(pools.close)
+    board = Board(told=pools.told)
     # Who sees some namespaces only knows a part of what a pool needs: it sizes none, and two such would write over each other's words.
     sees_all = not settings.namespaces
     publisher = Publisher(clock, shadow=settings.shadow)

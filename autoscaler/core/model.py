@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from autoscaler.core.history import History, HistoryRows
 from autoscaler.core.node_facts import PoolFacts, StagesOf, StuckReplicas, no_stages
+from autoscaler.core.seen_nodes import NodesOf, no_nodes
 from autoscaler.core.short import Bounds, Short
 from autoscaler.core.value import tick_value
 
@@ -369,7 +370,7 @@ class Fleet:
     the same object.
 
     current (n,): the target's spec.replicas now. ready (n,): serving. starting (n,): on their way to `current`, not ready. draining (n,): leaving.
-    lead_time_s, node_lead_time_s (n,): measured where there are samples, else the spec's start value.
+    lead_time_s, node_lead_time_s (n,): measured where there are samples, else the spec's start value; of several pools the slowest one's.
     surge (n,): replicas that are there beyond `current`, ready or starting: those that an update sets beside the ones it replaces, or a
     smaller count has not yet removed (None: nowhere). They are on nodes, and go by themselves: no coming capacity.
     versions (n,): of each target; None: nobody knows of any. The same tuple as long as nothing in it changes.
@@ -380,7 +381,7 @@ class Fleet:
     pool_nodes: nodes that are there, ready or coming, by pool; None: nobody tells.
     placed: by row, replicas on each pool's nodes, of services that may run on several; None: nobody tells.
     pool_facts: what is seen of pools' nodes, by name; a pool is left out while its nodes can't be seen. stuck: by row, replicas that find no
-    node for longer than nodes take. lead_stages: what lead_time_s is made of.
+    node for longer than nodes take. lead_stages: what lead_time_s is made of. nodes_of: a pool's nodes one by one, for people.
     pool_memories: what the status of pools remembers of a shortage (only read for pools that nobody has met yet). bounds: what is short as
     records tell it; None: the controller finds out.
     """
@@ -405,6 +406,7 @@ class Fleet:
     pool_facts: Mapping[str, PoolFacts] = field(default_factory=dict)
     stuck: Mapping[int, StuckReplicas] = field(default_factory=dict)
     lead_stages: StagesOf = no_stages
+    nodes_of: NodesOf = no_nodes
     pool_memories: Mapping[str, Short] = field(default_factory=dict)
     bounds: Bounds | None = None
 

@@ -15,9 +15,10 @@ from autoscaler.core.trust import trust_of
 from autoscaler.dashboard.attained import Attained
 from autoscaler.dashboard.explanations import Explanations
 from autoscaler.dashboard.foretold import Foretold
+from autoscaler.dashboard.node_strip import NodeStrip
 from autoscaler.dashboard.rings import BUDGET_BYTES, Rings
 from autoscaler.explanation import explain_tick
-from autoscaler.ports import Tick
+from autoscaler.ports import PoolTold, Tick
 from autoscaler.waiting import News
 
 Status: TypeAlias = Literal["blind", "partial", "hands-off", "paused", "late", "starting", "ok"]
@@ -35,7 +36,7 @@ class Board:
     """A ports.Reporter. Everything it answers is plain JSON values.
 
     attained: share of requests within the objective by key ("" for the whole fleet), from whoever counts requests; services that are
-    not in it are judged by ticks. nodes: nodes that are there now, by pool.
+    not in it are judged by ticks. nodes: nodes that are there now, by pool. told: what the pools' systems say, by pool.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Board:
         *,
         attained: Callable[[], Mapping[str, float]] = _nothing,
         nodes: Callable[[], Mapping[str, int]] = _nothing,
+        told: Callable[[], Mapping[str, PoolTold]] = _nothing,
         budget_bytes: int = BUDGET_BYTES,
     ) -> None:
         self._counted = attained
         self._nodes = nodes
+        self._strip = NodeStrip(told)
         self._rings = Rings(budget_bytes)
         self._attained = Attained()
         self._explanations = Explanations()
@@ -71,6 +74,7 @@ class Board:
             self._slots = self._rings.slots_of(self._keys)
             self._attained.rearrange(fleet)
             self._foretold.forget()
+            self._strip.rearrange(fleet)
             self._revision = fleet.revision
         self._objective = self._attained.objective(tick.readings)
         demand = _known(tick.readings.signals.get("demand"), len(fleet))
@@ -78,6 +82,7 @@ class Board:
         self._foretold.add(tick)
         self._rings.push(float(tick.decisions.at_s), self._slots, self._columns(tick, demand))
         self._explanations.add(tick, self._rows, changed)
+        self._strip.forget()
         self.tick = tick
         self.wake()
 
@@ -139,6 +144,7 @@ class Board:
                     "name": pool.name,
                     "nodes": fleet.pool_facts[pool.name].nodes if pool.name in fleet.pool_facts else there.get(pool.name),
                     "planned": plan.nodes.get(pool.name),
+                    "asked": self._strip.asked(pool.name),
                     "min": pool.min_nodes,
                     "max": pool.max_nodes,
                     "accelerators_per_node": pool.accelerators_per_node,
@@ -211,6 +217,12 @@ class Board:
             "forecast": self._foretold.ahead(float(tick.decisions.at_s), row),
             "history": self._rings.history(key, since_s),
         }
+
+    def nodes(self, pool: str | None, limit: int) -> dict[str, Any] | None:
+        """Up to `limit` nodes of all pools together, or of one, and what runs on each; None where there is no such pool."""
+        if self.tick is None:
+            return {"tick": None, "pools": [], "more_pools": 0}
+        return self._strip.answer(self.tick, pool, limit)
 
     def explain(self, key: str, at_s: float | None) -> dict[str, Any] | None:
         return self._explanations.latest(key) if at_s is None else self._explanations.at(key, at_s)

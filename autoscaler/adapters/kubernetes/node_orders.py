@@ -25,6 +25,13 @@ class NodeOrders:
         self._target: int | None = None
         self._open: deque[_Request] = deque()
 
+    def times_s(self, most: int) -> list[float]:
+        """When the nodes that haven't come were asked for, of the first so many of them."""
+        times: list[float] = []
+        for request in self._open:
+            times += [request.at_s] * min(request.nodes, most - len(times))
+        return times
+
     def __len__(self) -> int:
         return sum(request.nodes for request in self._open)
 

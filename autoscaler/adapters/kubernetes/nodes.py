@@ -104,7 +104,7 @@ def node_of(item: Object) -> Node:
         created_at_s=seconds_or_none(meta.get("creationTimestamp")) or 0.0,
         ready_at_s=ready_at_s,
         accelerators=sum(
-            _count(value) for name, value in (status.get("allocatable") or {}).items() if name.startswith(_ACCELERATORS)
+            quantity_count(value) for name, value in (status.get("allocatable") or {}).items() if name.startswith(_ACCELERATORS)
         ),
         starting=any(key.startswith(_STARTING) for key in taints),
         cordoned=bool(spec.get("unschedulable")),
@@ -131,7 +131,7 @@ def _pools_of(labels: Mapping[str, str], annotations: Mapping[str, str]) -> Iter
             yield owner.rpartition("-")[0]
 
 
-def _count(quantity: Any) -> int:
+def quantity_count(quantity: Any) -> int:
     """Of an extended resource, which is whole. One in another spelling (`1k`) is at least there."""
     text = str(quantity)
     return int(text) if text.isascii() and text.isdigit() else 1

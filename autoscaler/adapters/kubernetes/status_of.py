@@ -139,9 +139,7 @@ def status_of(
     ``shared_demand`` and ``emptying`` of ``KubernetesCluster``."""
     decisions, fleet = tick.decisions, tick.fleet
     recommended = decisions.recommended[row]
-    limits = list(decisions.limits(row))
-    if row in tick.plan.limits:
-        limits.append(tick.plan.limits[row])
+    limits = tick.limits(row)
     present = service.status()
     scaled = [seconds_or_none(present.last_scale_time) if present is not None else None, service.scaled_at_s]
     scaled_at_s = max((at_s for at_s in scaled if at_s is not None), default=None)

@@ -32,13 +32,13 @@ def in_order(table: PoolTable, room: Ints, whole: Ints, first: Ints | None = Non
     return taken
 
 
-def placed_units(table: PoolTable, fleet: Fleet) -> Ints:
-    """Units (J,) that are on each place's pool, where anybody tells."""
+def placed_replicas(table: PoolTable, fleet: Fleet) -> Ints:
+    """Replicas (J,) that are on each place's pool, where anybody tells and there are several."""
     placed = np.zeros(len(table.row), dtype=np.int64)
     if fleet.placed:
         for place in table.several.tolist():
             there = fleet.placed.get(int(table.row[place]), {})
-            placed[place] = there.get(table.names[int(table.pool[place])], 0) // int(table.multiple[place])
+            placed[place] = there.get(table.names[int(table.pool[place])], 0)
     return placed
 
 
@@ -64,7 +64,7 @@ class Split:
         """What a place's row has not yet put anywhere: the same at all its places."""
         self.held: Ints = np.where(mine, 0, held)
         if held[mine].any():
-            there = in_order(table, np.where(mine, np.minimum(placed_units(table, fleet), held), 0), held)
+            there = in_order(table, np.where(mine, np.minimum(placed_replicas(table, fleet) // table.multiple, held), 0), held)
             self.units = self.held = np.where(mine, there, 0)
             self._place(np.where(mine, held - self._by_row(there), 0))
             self.held = np.where(mine, self.units, held)

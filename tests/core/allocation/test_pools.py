@@ -189,6 +189,19 @@ def test_who_runs_on_a_pool_does_not_move_but_goes_for_a_higher_priority_and_com
     assert plan_of([either, equal], [8, 0], [12, 0], pools=pools).nodes == {"a": 1, "b": 1}
 
 
+def test_nodes_are_kept_where_replicas_are_told_to_go_from_and_who_is_spread_is_not_taken_from() -> None:
+    uses = (PoolUse(name="a"), PoolUse(name="b"))
+    pools = (a_pool("a", 2, cost_per_hour=1.0), a_pool("b", 2, cost_per_hour=9.0))
+    service = a_service("either", pools=uses)
+    assert plan_of([service], [16], [8], pools=pools, placed={0: {"b": 16}}).nodes == {"a": 0, "b": 2}
+    assert plan_of([service], [16], [0], pools=pools, placed={0: {"a": 8, "b": 8}}).nodes == {"a": 1, "b": 1}
+    # Of eight on each pool any may go: not for us to take those on `a`.
+    specs = [service, a_service("only", "a", priority=10)]
+    full = (a_pool("a", 1), a_pool("b", 1))
+    assert plan_of(specs, [16, 0], [16, 8], pools=full, placed={0: {"a": 8, "b": 8}}).replicas.tolist() == [16, 0]
+    assert plan_of(specs, [8, 0], [8, 8], pools=full, placed={0: {"a": 8, "b": 0}}).replicas.tolist() == [0, 8]
+
+
 def test_who_can_go_on_makes_room_for_who_makes_room() -> None:
     specs = [
         a_service("a-or-b", pools=(PoolUse(name="a"), PoolUse(name="b")), accelerators_per_replica=4),
