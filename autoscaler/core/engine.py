@@ -55,6 +55,7 @@ _context = maker(Context)
 _decisions = maker(Decisions)
 _EPSILON = constant(1e-9)
 """Float noise just above a whole number must not cost a replica."""
+_NONE: Ints = np.zeros((), dtype=np.int64)
 
 
 class Engine:
@@ -404,9 +405,9 @@ class Engine:
         )
         steps: list[tuple[Constraint, Ints, Ints]] = []
         for constraint in ORDER:
-            if constraint is STABILIZED:
-                unstabilized = counts
             if constraint.active(context):
+                if constraint is STABILIZED:
+                    unstabilized = counts
                 after = constraint.limit(context, counts)
                 if after is not counts:
                     steps.append((constraint, counts, after))
@@ -540,8 +541,8 @@ class Engine:
 
 def _usable_room(headroom: Floats, growth: Ints) -> Ints:
     """Whole replicas of room, (n,). None is kept for replicas that maxReplicas will never let come. growth (n,): how many more it lets."""
-    room: Ints = np.minimum(np.ceil(headroom - _EPSILON), np.maximum(growth, 0)).astype(np.int64)
-    return room
+    room: Ints = np.ceil(headroom - _EPSILON).astype(np.int64)
+    return np.maximum(np.minimum(room, growth), _NONE)
 
 
 def _row_before(old: Table | None, spec: ScalingSpec) -> int:
