@@ -483,7 +483,12 @@ class NodePoolUse(Base):
     name: Annotated[DnsName, Meta(description="The AcceleratorPool.")]
     requests_per_second: Annotated[
         Annotated[float, Meta(gt=0, le=1e9)] | None,
-        Meta(description="What a replica does on its nodes; as capacity.requestsPerSecond where left out."),
+        Meta(
+            description=(
+                "What a replica does on its nodes; as capacity.requestsPerSecond where left out. Less than that is reckoned with on all pools, "
+                "unless the capacity is learnt."
+            )
+        ),
     ] = None
 
 
@@ -1055,11 +1060,16 @@ class AcceleratorPoolSpec(Base):
         list[PoolZone],
         Meta(
             max_length=16,
-            description="Zones of its nodes, each once; nodes are spread as equally as their bounds allow.",
+            description=(
+                "Zones of its nodes, each once. Nothing is ordered by it: their maxNodes bound the pool, and records show an equal spread."
+            ),
             extra_json_schema=_unique_by("name"),
         ),
     ] = msgspec.field(default_factory=list)
-    spot: Annotated[Spot | None, Meta(description="How much of it may be spot nodes; none where left out.")] = None
+    spot: Annotated[
+        Spot | None,
+        Meta(description="How much of it is spot nodes, for the price of a node; nothing is ordered by it. None where left out."),
+    ] = None
     quotas: Annotated[
         list[Quota],
         Meta(

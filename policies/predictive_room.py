@@ -1,8 +1,8 @@
 """What ``predictive`` keeps nodes for: the demand when a replica would serve on a node that is ordered now.
 
 A replica that finds no node waits for one before it starts. So what nodes are needed for is foretold one lead time of a node further ahead than
-what replicas are needed for, by a forecast of its own that learns from its own misses: errors grow with how far ahead one looks. Only services
-on pools have one; to others it costs nothing.
+what replicas are needed for, by a forecast of its own that learns from its own misses. Its middle says how many replicas will as likely as not
+be ordered when the node is there, with the margin that the promise asks for now. Only services on pools have one; to others it costs nothing.
 
 A node that was ordered for some moment is wanted until the replica that needs it can be ordered, a node's lead time later. So the highest of
 what was foretold within the last lead time of a node counts: else nodes for a peak would be given back as soon as one sees beyond it.
@@ -24,8 +24,7 @@ from policies.forecasters.outlook import Outlook
 from policies.predictive_memory import put_back, text_of
 
 SPREADS_RATIO: Final = 0.5
-"""Of the parameter `room`. Errors are larger so far ahead, and a node that comes in vain costs more than a wait that is seldom: measured,
-docs/policies.md."""
+"""Of the parameter `room`: errors are larger so far ahead, and a node that comes in vain costs more than a wait that is seldom."""
 MOST_KEPT: Final = 120
 """So many moments at the most are looked back for what was foretold: half an hour of the usual 15 seconds."""
 _NOBODY: Final = np.empty(0, dtype=np.int64)
@@ -67,12 +66,12 @@ class Room:
             observation.at_s, observation.interval_s, rates[self.rows], floors[self.rows], self._ahead_s, self._allowed_s
         )
 
-    def foretell(self, observation: Observation, spreads: Floats, highest_log: Floats) -> None:
-        """What demand is taken to be from now on: the forecast's middle and half of so many spreads (n,) on top, of which no more is believed
-        than highest_log (n,)."""
+    def foretell(self, observation: Observation, margin: Floats, spreads: Floats, highest_log: Floats) -> None:
+        """What demand is taken to be from now on: the forecast's middle and on top, in logs, what replicas will be ordered for then as well
+        (margin) or half of so many spreads, whichever is more, (n,) each; of it no more is believed than highest_log (n,)."""
         at_s, interval_s = observation.at_s, observation.interval_s
         outlook = self.outlook
-        above = SPREADS_RATIO * spreads[self.rows] * outlook.spread
+        above = np.fmax(margin[self.rows], SPREADS_RATIO * spreads[self.rows] * outlook.spread)
         latest = np.minimum(outlook.centre + above, highest_log[self.rows])
         length = min(int(np.ceil(self._node_s.max(initial=0.0) / interval_s - 1e-6)) + 1, MOST_KEPT)
         if length != self._foretold.length:

@@ -24,8 +24,8 @@ LEARNT_S = 4200.0
 """More than the hour of a controller's own steps that policies are shown."""
 AT_FIRST, MOST = 5, 12
 """Replicas, of which each fills a node."""
-NODE_S, LOADING_S = 10.0, 2.0
-"""What a node takes, about, and a model."""
+NODE_S, LOADING_S = 35.0, 2.0
+"""What a node takes, about, and a model: demand grows by up to a half in that time."""
 
 
 def rhythm(at_s: float) -> float:
@@ -67,13 +67,13 @@ async def test_n_room_is_there_before_a_ramp_and_goes_after_it(pools: Pools, kar
         "placeholder": f"/apis/apps/v1/namespaces/{PLACEHOLDERS}/deployments",
     }
     for name, pool in names.items():
-        await karpenter.add_pool(ns, suffix=f"-{name}", max_nodes=MOST, registered_after="2s", ready_after_ms=2000)
+        await karpenter.add_pool(ns, suffix=f"-{name}", max_nodes=MOST, registered_after="15s", ready_after_ms=15_000)
         selector = {POOL_LABEL: pool}
         await world.apply(
             accelerator_pool(pool, headroom(methods[name]), maxNodes=MOST, nodeSelector=selector), *follower(name, pool)
         )
     for name in names:
-        await world.until_ready(name, AT_FIRST, timeout_s=60.0)
+        await world.until_ready(name, AT_FIRST, timeout_s=90.0)
     past = {"past_s": LEARNT_S, "has_past": True}
     async with (
         world.traffic("buffer", rhythm, **past),
@@ -81,7 +81,9 @@ async def test_n_room_is_there_before_a_ramp_and_goes_after_it(pools: Pools, kar
         world.controller("story-n-room") as controller,
     ):
         for pool in names.values():
-            await pools.until_status(pool, lambda status: status.get("readyNodes", 0) > AT_FIRST and has_room(status))
+            await pools.until_status(
+                pool, lambda status: status.get("readyNodes", 0) > AT_FIRST and has_room(status), timeout_s=90.0
+            )
         there_s = time.time() + 1.0
         before = {name: await world.replicas(name) for name in names}
         for name, pool in names.items():
