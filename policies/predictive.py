@@ -126,7 +126,7 @@ class Predictive:
         if self._room:
             highest = self._belief.highest_log(self._recent.peak, outlook.centre)
             margin = self._quantiles.promised * outlook.spread
-            self._room.foretell(observation, margin, self.params["room"], highest)
+            self._room.foretell(margin, self.params["room"], highest)
         self._answered, self._need = observation, self._needed(observation, queue)
 
     def _ahead(self, observation: Observation) -> Floats:
