@@ -88,7 +88,8 @@ def test_what_was_cut_from_whom_is_in_score_words_and_reports(tmp_path: Path) ->
             "hours": 3 / 60,
             "most": 7,
             "made_room": 4,
-            "why": f"{full}: 2 of 9 replicas have a place; 4 of those that are there make room for others",
+            "why": f"{full}; namespace team-b may have 6 nvidia.com/gpu of pool h100: 2 of 9 replicas have a place; "
+            "4 of those that are there make room for others",
         },
     }
     assert score["cuts"]["NodePoolFull"]["replica_hours"] == pytest.approx(27 / 60)
