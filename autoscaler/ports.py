@@ -101,9 +101,6 @@ class PoolTold:
 class NodePools(Protocol):
     """The hand that sizes node pools."""
 
-    async def observe(self) -> Mapping[str, int]:
-        """Node count by pool now."""
-
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
         """Sets the planned node counts; errors by pool, in words."""
 

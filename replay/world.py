@@ -147,7 +147,8 @@ def plant_pools(specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], slots: 
     known = {pool.name: pool for pool in pools}
     pool_of = []
     for one in specs:
-        pool = known.get(one.pool) if one.pool is not None else None
+        # Of several pools the first: the plant has one a service.
+        pool = known.get(next(iter(one.pool_names), ""))
         name = one.key if pool is None else pool.name
         if name not in number:
             number[name] = len(made)

@@ -151,6 +151,13 @@ class Picture:
             return wrote[1].replicas
         return None if found is None else found.replicas
 
+    def service_of(self, pod: Key) -> str | None:
+        """Whose replica a pod is (``namespace/name``): its target's owner's, or the oldest service's of it; None: nobody's."""
+        for target in self.pods.targets_of(pod):
+            if services := self.services.on(target):
+                return next((service for service in services if service.active), services[0]).name
+        return None
+
     # ------------------------------------------------------------ what the informers tell
 
     def _service_changed(self, key: Key, old: ManifestObject | None, new: ManifestObject | None) -> None:
@@ -191,7 +198,7 @@ class Picture:
         """Has the services looked at again on whose pool a node was measured."""
         if measured := self.pools.measured:
             rows = self.services.rows
-            self.dirty |= {service.key for service in rows if service.spec is not None and service.spec.pool in measured}
+            self.dirty |= {one.key for one in rows if one.spec is not None and not measured.isdisjoint(one.spec.pool_names)}
             measured.clear()
 
     def _select(self, target: TargetKey) -> None:
