@@ -76,16 +76,18 @@ class PoolWatch:
 
     def facts(self, serving: Callable[[str], bool]) -> dict[str, PoolFacts]:
         """By pool; empty until the nodes were listed (no rights to, or not yet). serving: see ``PoolNodes.facts``."""
-        if not self._listed():
+        if not self.synced:
             return {}
         now_s = self._now_s()
         return {name: nodes.facts(now_s, partial(serving, name)) for name, nodes in self.pools.items()}
 
     def nodes_of(self, pool: str) -> PoolNodes | None:
         """The pool's nodes; None where they can't be seen."""
-        return self.pools.get(pool) if self._listed() else None
+        return self.pools.get(pool) if self.synced else None
 
-    def _listed(self) -> bool:
+    @property
+    def synced(self) -> bool:
+        """Whether the nodes were listed: not while nobody needs them, or where we have no right to."""
         return self._informer is not None and self._informer.has_synced.is_set()
 
     def status(self, pool: str, facts: PoolFacts, now_s: float) -> Object:
