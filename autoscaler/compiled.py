@@ -71,7 +71,7 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         replica_multiple=wanted.replica_multiple,
         accelerators_per_replica=wanted.accelerators_per_replica,
         pool=wanted.node_pool,
-        pools=tuple(PoolUse(name=use.name, per_s=use.requests_per_second) for use in wanted.node_pools),
+        pools=_pools(wanted),
         priority=wanted.priority,
         stale_after_s=_at("signals.staleAfter", spec.duration_s, wanted.signals.stale_after),
         idle_after_s=_at("idle.after", spec.duration_s, wanted.idle.after),
@@ -80,6 +80,17 @@ def scaling_spec(manifest: spec.InferenceAutoscaler) -> ScalingSpec:
         role=None if wanted.role is None else _role(wanted.role),
         sources=wanted.signals,
         publication=_publication(wanted.publish),
+    )
+
+
+def _pools(wanted: spec.InferenceAutoscalerSpec) -> tuple[PoolUse, ...]:
+    given = wanted.capacity.requests_per_second
+    reckoned = capacity(wanted).per_s
+    # Where less is reckoned with than was given, a pool that says nothing of its own still does what was given.
+    usual = given if given is not None and reckoned < given else None
+    return tuple(
+        PoolUse(name=use.name, per_s=usual if use.requests_per_second is None else use.requests_per_second)
+        for use in wanted.node_pools
     )
 
 
@@ -106,6 +117,9 @@ def capacity(wanted: spec.InferenceAutoscalerSpec) -> Capacity:
     """What one ready replica can do. Raises ValueError."""
     given = wanted.capacity
     per_s, learnt = given.requests_per_second, given.mode == "Learnt"
+    if per_s is not None and not learnt:
+        # Whoever spreads requests gives each replica the same: all of them do what the slowest pool's can.
+        per_s = min([per_s, *(use.requests_per_second for use in wanted.node_pools if use.requests_per_second is not None)])
     bounds = given.bounds or spec.CapacityBounds()
     least, most = bounds.min, bounds.max
     if learnt and per_s is not None:

@@ -21,7 +21,7 @@ from autoscaler.core.constant import constant
 from autoscaler.core.kept import Kept
 from autoscaler.core.model import Bools, Floats, Forecast, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, complete_params, stack_params
-from autoscaler.core.rows import chosen, every, some
+from autoscaler.core.rows import beside, chosen, every, some
 from autoscaler.core.seen import seen
 from autoscaler.core.sizing import whole_replicas
 from autoscaler.core.value import maker
@@ -34,6 +34,7 @@ from policies.predictive_grace import CLAIM, Grace
 from policies.predictive_memory import put_back, text_of
 from policies.predictive_quantiles import QUANTILES, Quantiles
 from policies.predictive_recent import Recent
+from policies.predictive_room import Room
 from policies.predictive_terms import Terms
 from policies.predictive_words import Need, by_reactive_words, forecast_words
 from policies.reactive import POLICY as REACTIVE
@@ -60,6 +61,8 @@ REMEMBERED_AFTER: Final = 240
 KEPT_BLIND: Final = 1.2
 """While `reactive` speaks, a replica stays until there are a fifth more than it asks for."""
 _VERSION: Final = 2
+_AND_ROOM: Final = "."
+"""Between what is remembered of a service on a pool: of its replicas' forecast, and of its nodes'."""
 
 # As every tick takes them.
 _RECENT: Final = constant(RECENT)
@@ -80,6 +83,7 @@ class Predictive:
         self._recent = Recent(n)
         self._grace = Grace(n)
         self._belief = Belief()
+        self._room = Room(WINDOW_S)
         self._answered: Observation | None = None
         self._need: Need | None = None
         self._ahead_s: Floats | None = None
@@ -102,7 +106,9 @@ class Predictive:
         rates = seen(observation, "demand")
         terms, outlook = self._terms, self._outlook
         terms.follow(observation)
-        outlook.observe(observation.at_s, interval_s, rates, terms.floors, self._ahead(observation), terms.allowed_s)
+        ahead_s = self._ahead(observation)
+        outlook.observe(observation.at_s, interval_s, rates, terms.floors, ahead_s, terms.allowed_s)
+        self._room.observe(observation, rates, terms.floors, ahead_s, terms.allowed_s)
         if interval_s > LONGEST_STEP_S:
             return
         if round(observation.at_s / interval_s) % REACTIVE_EVERY == 0:
@@ -116,6 +122,10 @@ class Predictive:
         if judged is not None:
             self._recent.surprised = judged > _SURPRISE * self._quantiles.promised
             self._grace.judge(judged, self._quantiles.watched, JUDGED * interval_s)
+        self._belief.follow(outlook.spreads.seen, interval_s)
+        if self._room:
+            highest = self._belief.highest_log(self._recent.peak, outlook.centre)
+            self._room.foretell(observation, self.params["room"], highest)
         self._answered, self._need = observation, self._needed(observation, queue)
 
     def _ahead(self, observation: Observation) -> Floats:
@@ -190,7 +200,8 @@ class Predictive:
             spoken = whole_replicas(self._reactive.needed(observation) + joining)
             held = np.minimum(np.maximum(observation.current, spoken), whole_replicas(spoken * KEPT_BLIND))
             replicas = np.where(by_reactive, held, replicas)
-        headroom = np.fmax(np.ceil(ready_later) - replicas, _ZERO)  # none where it can't tell
+        nodes_later = self._room.replicas(ready_later, own)
+        headroom = np.fmax(np.ceil(nodes_later) - replicas, _ZERO)  # none where it can't tell
         return _make_need(
             rate=rate,
             recent=recent,
@@ -218,7 +229,7 @@ class Predictive:
 
     def _forecast(self, observation: Observation) -> Forecast:
         outlook, missed, begun = self._outlook, self._grace.missed, self._belief.begun
-        values = np.exp(outlook.centre[:, None] + self._quantiles.shown * outlook.spread[:, None])
+        values = np.exp(beside(outlook.centre) + self._quantiles.shown * beside(outlook.spread))
         return _make_forecast(
             made_at_s=observation.at_s,
             times_s=(observation.at_s + observation.lead_time_s)[:, None],
@@ -261,6 +272,7 @@ class Predictive:
     def rearrange(self, rows: Ints, params: Params) -> None:
         for part in self._parts():
             part.rearrange(rows)
+        self._room.rearrange(rows)
         self._reactive.rearrange(rows, _of_reactive(params))
         self._take(params)
         self._forget()
@@ -268,6 +280,7 @@ class Predictive:
     def adopt(self, other: Predictive, rows: Ints) -> None:
         for mine, theirs in zip(self._parts(), other._parts(), strict=True):
             mine.adopt(theirs, rows)
+        self._room.adopt(other._room, rows)
         self._reactive.adopt(other._reactive, rows)
         self._forget()
 
@@ -280,11 +293,15 @@ class Predictive:
         """See ``predictive_memory``. "" of a service that has shown less than a restart is shown anyway."""
         if self._outlook.spreads.seen[row] < REMEMBERED_AFTER:
             return ""
-        return text_of(self._remembered(), row, self._outlook.names)
+        text, further = text_of(self._remembered(), row, self._outlook.names), self._room.remember(row, REMEMBERED_AFTER)
+        return f"{text}{_AND_ROOM}{further}" if text and further else text
 
     def recall(self, row: int, text: str) -> None:
+        text, _, further = text.partition(_AND_ROOM)
         if not put_back(self._remembered(), row, self._outlook.names, text):
             return
+        if further:
+            self._room.recall(row, further)
         self._outlook.tell_anew(row)
         self._quantiles.forget(row)
         self._forget()
@@ -307,6 +324,7 @@ class Predictive:
 
     def shift(self, by_s: float) -> None:
         self._outlook.shift(by_s)
+        self._room.shift(by_s)
         self._reactive.shift(by_s)
         self._looked_up += round(by_s / REFRESH_S)
 
@@ -317,6 +335,7 @@ class Predictive:
             "parts": [part.save() for part in self._parts()],
             "reactive": self._reactive.save(),
             "looked_up": self._looked_up,
+            **({"room": self._room.save()} if self._room else {}),
         }
 
     def load(self, state: Saved) -> None:
@@ -325,6 +344,8 @@ class Predictive:
         for part, saved in zip(self._parts(), state["parts"], strict=True):
             part.load(saved)
         self._reactive.load(state["reactive"])
+        if "room" in state:  # states written before there was one, or of services without pools, have none
+            self._room.load(state["room"])
         self._looked_up = int(state["looked_up"])
         self._forget()
 

@@ -119,11 +119,17 @@ class Schedule:
 
     def recommend(self, observation: Observation) -> Recommendation:
         replicas = np.full(len(self._files), np.nan)
-        at_s = observation.at_s
+        room = np.zeros(len(self._files))
+        at_s, pooled = observation.at_s, observation.pooled
         for plan, start_s, rows in self._groups or ():
             line = bisect_right(plan.times_s, at_s - start_s) - 1
             if line >= 0:
                 replicas[rows] = plan.counts[line]
+            for row in rows if pooled is not None and line >= 0 else ():
+                # Known long before: nodes for it are there when it comes.
+                later = bisect_right(plan.times_s, at_s - start_s + float(observation.node_lead_time_s[row]))
+                if pooled is not None and pooled[row]:
+                    room[row] = max(plan.counts[line:later]) - plan.counts[line]
 
         def why(row: int) -> str:
             plan, since_s = self._plans[self._files[row]], at_s - float(self._start_s[row])
@@ -132,7 +138,7 @@ class Schedule:
                 return f"{self._files[row]} begins at {plan.times_s[0]:g} s, and it is {since_s:.0f} s: no count yet"
             return f"{self._files[row]} plans {plan.counts[line]} from {plan.times_s[line]:g} s on (it is {since_s:.0f} s)"
 
-        return Recommendation(replicas=replicas, why=why)
+        return Recommendation(replicas=replicas, headroom=None if pooled is None else room, why=why)
 
     def rearrange(self, rows: Ints, params: Params) -> None:
         old = self._start_s

@@ -102,6 +102,25 @@ def test_defaults() -> None:
     assert (pool_spec(pool).name, pool_spec(pool).accelerators_per_node) == ("p", 8)
 
 
+@pytest.mark.parametrize(
+    ("mode", "slow", "reckoned", "usual"),
+    [("Given", 0.5, 0.5, 1.6), ("Given", 2.5, 1.6, None), ("Learnt", 0.5, 1.6, None)],
+)
+def test_replicas_on_several_pools_are_reckoned_with_as_the_slowest_of_them(
+    mode: str, slow: float, reckoned: float, usual: float | None
+) -> None:
+    """A load balancer gives each the same. What is learnt is of the mixture already."""
+    manifest, _ = compiled_from(
+        FULL.replace(
+            "  capacity: {",
+            f"  nodePools: [{{name: h100}}, {{name: l40s, requestsPerSecond: {slow}}}]\n  capacity: {{mode: {mode}, ",
+        )
+    )
+    made = scaling_spec(manifest)
+    assert made.capacity.per_s == reckoned
+    assert made.pools == (PoolUse(name="h100", per_s=usual), PoolUse(name="l40s", per_s=slow))
+
+
 def test_pools() -> None:
     manifest, pool = compiled_from(
         FULL.replace("  capacity: {", "  nodePools:\n  - {name: h100, requestsPerSecond: 4}\n  - {name: spare}\n  capacity: {")

@@ -76,8 +76,8 @@ def command(
 
     It needs neither a cluster nor a GPU. Ctrl-C ends it with the score so far.
     """
-    from autoscaler.cli.listen import parse_listen
     from autoscaler.dashboard.server import is_loopback
+    from autoscaler.listen import parse_listen
 
     if not 0 < speed <= FASTEST:
         raise UsageError(f"--speed: {speed:g} is not allowed; more than 0, at most {FASTEST:g}")

@@ -23,6 +23,7 @@ from autoscaler.dashboard.board import Board
 from autoscaler.dashboard.server import host_names, make_app, serve
 from autoscaler.errors import UsageError
 from autoscaler.ports import PoolTold, Reporter
+from autoscaler.waiting import first_of
 
 LAST_WORDS_S: Final = 0.7
 """How long open pages get to hear that the demo has ended."""
@@ -135,12 +136,7 @@ class Session:
             self.clock.advance_to(self._start_s + at_s)
             await asyncio.sleep(0)  # lets a Ctrl-C through
             return not self._stop.is_set()
-        sleeping = asyncio.ensure_future(self.clock.sleep_until(self._start_s + at_s))
-        stopping = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (sleeping, stopping):
-            task.cancel()
-        await asyncio.gather(sleeping, stopping, return_exceptions=True)
+        await first_of(self.clock.sleep_until(self._start_s + at_s), self._stop.wait())
         return not self._stop.is_set()
 
     @asynccontextmanager

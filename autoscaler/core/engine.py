@@ -319,18 +319,7 @@ class Engine:
             self._any_at_zero = bool(np.count_nonzero(fleet.current) < len(fleet))
             self._any_none_ready = bool(np.count_nonzero(fleet.ready) < len(fleet))
 
-        merged = Merged()
-        wishes: list[tuple[Group, Recommendation]] = []
-        forecasts: list[tuple[str, Ints, Forecast]] = []
-        for group in self._groups:
-            group.observe(fleet, table, readings, self._signals, self.interval_s)
-            wish = group.recommend()
-            wishes.append((group, wish))
-            group.merge(wish, merged)
-            forecast = group.foretold(wish)
-            if forecast is not None:
-                forecasts.append((group.name, group.rows, forecast))
-
+        merged, wishes, forecasts = self._wished(fleet, table, readings)
         recommended = table.no_wish if merged.recommended is None else merged.recommended
         partial = self._partial(merged.partial)
         blind: Bools = table.nowhere if merged.complete else np.isnan(recommended)
@@ -374,7 +363,7 @@ class Engine:
             at_s=at_s,
             recommended=recommended,
             desired=counts,
-            headroom=table.nothing if merged.headroom is None else _usable_room(merged.headroom, table.max_replicas - counts),
+            headroom=self._room(merged, counts, fleet, at_s),
             blind=blind,
             partial=partial,
             capacity_per_s=table.full_capacity_per_s,
@@ -387,6 +376,23 @@ class Engine:
             idle_s=self._idle_s,
             roles=None if roles is None else roles.said(),
         )
+
+    def _wished(
+        self, fleet: Fleet, table: Table, readings: Readings
+    ) -> tuple[Merged, list[tuple[Group, Recommendation]], list[tuple[str, Ints, Forecast]]]:
+        """What the policies learn from the readings and wish: merged, by group, and the forecasts behind it."""
+        merged = Merged()
+        wishes: list[tuple[Group, Recommendation]] = []
+        forecasts: list[tuple[str, Ints, Forecast]] = []
+        for group in self._groups:
+            group.observe(fleet, table, readings, self._signals, self.interval_s)
+            wish = group.recommend()
+            wishes.append((group, wish))
+            group.merge(wish, merged)
+            forecast = group.foretold(wish)
+            if forecast is not None:
+                forecasts.append((group.name, group.rows, forecast))
+        return merged, wishes, forecasts
 
     @property
     def table(self) -> Table:
@@ -415,6 +421,17 @@ class Engine:
             # What a blind service holds counts as wished: the first low wish after blindness must not act at once.
             self._wishes.push(context.at_s, np.where(context.blind, counts, unstabilized) if context.any_blind else unstabilized)
         return counts, steps
+
+    def _room(self, merged: Merged, counts: Ints, fleet: Fleet, at_s: float) -> Ints:
+        """Whole replicas of room, (n,), beyond `counts`: what was asked for, but none for replicas that are among these already (minReplicas
+        above the wish, a window, a hold), nor for such as maxReplicas will never let come; and what a schedule's lower bound brings within a
+        node's lead time."""
+        table, room = self.table, self.table.nothing
+        if merged.headroom is not None and merged.reach is not None:
+            headroom = np.fmin(merged.headroom, merged.reach - counts)
+            room = np.clip(np.ceil(headroom - _EPSILON), 0, np.maximum(table.max_replicas - counts, 0)).astype(np.int64)
+        coming = table.coming_min(at_s, fleet)
+        return room if coming is table.nothing else np.maximum(room, coming - counts)
 
     @property
     def objectives(self) -> ObjectiveLimits:
@@ -536,12 +553,6 @@ class Engine:
 
 
 # ---------------------------------------------------------------- small pieces
-
-
-def _usable_room(headroom: Floats, growth: Ints) -> Ints:
-    """Whole replicas of room, (n,). None is kept for replicas that maxReplicas will never let come. growth (n,): how many more it lets."""
-    room: Ints = np.minimum(np.ceil(headroom - _EPSILON), np.maximum(growth, 0)).astype(np.int64)
-    return room
 
 
 def _row_before(old: Table | None, spec: ScalingSpec) -> int:

@@ -48,14 +48,16 @@ LARGEST = 1e9
 
 @dataclass(slots=True)
 class Merged:
-    """The wishes of all groups, (n,) each: the highest count (NaN where none could tell) and the highest headroom win; partial: some needed
-    signal is unknown. None: nobody has said anything yet. complete: every row has a wish.
+    """The wishes of all groups, (n,) each: the highest count (NaN where none could tell) and the highest headroom win. reach: the highest of
+    count and headroom together, NaN where none told both. partial: some needed signal is unknown. None: nobody has said anything yet.
+    complete: every row has a wish.
 
     Columns may be a policy's own arrays: they are replaced, never written to.
     """
 
     recommended: Floats | None = None
     headroom: Floats | None = None
+    reach: Floats | None = None
     partial: Bools | None = None
     complete: bool = False
 
@@ -332,6 +334,7 @@ class Group:
             headroom: Floats = np.asarray(wish.headroom, dtype=np.float64)
             headroom = headroom if self._are_counts(headroom) else np.fmax(_sane(headroom), 0.0)
             merged.headroom = self._joined(np.fmax, merged.headroom, headroom, 0.0)
+            merged.reach = self._joined(np.fmax, merged.reach, replicas + headroom, np.nan)
         if unknown is not None:
             merged.partial = self._joined(np.logical_or, merged.partial, unknown, False)
 

@@ -90,6 +90,9 @@ class Pause:
     until_s: float | None
     reason: str = ""
 
+    def in_force(self, at_s: float) -> bool:
+        return self.until_s is None or at_s < self.until_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fallback:
@@ -172,7 +175,7 @@ class PoolUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSpec:
-    """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.spec``."""
+    """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.compiled``."""
 
     namespace: str
     name: str
@@ -205,7 +208,7 @@ class ScalingSpec:
     accelerators_per_replica: int = 1
     pool: str | None = None
     pools: tuple[PoolUse, ...] = ()
-    """Several pools that its pods may run on, in the place of `pool`."""
+    """Several pools that its pods may run on, in the place of `pool`; ``pool_names`` has either."""
     priority: int = 0
     stale_after_s: float = 60.0
     idle_after_s: float | None = None
@@ -224,6 +227,11 @@ class ScalingSpec:
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def pool_names(self) -> tuple[str, ...]:
+        """The pools that its pods may run on, however the manifest names them."""
+        return tuple([use.name for use in self.pools]) or (() if self.pool is None else (self.pool,))
 
     @property
     def lowest_min(self) -> int:
@@ -277,6 +285,11 @@ class PoolSpec:
     waiting_cost: float = 0.0
     """What replicas that wait for a node cost, in that node's price for the same time: by it spare nodes are kept (``allocation.cool_down``); 0:
     they go at once."""
+
+    @property
+    def spot_price(self) -> float:
+        """Of a spot node for an hour."""
+        return self.cost_per_hour if self.spot_cost_per_hour is None else self.spot_cost_per_hour
 
     @property
     def most_nodes(self) -> int:
@@ -357,7 +370,7 @@ class Fleet:
     the same object.
 
     current (n,): the target's spec.replicas now. ready (n,): serving. starting (n,): on their way to `current`, not ready. draining (n,): leaving.
-    lead_time_s, node_lead_time_s (n,): measured where there are samples, else the spec's start value.
+    lead_time_s, node_lead_time_s (n,): measured where there are samples, else the spec's start value; of several pools the slowest one's.
     surge (n,): replicas that are there beyond `current`, ready or starting: those that an update sets beside the ones it replaces, or a
     smaller count has not yet removed (None: nowhere). They are on nodes, and go by themselves: no coming capacity.
     versions (n,): of each target; None: nobody knows of any. The same tuple as long as nothing in it changes.

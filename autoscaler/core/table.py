@@ -82,6 +82,7 @@ class Table:
         self.pauses: dict[int, Pause] = {row: spec.pause for row, spec in enumerate(specs) if spec.pause is not None}
         self._scheduled = [row for row, spec in enumerate(specs) if spec.schedules]
         self._minute = -1
+        self._coming: tuple[int, Bools, Ints] | None = None
         self._fleet: Fleet | None = None
         self._writable: Bools = self.active
         self.no_wish: Floats = np.full(len(specs), np.nan)
@@ -159,9 +160,33 @@ class Table:
         low, high = self.own_min.copy(), self._own_max.copy()
         self.schedule_in_force = {}
         for row in self._scheduled:
-            for schedule in self.specs[row].schedules:
-                if in_force(schedule, at_s):
-                    self.schedule_in_force[row] = schedule.name
-                    low[row] = low[row] if schedule.min_replicas is None else schedule.min_replicas
-                    high[row] = high[row] if schedule.max_replicas is None else schedule.max_replicas
+            low[row], high[row], name = self._bounds_at(row, at_s)
+            if name is not None:
+                self.schedule_in_force[row] = name
         self.min_replicas, self.max_replicas = np.minimum(low, high), high
+
+    def _bounds_at(self, row: int, at_s: float) -> tuple[int, int, str | None]:
+        """A row's bounds at a moment, the lower one perhaps above the upper one, and the last schedule in force then."""
+        low, high, name = int(self.own_min[row]), int(self._own_max[row]), None
+        for schedule in self.specs[row].schedules:
+            if in_force(schedule, at_s):
+                name = schedule.name
+                low = low if schedule.min_replicas is None else schedule.min_replicas
+                high = high if schedule.max_replicas is None else schedule.max_replicas
+        return low, high, name
+
+    def coming_min(self, at_s: float, fleet: Fleet) -> Ints:
+        """The lower bounds (n,) when a node that is ordered now is there, of services on pools that schedules move; 0 of all others."""
+        pooled = self.pooled(fleet.pools) if self._scheduled else None
+        if pooled is None:
+            return self.nothing
+        minute = int(at_s // 60)
+        if self._coming is None or self._coming[0] != minute or self._coming[1] is not pooled:
+            coming = np.zeros(len(self), dtype=np.int64)
+            for row in self._scheduled:
+                if pooled[row]:
+                    # Looked at once a minute, so as of its end: then no node comes late.
+                    low, high, _ = self._bounds_at(row, 60.0 * (minute + 1) + float(fleet.node_lead_time_s[row]))
+                    coming[row] = min(low, high)
+            self._coming = minute, pooled, coming
+        return self._coming[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias
@@ -20,6 +19,7 @@ from autoscaler.dashboard.node_strip import NodeStrip
 from autoscaler.dashboard.rings import BUDGET_BYTES, Rings
 from autoscaler.explanation import explain_tick
 from autoscaler.ports import PoolTold, Tick
+from autoscaler.waiting import News
 
 Status: TypeAlias = Literal["blind", "partial", "hands-off", "paused", "late", "starting", "ok"]
 STATUSES: Final[tuple[Status, ...]] = ("blind", "partial", "hands-off", "paused", "late", "starting", "ok")
@@ -59,10 +59,9 @@ class Board:
         self._slots: Ints = np.empty(0, dtype=np.int64)
         self._revision: int | None = None
         self._objective: Floats = np.empty(0)
-        self._news = asyncio.Event()
         self.tick: Tick | None = None
-        self.version = 0
-        """Rises with everything that a stream may want to tell."""
+        self.news = News()
+        """Of everything that a stream may want to tell."""
 
     # ------------------------------------------------------------ hearing
 
@@ -89,21 +88,7 @@ class Board:
 
     def wake(self) -> None:
         """Lets the streams send something although no tick came (a control was used)."""
-        self.version += 1
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def news(self, seen: int, timeout_s: float) -> bool:
-        """Waits until `version` is no longer `seen`; False where that took too long."""
-        if self.version != seen:
-            return True
-        # No wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
+        self.news.tell()
 
     def _columns(self, tick: Tick, demand: Floats) -> npt.NDArray[np.float64]:
         fleet, readings = tick.fleet, tick.readings
@@ -288,7 +273,7 @@ class Board:
         targets = np.array([spec.objective.target for spec in fleet.specs], dtype=np.float64)
         at_s = float(decisions.at_s)
         paused = np.array(
-            [spec.pause is not None and (spec.pause.until_s is None or spec.pause.until_s > at_s) for spec in fleet.specs],
+            [spec.pause is not None and spec.pause.in_force(at_s) for spec in fleet.specs],
             dtype=np.bool_,
         )
         if fleet.paused is not None:

@@ -197,9 +197,6 @@ class PlantNodePools:
         self._plant = plant
         self._number = {pool.name: number for number, pool in enumerate(plant.life.pools)}
 
-    async def observe(self) -> Mapping[str, int]:
-        return {pool.name: pool.total for pool in self._plant.life.pools}
-
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
         errors = {}
         for name, nodes in plan.nodes.items():

@@ -22,11 +22,13 @@ from autoscaler.core.model import (
     Memory,
     Observation,
     PolicyRef,
+    PoolSpec,
     RatePolicy,
     Readings,
     Recommendation,
     ScalingRules,
     ScalingSpec,
+    Schedule,
     SignalColumn,
 )
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, Stateless
@@ -277,6 +279,39 @@ def test_no_room_is_kept_for_replicas_that_can_never_come(most: int, room: int, 
     monkeypatch.setattr(Given, "answer", Recommendation(replicas=np.array([5.0]), headroom=np.array([2.5])))
     decisions = Loop([a_spec(policies=refs("given"), max_replicas=most)]).tick()
     assert decisions.headroom.tolist() == [room]
+
+
+@pytest.mark.parametrize(("least", "room"), [(0, 3), (5, 3), (6, 2), (8, 0), (20, 0)])
+def test_no_room_is_kept_for_replicas_that_are_there_anyway(least: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five are wished and 2.5 may follow: of what minReplicas keeps beyond the five, room needs none."""
+    monkeypatch.setattr(Given, "answer", Recommendation(replicas=np.array([5.0]), headroom=np.array([2.5])))
+    decisions = Loop([a_spec(policies=refs("given"), min_replicas=least)]).tick()
+    assert (decisions.desired.tolist(), decisions.headroom.tolist()) == ([max(least, 5)], [room])
+
+
+def test_room_is_of_the_policy_that_reaches_furthest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Given, "answer", Recommendation(replicas=np.array([4.0]), headroom=np.array([5.0])))
+    spec = a_spec(policies=[*refs("given"), *refs("fixed", replicas=8.0)])
+    assert Loop([spec]).tick().headroom.tolist() == [1], "9 may be needed, and 8 are there"
+
+
+def test_nodes_for_a_scheduled_minimum_are_asked_for_before_it_begins() -> None:
+    """A node takes three minutes: from three minutes before on, and replicas as soon as the window is in force."""
+    busy = Schedule(name="busy", days=frozenset(range(7)), start_minute=10, end_minute=20, timezone="UTC", min_replicas=7)
+    pools = (PoolSpec(name="h100", min_nodes=0, max_nodes=9, accelerators_per_node=8),)
+    specs = [
+        a_spec("on-it", pool="h100", policies=refs("fixed", replicas=2.0), schedules=(busy,)),
+        a_spec("elsewhere", policies=refs("fixed", replicas=2.0), schedules=(busy,)),
+    ]
+    loop = Loop(specs, pools=pools)
+    loop.at_s = 20_254 * 86_400.0 - INTERVAL_S  # a midnight
+    found = []
+    for _ in range(25):
+        told = [loop.tick() for _ in range(4)]
+        assert len({(*one.desired.tolist(), *one.headroom.tolist()) for one in told}) == 1, "it changes with the minute"
+        found.append((told[0].desired.tolist(), told[0].headroom.tolist()))
+    # The minute in which a node would come too late for its end is the first one.
+    assert found == [([2, 2], [0, 0])] * 6 + [([2, 2], [5, 0])] * 4 + [([7, 7], [0, 0])] * 10 + [([2, 2], [0, 0])] * 5
 
 
 def test_words_that_fail_are_only_words(monkeypatch: pytest.MonkeyPatch) -> None:

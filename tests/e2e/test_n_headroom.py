@@ -24,9 +24,6 @@ LEARNT_S = 4200.0
 """More than the hour of a controller's own steps that policies are shown."""
 AT_FIRST, MOST = 5, 12
 """Replicas, of which each fills a node."""
-ROOM = 10
-"""`predictive` keeps room for what may be needed when a replica that is ordered now serves, so many spreads above the middle, and not for what
-is foretold for when a node would be there: a rhythm that is foretold this well gets none with the default of 2."""
 NODE_S, LOADING_S = 10.0, 2.0
 """What a node takes, about, and a model."""
 
@@ -52,7 +49,7 @@ def follower(name: str, pool: str) -> list[Object]:
                 "queries": [{"signal": "demand", "query": f'sum(rate(gateway_requests_total{{service="{name}"}}[10s]))'}],
             },
             objective={"signal": "queue_wait_s", "target": "5s", "promised": "99%"},
-            policies=[{"name": "predictive", "params": {"room": ROOM}}],
+            policies=[{"name": "predictive"}],
             leadTime={"replica": f"{LOADING_S:g}s", "node": f"{NODE_S:g}s"},
             nodePool=pool,
             acceleratorsPerReplica=8,

@@ -62,6 +62,18 @@ def test_a_schedule_may_have_a_given_start(plan: str) -> None:
     assert counts(Services(schedule.POLICY, [{"file": plan, "start_s": START_S - 60}]), 3) == [5, 5, 2]
 
 
+def test_on_a_pool_nodes_for_the_next_count_are_asked_for_while_they_come(tmp_path: Path) -> None:
+    file = tmp_path / "plan.csv"
+    file.write_text("at_s,replicas\n0,2\n60,9\n75,4\n")
+    services = Services(schedule.POLICY, [{"file": str(file)}] * 3)
+    asked = [services.see(pooled=[True, True, False], node_lead_time_s=[45.0, 0.0, 45.0]) for _ in range(6)]
+    assert all(answer.headroom is not None for answer in asked)
+    room = np.array([answer.headroom for answer in asked])
+    assert room.T.tolist() == [[0, 7, 7, 7, 0, 0], [0] * 6, [0] * 6]
+    assert [answer.replicas[0] for answer in asked] == [2, 2, 2, 2, 9, 4]
+    assert services.see().headroom is None
+
+
 def test_the_file_is_read_once(plan: str) -> None:
     services = Services(schedule.POLICY, [{"file": plan}])
     Path(plan).write_text("at_s,replicas\n0,99\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 
 import numpy as np
@@ -17,6 +17,7 @@ from autoscaler.adapters.kubernetes.foreign_writers import HOLD_S
 from autoscaler.adapters.kubernetes.informer import DEFAULTS, InformerSettings, Key
 from autoscaler.adapters.kubernetes.node_strip import seen_pool
 from autoscaler.adapters.kubernetes.picture import Picture
+from autoscaler.adapters.kubernetes.pod_index import Members
 from autoscaler.adapters.kubernetes.pods import Pod, PodState
 from autoscaler.adapters.kubernetes.scale import ScaleClient, ScaleState
 from autoscaler.adapters.kubernetes.services import Judge, Service, decoded
@@ -119,6 +120,7 @@ class KubernetesCluster:
         for target in self.pods.touched:
             self.picture.dirty |= services.by_target.get(target, set())
         self.pods.touched.clear()
+        self._find_again(self.picture.pools.moved)
         self.picture.take_in_lead_times()
         for key in self.picture.dirty | self.picture.held:
             service = services.all.get(key)
@@ -155,8 +157,30 @@ class KubernetesCluster:
             else:
                 del self.picture.wrote[service.target]
         members = self.pods.members(service.target) if service.target is not None else None
-        node_lead_s = self.picture.pools.lead_s(service.spec.pool if service.spec is not None else None)
-        self._columns.set_row(service, state, members, why, node_lead_s)
+        pools = () if service.spec is None else service.spec.pool_names
+        placed = self._placed(members, pools) if len(pools) > 1 and members is not None else None
+        self._columns.set_row(service, state, members, why, self.picture.pools.lead_s(pools), placed)
+
+    def _placed(self, members: Members, pools: Collection[str]) -> dict[str, int] | None:
+        """Replicas on the nodes of each of these pools; None while nodes can't be seen. Those on other nodes, or on none, are left out."""
+        if not self.picture.pools.synced:
+            return None
+        placed = dict.fromkeys(pools, 0)
+        for key in members.pods:
+            pod = self.pods.pods[key]
+            if pod.node and pod.state in (PodState.READY, PodState.STARTING):
+                pool = self.picture.pools.pool_of_node(pod.node)
+                if pool in placed:
+                    placed[pool] += 1
+        return placed
+
+    def _find_again(self, nodes: set[str]) -> None:
+        """Has the services looked at again whose pods are on nodes that became another pool's."""
+        for node in nodes:
+            for pod in self.pods.on_node.get(node, ()):
+                for target in self.pods.targets_of(pod):
+                    self.picture.dirty |= self.services.by_target.get(target, set())
+        nodes.clear()
 
     def _serving(self, pool: str) -> bool:
         """Whether replicas that run on the pool are ready."""
@@ -181,10 +205,7 @@ class KubernetesCluster:
 
     def _node_late_s(self, spec: ScalingSpec) -> float | None:
         """The p99 of a node's lead time, of several pools the slowest; None where too little is known of any."""
-        names: list[str | None] = [use.name for use in spec.pools]
-        found = [self.picture.pools.late_s(name) for name in names or [spec.pool]]
-        known = [seconds for seconds in found if seconds is not None]
-        return max(known) if len(known) == len(found) else None
+        return self.picture.pools.late_s(spec.pool_names)
 
     def _lead_stages(self, row: int) -> tuple[StageTime, ...]:
         return self.services.rows[row].lead.told(POD_STAGES)
@@ -213,8 +234,9 @@ class KubernetesCluster:
             return None
         return facts.ready
 
-    def nodes_requested(self, targets: Mapping[str, int]) -> None:
-        """Whoever sizes node pools tells which counts are asked for now, by pool, so that what comes can be measured from then on."""
+    def nodes_requested(self, targets: Mapping[str, int | None]) -> None:
+        """Whoever sizes node pools tells which counts are asked for now, by pool, so that what comes can be measured from then on, and what goes
+        told from what was to stay. None: no number is asked for."""
         self.picture.pools.aim(targets, self._clock.now_s())
 
     def _remember_new(self) -> None:

@@ -38,6 +38,7 @@ class Columns:
         self._lead_time_s: Floats = np.zeros(0)
         self._node_lead_time_s: Floats = np.zeros(0)
         self._hands_off: Bools = np.zeros(0, dtype=np.bool_)
+        self._placed: dict[int, dict[str, int]] = {}
         self._why: dict[int, str] = {}
         self.decided_on: list[ScaleState | None] = []
 
@@ -59,15 +60,24 @@ class Columns:
         old_why, old_state, old_versions = self._why, self.decided_on, self._versions
         places = list(enumerate(before.tolist()))
         self._why = {row: old_why[place] for row, place in places if place in old_why}
+        old_placed = self._placed
+        self._placed = {row: old_placed[place] for row, place in places if place in old_placed}
         self.decided_on = [old_state[place] if place >= 0 else None for _, place in places]
         self._versions = [old_versions[place] if place >= 0 else () for _, place in places]
         self._all_versions = None
 
     def set_row(
-        self, service: Service, state: ScaleState | None, members: Members | None, why: str, node_lead_s: float | None
+        self,
+        service: Service,
+        state: ScaleState | None,
+        members: Members | None,
+        why: str,
+        node_lead_s: float | None,
+        placed: dict[str, int] | None,
     ) -> None:
         """state: the target's scale, members: its pods; None where they aren't known. why: see Fleet.hands_off_why; "" where we may write.
-        node_lead_s: of a node of its pool as measured; None where it isn't."""
+        node_lead_s: of a node of its pool as measured; None where it isn't. placed: replicas by pool; None where there is only one, or nobody
+        can tell."""
         assert service.spec is not None
         row = service.row
         current = state.replicas if state is not None else 0
@@ -96,6 +106,10 @@ class Columns:
             self._why[row] = why
         else:
             self._why.pop(row, None)
+        if placed is None:
+            self._placed.pop(row, None)
+        else:
+            self._placed[row] = placed
         self.decided_on[row] = state
 
     def fleet(
@@ -137,6 +151,7 @@ class Columns:
             versions=self._all_versions,
             pool_facts=pool_facts,
             pool_nodes=pool_nodes,
+            placed=dict(self._placed) or None,
             stuck=stuck,
             lead_stages=lead_stages,
             nodes_of=nodes_of,

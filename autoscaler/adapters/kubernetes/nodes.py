@@ -11,15 +11,11 @@ import msgspec
 from autoscaler.adapters.kubernetes.api import Object
 from autoscaler.adapters.kubernetes.discovery import Resource
 from autoscaler.adapters.kubernetes.moments import seconds_or_none
+from autoscaler.pool_labels import AKS_LABEL, EKS_LABEL, GKE_LABEL, KARPENTER_LABEL
 
 NODES: Final = Resource(group="", version="v1", plural="nodes", kind="Node", namespaced=False)
 
-POOL_LABELS: Final = (
-    "karpenter.sh/nodepool",
-    "cloud.google.com/gke-nodepool",
-    "eks.amazonaws.com/nodegroup",
-    "kubernetes.azure.com/agentpool",
-)
+POOL_LABELS: Final = (KARPENTER_LABEL, GKE_LABEL, EKS_LABEL, AKS_LABEL)
 """Labels by which node autoscalers and clouds say of which pool a node is. Cluster API has annotations instead, see ``_pools_of``."""
 _OWN_LABELS: Final = frozenset({"kubernetes.io/hostname", "topology.gke.io/hostname", "topology.k8s.aws/network-node-layer-3"})
 """Different on every node, so no pool is found by them, and not kept: so most nodes of a pool have the same labels."""

@@ -198,7 +198,7 @@ class Picture:
         """Has the services looked at again on whose pool a node was measured."""
         if measured := self.pools.measured:
             rows = self.services.rows
-            self.dirty |= {service.key for service in rows if service.spec is not None and service.spec.pool in measured}
+            self.dirty |= {one.key for one in rows if one.spec is not None and not measured.isdisjoint(one.spec.pool_names)}
             measured.clear()
 
     def _select(self, target: TargetKey) -> None:

@@ -130,7 +130,7 @@ class PodIndex:
             self.marked.discard(key)
         if old is not None and new is not None and old.labels == new.labels:
             self.pods[key] = new
-            if (old.state, old.unschedulable, old.waiting) == (new.state, new.unschedulable, new.waiting):
+            if (old.state, old.unschedulable, old.waiting, old.node) == (new.state, new.unschedulable, new.waiting, new.node):
                 return
             for target in self._targets_of.get(key, ()):
                 self._targets[target].count(old, -1)

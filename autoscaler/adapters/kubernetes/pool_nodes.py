@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,17 +26,17 @@ LOSSES_TOLD_S: Final = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """An AcceleratorPool as this adapter needs it. selector: labels of its nodes, where given; node_pool: else, what its nodes' own label
-    calls it. status: as the API server has it."""
+    """An AcceleratorPool as this adapter needs it. status: as the API server has it."""
 
     spec: PoolSpec
-    selector: Mapping[str, str]
-    node_pool: str
     generation: int
     status: AcceleratorPoolStatus
 
-    def same_nodes(self, other: Pool) -> bool:
-        return (self.selector, self.node_pool) == (other.selector, other.node_pool)
+    def has(self, node: Node) -> bool:
+        """Whether the node is one of its: by labels, where they are given, else by what the node itself says."""
+        if selector := self.spec.node_selector:
+            return all(node.labels.get(label) == value for label, value in selector)
+        return self.spec.name in node.pools
 
 
 @dataclass(slots=True)
@@ -61,13 +61,17 @@ class PoolNodes:
     lead: LeadTimes
     orders: NodeOrders = field(default_factory=NodeOrders)
     losses: NodeLosses = field(default_factory=NodeLosses)
+    _asked: int | None = None
     _ways: dict[str, _Way] = field(default_factory=dict)
     _facts: PoolFacts | None = None
     _told_at_s: float = 0.0
     _unfinished: set[str] = field(default_factory=set)
 
-    def aim(self, nodes: int, at_s: float) -> None:
-        """So many nodes are asked for."""
+    def aim(self, nodes: int | None, at_s: float) -> None:
+        """So many nodes are asked for; None: for no number (a backend that keeps no room now), so whoever owns them may take any."""
+        self._asked = nodes
+        if nodes is None:
+            return
         self.orders.aim(nodes, at_s)
         self.orders.keep(max(nodes - sum(not way.node.leaving for way in self._ways.values()), 0))
 
@@ -101,7 +105,7 @@ class PoolNodes:
         if node.notice and not node.replaced:
             return True
         left = sum(not way.node.leaving for other, way in self._ways.items() if other != name)
-        return self.orders.target is not None and left < self.orders.target
+        return self._asked is not None and left < self._asked
 
     @staticmethod
     def _from_its_start(node: Node, now_s: float) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
 import msgspec
@@ -34,11 +34,12 @@ log = logging.getLogger(__name__)
 
 
 class PoolWatch:
-    """measured: pools whose lead time may have changed since somebody emptied it."""
+    """measured: pools whose lead time may have changed, and moved: nodes that became another pool's, since somebody emptied them."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self.pools: dict[str, PoolNodes] = {}
         self.measured: set[str] = set()
+        self.moved: set[str] = set()
         self._now_s = now_s
         self._nodes: dict[str, Node] = {}
         self._pool_of: dict[str, str] = {}
@@ -53,18 +54,25 @@ class PoolWatch:
         """What the status of pools remembers of a shortage, by pool."""
         return {name: _short(kept) for name, nodes in self.pools.items() if (kept := nodes.pool.status.shortage) is not None}
 
-    def lead_s(self, pool: str | None) -> float | None:
-        """What a new node takes as measured; None while there are too few samples."""
-        found = self.pools.get(pool) if pool is not None else None
-        return None if found is None else found.lead.reckoned_s()
+    @property
+    def synced(self) -> bool:
+        """Whether the nodes were listed: not while nobody needs them, or where we have no right to."""
+        return self._informer is not None and self._informer.has_synced.is_set()
 
-    def late_s(self, pool: str | None) -> float | None:
+    def pool_of_node(self, node: str) -> str | None:
+        """Whose node it is."""
+        return self._pool_of.get(node)
+
+    def lead_s(self, pools: Collection[str]) -> float | None:
+        """What a new node takes as measured, of several pools the slowest; None while too little is known of any."""
+        return _slowest(self.pools[name].lead.reckoned_s() if name in self.pools else None for name in pools)
+
+    def late_s(self, pools: Collection[str]) -> float | None:
         """The p99 of the same."""
-        found = self.pools.get(pool) if pool is not None else None
-        return None if found is None else found.lead.late_s()
+        return _slowest(self.pools[name].lead.late_s() if name in self.pools else None for name in pools)
 
-    def aim(self, targets: Mapping[str, int], at_s: float) -> None:
-        """The node counts that are asked for, by pool: to be told with every tick, or after each write of one at least."""
+    def aim(self, targets: Mapping[str, int | None], at_s: float) -> None:
+        """The node counts that are asked for, by pool (None: no number is): to be told with every tick, or after each write of one at least."""
         for pool, nodes in targets.items():
             if found := self.pools.get(pool):
                 found.aim(nodes, at_s)
@@ -84,11 +92,6 @@ class PoolWatch:
     def nodes_of(self, pool: str) -> PoolNodes | None:
         """The pool's nodes; None where they can't be seen."""
         return self.pools.get(pool) if self.synced else None
-
-    @property
-    def synced(self) -> bool:
-        """Whether the nodes were listed: not while nobody needs them, or where we have no right to."""
-        return self._informer is not None and self._informer.has_synced.is_set()
 
     def status(self, pool: str, facts: PoolFacts, now_s: float) -> Object:
         """What the pool's status is to say of its nodes, as plain data."""
@@ -122,7 +125,7 @@ class PoolWatch:
             self.pools.pop(name, None)
         elif name in self.pools and old is not None:
             self.pools[name].pool = new
-            if old.same_nodes(new):
+            if old.spec.node_selector == new.spec.node_selector:
                 return
         else:
             self.pools[name] = PoolNodes(new, LeadTimes(new.status.lead_time), losses=NodeLosses(new.status.losses))
@@ -135,6 +138,7 @@ class PoolWatch:
         name = key[1]
         if new is None:
             del self._nodes[name]
+            self.moved.add(name)
             if (pool := self._pool_of.pop(name, None)) is not None and pool in self.pools:
                 self.pools[pool].node_changed(name, None, self._now_s())
             return
@@ -156,6 +160,8 @@ class PoolWatch:
         """Finds the node's pool, which may have become another one."""
         pool = self._find(node)
         before = self._pool_of.get(name)
+        if before != pool:
+            self.moved.add(name)
         if before is not None and before != pool:
             del self._pool_of[name]
             if before in self.pools:
@@ -165,18 +171,17 @@ class PoolWatch:
             self._tell(pool, name, node)
 
     def _find(self, node: Node) -> str | None:
-        for name, nodes in self.pools.items():
-            selector = nodes.pool.selector
-            if selector:
-                if all(node.labels.get(label) == value for label, value in selector.items()):
-                    return name
-            elif nodes.pool.node_pool in node.pools:
-                return name
-        return None
+        return next((name for name, nodes in self.pools.items() if nodes.pool.has(node)), None)
 
     def _tell(self, pool: str, name: str, node: Node) -> None:
         self.pools[pool].node_changed(name, node, self._now_s())
         self.measured.add(pool)
+
+
+def _slowest(seconds: Iterable[float | None]) -> float | None:
+    found = list(seconds)
+    known = [one for one in found if one is not None]
+    return max(known) if known and len(known) == len(found) else None
 
 
 def _short(kept: ShortageStatus) -> Short:
@@ -203,10 +208,4 @@ def pool_of(item: Object) -> Pool | None:
     status = AcceleratorPoolStatus()
     with contextlib.suppress(msgspec.ValidationError):  # another version of ours wrote it
         status = msgspec.convert(item.get("status") or {}, AcceleratorPoolStatus)
-    return Pool(
-        spec=spec,
-        selector=dict(spec.node_selector),
-        node_pool=manifest.metadata.name,
-        generation=manifest.metadata.generation,
-        status=status,
-    )
+    return Pool(spec=spec, generation=manifest.metadata.generation, status=status)

@@ -1,4 +1,4 @@
-"""Nodes by pool: what planned replicas, those on their way out, an update's surge and headroom fill, within the pool's bounds."""
+"""Nodes by pool: what planned replicas, those on their way out or told to go, an update's surge and headroom fill, within the pool's bounds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from autoscaler.core.allocation.cool_down import NodeNeeds, words
 from autoscaler.core.allocation.places import packed
+from autoscaler.core.allocation.split import placed_replicas
 from autoscaler.core.model import Bools, Fleet, Ints, PoolSpec
 from autoscaler.core.node_pools import PoolTable
 from autoscaler.core.short import Bounds
@@ -30,16 +31,18 @@ def plan_nodes(
     replicas: Ints,
     missing: Ints,
     headroom: Ints,
+    told_to_go: Ints,
     needs: NodeNeeds | None,
     at_s: float,
     bounds: Bounds | None = None,
 ) -> Nodes:
     """replicas (J,): planned ones of each place. missing (J,): those that were wished there and have no place. headroom (n,): replicas of
-    each service; they, its leavers and its surge are taken to be on the pool on which most of it is. needs: what pools needed lately, by which
-    spare nodes are kept; None: none are. bounds: what is short, in `table` too."""
+    each service; they, its leavers and its surge are taken to be on the pool on which most of it is. told_to_go (n,): replicas that the plan
+    is about to remove: they run until somebody has removed them, and are on nodes for as long. needs: what pools needed lately, by which spare
+    nodes are kept; None: none are. bounds: what is short, in `table` too."""
     home = _homes(table, replicas)
     row = table.row
-    leaving = np.where(home, fleet.draining[row], 0)
+    leaving = np.where(home, fleet.draining[row], 0) + _still_there(table, fleet, replicas, told_to_go, home)
     surge = np.where(home, 0 if fleet.surge is None else fleet.surge[row], 0)  # without a node an update would wait for ever
     spare = np.where(home, headroom[row], 0)
     needed = packed(table, replicas + leaving + surge + spare).nodes
@@ -102,6 +105,15 @@ def _keep_spare(table: PoolTable, fleet: Fleet, nodes: Ints, needs: NodeNeeds, a
     }
 
 
+def _still_there(table: PoolTable, fleet: Fleet, replicas: Ints, told_to_go: Ints, home: Bools) -> Ints:
+    """Replicas (J,) that run on each place's pool beyond those planned there; where nobody tells on which of several, on the home."""
+    there: Ints = np.where(home, told_to_go[table.row], 0)
+    if fleet.placed and len(table.several):
+        told = table.several[[row in fleet.placed for row in table.row[table.several].tolist()]]
+        there[told] = np.maximum(placed_replicas(table, fleet)[told] - replicas[told], 0)
+    return there
+
+
 def _homes(table: PoolTable, replicas: Ints) -> Bools:
     """The place of each row that has most of its replicas, the cheapest of equals, (J,)."""
     home: Bools = table.rank == 0
@@ -142,8 +154,7 @@ def _short_words(bounds: Bounds, pool: str) -> str:
 def cost_per_h(pool: PoolSpec, nodes: int) -> float:
     """What so many of its nodes cost in an hour, as many of them spot as may be."""
     spot = spot_nodes(pool, nodes)
-    spot_price = pool.cost_per_hour if pool.spot_cost_per_hour is None else pool.spot_cost_per_hour
-    return (nodes - spot) * pool.cost_per_hour + spot * spot_price
+    return (nodes - spot) * pool.cost_per_hour + spot * pool.spot_price
 
 
 def _words(

@@ -55,7 +55,15 @@ def allocate(
     if shared is not None:
         ours = np.where(may_write, replicas, current)
         nodes = plan_nodes(
-            shared.table, fleet, shared.placed(ours), shared.missing(), decisions.headroom, needs, decisions.at_s, bounds
+            shared.table,
+            fleet,
+            shared.placed(ours),
+            shared.missing(),
+            decisions.headroom,
+            _told_to_go(current, ours, bounds),
+            needs,
+            decisions.at_s,
+            bounds,
         )
     return _plan(
         at_s=decisions.at_s,
@@ -70,6 +78,14 @@ def allocate(
         taken=nodes.taken,
         bounds=bounds,
     )
+
+
+def _told_to_go(current: Ints, replicas: Ints, bounds: Bounds | None) -> Ints:
+    """Replicas (n,) that this plan removes and that are on nodes: those that found none hold none."""
+    going: Ints = np.maximum(current - replicas, 0)
+    for row, stuck in ({} if bounds is None else bounds.released).items():
+        going[row] = max(going[row] - stuck, 0)
+    return going
 
 
 def _add_budget_limits(limits: dict[int, Limit], cuts: list[BudgetCut], desired: Ints, replicas: Ints) -> None:

@@ -7,6 +7,7 @@ run, and more at once than may drain.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,11 +130,16 @@ def _kept(table: Table, fleet: Fleet, decisions: Decisions) -> Ints:
 
 
 def _anywhere(pools: PoolTable, fleet: Fleet) -> Ints:
-    """Rows that may run on several pools where nobody tells on which: who of them would have to go to make room on one can't be said."""
+    """Rows that run on several pools, or of which nobody tells on which: whose replicas would have to go to make room on one is not for us to
+    say. Whoever removes them takes any."""
     rows = np.unique(pools.row[pools.several])
     if fleet.placed:
-        rows = rows[[row not in fleet.placed for row in rows.tolist()]]
+        rows = rows[[row not in fleet.placed or _spread(fleet.placed[row]) for row in rows.tolist()]]
     return rows
+
+
+def _spread(placed: Mapping[str, int]) -> bool:
+    return sum(count > 0 for count in placed.values()) > 1
 
 
 def _stops_down(pause: Pause, at_s: float) -> bool:

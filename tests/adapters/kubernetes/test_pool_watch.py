@@ -191,6 +191,41 @@ async def test_of_several_pools_the_slowest_says_when_a_node_is_late(team: Team)
         assert fleet.stuck[0].limit_s == 110.0
 
 
+async def test_of_several_pools_it_is_told_on_whose_nodes_the_replicas_are(team: Team) -> None:
+    team.deployment(replicas=4)
+    team.service(nodePools=[{"name": "h100"}, {"name": "l4"}], leadTime={"node": "5m"})
+    pool(team, status={"leadTime": {"samples": 3, "recent": [40.0] * 3}})
+    pool(team, "l4", status={"leadTime": {"samples": 3, "recent": [80.0] * 3}})
+    add_node(team, "a")
+    for name, on in (("one", "a"), ("two", "a"), ("three", "b"), ("waits", "")):
+        team.pod(name)
+        if on:
+            team.fake.patch("pods", name, {"spec": {"nodeName": on}})
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster, lambda fleet: fleet.placed == {0: {"h100": 2, "l4": 0}})
+        assert fleet.node_lead_time_s[0] == 80.0, "of several pools the slowest one's"
+        add_node(team, "b", {"karpenter.sh/nodepool": "l4"})  # the pod was told of first
+        await observed(cluster, lambda fleet: fleet.placed == {0: {"h100": 2, "l4": 1}})
+        team.fake.patch("pods", "waits", {"spec": {"nodeName": "b"}})
+        await observed(cluster, lambda fleet: fleet.placed == {0: {"h100": 2, "l4": 2}})
+        team.fake.delete("pods", "one")
+        team.fake.delete("nodes", "b")
+        await observed(cluster, lambda fleet: fleet.placed == {0: {"h100": 1, "l4": 0}})
+        team.fake.patch("inferenceautoscalers", "llama", {"spec": {"nodePools": None, "nodePool": "h100"}})
+        await observed(cluster, lambda fleet: fleet.placed is None)
+
+
+async def test_without_the_right_to_see_nodes_nobody_tells_where_replicas_are(team: Team) -> None:
+    team.fake.fail("GET", "/nodes", status=403, times=1000)
+    pool(team)
+    pool(team, "l4")
+    team.deployment()
+    team.service(nodePools=[{"name": "h100"}, {"name": "l4"}])
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster, lambda fleet: len(fleet) == 1 and len(fleet.pools) == 2)
+        assert fleet.placed is None
+
+
 async def test_without_samples_twice_the_start_value_is_waited(team: Team) -> None:
     now_s = time.time()
     team.deployment(replicas=1)

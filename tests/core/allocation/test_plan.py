@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from autoscaler.core.allocation import ChangeBudget, allocate
 from autoscaler.core.model import Ints, PoolSpec
+from autoscaler.core.short import Bounds
 from autoscaler.core.table import Table
 from tests.core.allocation.fleets import decided, fleet_of, plan_of
 from tests.ticks import a_spec
@@ -62,6 +63,48 @@ def test_nodes_hold_replicas_leavers_and_headroom_within_the_bounds() -> None:
     plan = allocate(Table(fleet), fleet, decided([6, 2, 9], [1, 0, 0]), ChangeBudget())
     assert plan.nodes == {"h100": 3, "idle": 2}  # 6 + 2 + 1 + 2 × 4 = 17 accelerators
     assert plan.taken == {"h100": 16, "idle": 0}, "what pods ask for by themselves: all but the headroom"
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 4), st.sampled_from([1, 2, 4, 8])),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(0, 30),
+    st.integers(0, 30),
+)
+def test_a_node_that_carries_something_is_never_planned_away(
+    services: list[tuple[int, int, int, int]], add: int, remove: int
+) -> None:
+    """What is told to go runs in this tick, and drains in the next: the nodes fall when it is gone, and never before."""
+    specs = [
+        a_spec(f"s{i}", pool="h100", min_replicas=0, accelerators_per_replica=size) for i, (_, _, _, size) in enumerate(services)
+    ]
+    sizes = np.array([size for *_, size in services])
+    current, desired = np.array([s[0] for s in services]), [s[1] for s in services]
+    draining = np.array([s[2] for s in services])
+    pools = (PoolSpec(name="h100", min_nodes=0, max_nodes=1000, accelerators_per_node=8),)
+    plan = plan_of(specs, current.tolist(), desired, ChangeBudget(add=add, remove=remove), pools=pools, draining=draining)
+    standing = np.maximum(plan.replicas, current) + draining
+    # 8 is a multiple of 4 of 2 of 1: so many accelerators fill so many nodes.
+    assert plan.nodes["h100"] == -(-int((standing * sizes).sum()) // 8)
+    went = np.maximum(current - plan.replicas, 0)
+    after = plan_of(specs, plan.replicas.tolist(), plan.replicas.tolist(), pools=pools, draining=draining + went)
+    assert after.nodes == plan.nodes, "the next tick sees them drain"
+    gone = plan_of(specs, plan.replicas.tolist(), plan.replicas.tolist(), pools=pools)
+    assert gone.nodes["h100"] == -(-int((plan.replicas * sizes).sum()) // 8)
+
+
+def test_replicas_that_found_no_node_hold_none_while_they_are_told_to_go() -> None:
+    stuck = Bounds(released={0: 5})
+    fleet = fleet_of(
+        [a_spec(pool="h100", min_replicas=0)],
+        [16],
+        pools=(PoolSpec(name="h100", min_nodes=0, max_nodes=9, accelerators_per_node=8),),
+    )
+    plan = allocate(Table(fleet), fleet, decided([8]), ChangeBudget(), bounds=stuck)
+    assert (plan.replicas.tolist(), plan.taken) == ([8], {"h100": 11}), "8, and 3 that run until they are gone"
 
 
 @given(

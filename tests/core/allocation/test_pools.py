@@ -164,6 +164,17 @@ def test_who_can_go_elsewhere_makes_room_for_who_cannot() -> None:
     assert plan.replicas.tolist() == [8, 8]
 
 
+def test_room_is_made_at_once_where_nobody_else_has_to_move_for_it() -> None:
+    specs = [
+        a_service("anywhere", pools=(PoolUse(name="a"), PoolUse(name="b"), PoolUse(name="c")), priority=1),
+        a_service("a-or-c", accelerators_per_replica=8, pools=(PoolUse(name="a"), PoolUse(name="c")), priority=1),
+        a_service("c-or-b", accelerators_per_replica=8, pools=(PoolUse(name="c"), PoolUse(name="b")), priority=1),
+        a_service("only", "a", accelerators_per_replica=2),
+    ]
+    pools = (a_pool("a", 1, cost_per_hour=2.0), a_pool("b", 3, cost_per_hour=2.0), a_pool("c", 2, cost_per_hour=2.0))
+    assert plan_of(specs, [0, 0, 0, 0], [3, 2, 2, 4], pools=pools).replicas.tolist() == [3, 2, 2, 4]
+
+
 def test_who_runs_on_a_pool_does_not_move_but_goes_for_a_higher_priority_and_comes_back_elsewhere() -> None:
     either = a_service("either", pools=(PoolUse(name="a"), PoolUse(name="b")))
     pools = (a_pool("a", 1, cost_per_hour=1.0), a_pool("b", 1, cost_per_hour=9.0))
@@ -176,6 +187,19 @@ def test_who_runs_on_a_pool_does_not_move_but_goes_for_a_higher_priority_and_com
         # Where nobody tells where it runs, nobody knows whom its leaving would help.
         assert plan_of([either, one], [8, 0], [8, 4], pools=pools).replicas.tolist() == [8, 0]
     assert plan_of([either, equal], [8, 0], [12, 0], pools=pools).nodes == {"a": 1, "b": 1}
+
+
+def test_nodes_are_kept_where_replicas_are_told_to_go_from_and_who_is_spread_is_not_taken_from() -> None:
+    uses = (PoolUse(name="a"), PoolUse(name="b"))
+    pools = (a_pool("a", 2, cost_per_hour=1.0), a_pool("b", 2, cost_per_hour=9.0))
+    service = a_service("either", pools=uses)
+    assert plan_of([service], [16], [8], pools=pools, placed={0: {"b": 16}}).nodes == {"a": 0, "b": 2}
+    assert plan_of([service], [16], [0], pools=pools, placed={0: {"a": 8, "b": 8}}).nodes == {"a": 1, "b": 1}
+    # Of eight on each pool any may go: not for us to take those on `a`.
+    specs = [service, a_service("only", "a", priority=10)]
+    full = (a_pool("a", 1), a_pool("b", 1))
+    assert plan_of(specs, [16, 0], [16, 8], pools=full, placed={0: {"a": 8, "b": 8}}).replicas.tolist() == [16, 0]
+    assert plan_of(specs, [8, 0], [8, 8], pools=full, placed={0: {"a": 8, "b": 0}}).replicas.tolist() == [0, 8]
 
 
 def test_who_can_go_on_makes_room_for_who_makes_room() -> None:
