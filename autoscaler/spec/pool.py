@@ -102,7 +102,7 @@ class AcceleratorPoolSpec(Base):
                 "backend DryRun."
             ),
         ),
-    ] = 8.0
+    ] = 1.0
     backend: Annotated[PoolBackend, Meta(description="How its size is set.")] = msgspec.field(default_factory=PoolBackend)
     node_selector: Annotated[
         dict[str, str],

@@ -18,11 +18,11 @@ pytestmark = pytest.mark.realparts
 
 RHYTHM_S = 600.0
 LOWEST_PER_S, HIGHEST_PER_S = 1.5, 15.0
-BEGINS = 0.2
-"""Where in its rhythm the traffic is at the story's begin: on the ramp, where it is steep."""
+BEGINS = 0.05
+"""Where in its rhythm the traffic is at the story's begin: before the ramp, so that nodes can be there in its steep middle."""
 LEARNT_S = 4200.0
 """More than the hour of a controller's own steps that policies are shown."""
-AT_FIRST, MOST = 5, 12
+AT_FIRST, MOST = 3, 12
 """Replicas, of which each fills a node."""
 NODE_S, LOADING_S = 35.0, 2.0
 """What a node takes, about, and a model: demand grows by up to a half in that time."""
