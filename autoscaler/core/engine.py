@@ -55,6 +55,7 @@ _context = maker(Context)
 _decisions = maker(Decisions)
 _EPSILON = constant(1e-9)
 """Float noise just above a whole number must not cost a replica."""
+_NONE: Ints = np.zeros((), dtype=np.int64)
 
 
 class Engine:
@@ -428,8 +429,8 @@ class Engine:
         node's lead time."""
         table, room = self.table, self.table.nothing
         if merged.headroom is not None and merged.reach is not None:
-            headroom = np.fmin(merged.headroom, merged.reach - counts)
-            room = np.clip(np.ceil(headroom - _EPSILON), 0, np.maximum(table.max_replicas - counts, 0)).astype(np.int64)
+            room = np.ceil(np.fmin(merged.headroom, merged.reach - counts) - _EPSILON).astype(np.int64)
+            room = np.maximum(np.minimum(room, table.max_replicas - counts), _NONE)
         coming = table.coming_min(at_s, fleet)
         return room if coming is table.nothing else np.maximum(room, coming - counts)
 
