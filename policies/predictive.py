@@ -125,7 +125,8 @@ class Predictive:
         self._belief.follow(outlook.spreads.seen, interval_s)
         if self._room:
             highest = self._belief.highest_log(self._recent.peak, outlook.centre)
-            self._room.foretell(observation, self.params["room"], highest)
+            margin = self._quantiles.promised * outlook.spread
+            self._room.foretell(margin, self.params["room"], highest)
         self._answered, self._need = observation, self._needed(observation, queue)
 
     def _ahead(self, observation: Observation) -> Floats:

@@ -1,11 +1,8 @@
 """What ``predictive`` keeps nodes for: the demand when a replica would serve on a node that is ordered now.
 
 A replica that finds no node waits for one before it starts. So what nodes are needed for is foretold one lead time of a node further ahead than
-what replicas are needed for, by a forecast of its own that learns from its own misses: errors grow with how far ahead one looks. Only services
-on pools have one; to others it costs nothing.
-
-A node that was ordered for some moment is wanted until the replica that needs it can be ordered, a node's lead time later. So the highest of
-what was foretold within the last lead time of a node counts: else nodes for a peak would be given back as soon as one sees beyond it.
+what replicas are needed for, by a forecast of its own that learns from its own misses. Its middle says how many replicas will as likely as not
+be ordered when the node is there, with the margin that the promise asks for now. Only services on pools have one; to others it costs nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.core.columns import floats, plain, rearranged
-from autoscaler.core.history import History
 from autoscaler.core.kept import Kept
 from autoscaler.core.model import Bools, Floats, Ints, Observation
 from policies.forecasters.installed import forecasters
@@ -24,10 +20,7 @@ from policies.forecasters.outlook import Outlook
 from policies.predictive_memory import put_back, text_of
 
 SPREADS_RATIO: Final = 0.5
-"""Of the parameter `room`. Errors are larger so far ahead, and a node that comes in vain costs more than a wait that is seldom: measured,
-docs/policies.md."""
-MOST_KEPT: Final = 120
-"""So many moments at the most are looked back for what was foretold: half an hour of the usual 15 seconds."""
+"""Of the parameter `room`: errors are larger so far ahead, and a node that comes in vain costs more than a wait that is seldom."""
 _NOBODY: Final = np.empty(0, dtype=np.int64)
 
 
@@ -39,10 +32,9 @@ class Room:
         self.outlook = Outlook(0, forecasters(), window_s)
         self.rows: Ints = _NOBODY
         self.demand: Floats = np.empty(0)
-        self._foretold = History(0, 1)
         self._pooled: Bools | None = None
         self._given_s: Floats | None = None
-        self._node_s = self._ahead_s = self._allowed_s = np.empty(0)
+        self._ahead_s = self._allowed_s = np.empty(0)
 
     def __bool__(self) -> bool:
         """Whether there is any service on a pool."""
@@ -59,30 +51,19 @@ class Room:
             return
         if allowed_s is not self._given_s:
             self._given_s, self._allowed_s = allowed_s, allowed_s[self.rows]
-        self._node_s = observation.node_lead_time_s[self.rows]
-        further_s = ahead_s[self.rows] + self._node_s
+        further_s = ahead_s[self.rows] + observation.node_lead_time_s[self.rows]
         if not np.array_equal(further_s, self._ahead_s):
             self._ahead_s = further_s
         self.outlook.observe(
             observation.at_s, observation.interval_s, rates[self.rows], floors[self.rows], self._ahead_s, self._allowed_s
         )
 
-    def foretell(self, observation: Observation, spreads: Floats, highest_log: Floats) -> None:
-        """What demand is taken to be from now on: the forecast's middle and half of so many spreads (n,) on top, of which no more is believed
-        than highest_log (n,)."""
-        at_s, interval_s = observation.at_s, observation.interval_s
+    def foretell(self, margin: Floats, spreads: Floats, highest_log: Floats) -> None:
+        """What demand is taken to be from now on: the forecast's middle and on top, in logs, what replicas will be ordered for then as well
+        (margin) or half of so many spreads, whichever is more, (n,) each; of it no more is believed than highest_log (n,)."""
         outlook = self.outlook
-        above = SPREADS_RATIO * spreads[self.rows] * outlook.spread
-        latest = np.minimum(outlook.centre + above, highest_log[self.rows])
-        length = min(int(np.ceil(self._node_s.max(initial=0.0) / interval_s - 1e-6)) + 1, MOST_KEPT)
-        if length != self._foretold.length:
-            self._foretold = self._foretold.resized(np.arange(len(self.rows)), length)
-        self._foretold.push(at_s, latest)
-        past, since_s = self._foretold.last(length), at_s - self._node_s - 0.5 * interval_s
-        counts = self._foretold.times_s(length) > since_s[:, None]
-        highest = np.fmax.reduce(np.where(counts, past, np.nan), axis=1)
-        # Who can't tell now can't tell, whatever was foretold before.
-        self.demand = np.where(latest == latest, np.exp(highest), np.nan)
+        above = np.fmax(margin[self.rows], SPREADS_RATIO * spreads[self.rows] * outlook.spread)
+        self.demand = np.exp(np.minimum(outlook.centre + above, highest_log[self.rows]))
 
     def replicas(self, elsewhere: Floats, own_per_s: Floats) -> Floats:
         """Replicas (n,) that nodes are to be there for; of services on no pool those given. own_per_s (n,): of one replica."""
@@ -106,7 +87,6 @@ class Room:
     def _move(self, rows: Ints, moved: Ints) -> None:
         """Row i is row moved[i] of those before, or a new one where that is −1."""
         self.outlook.rearrange(moved)
-        self._foretold = self._foretold.rearranged(moved)
         self.demand = rearranged(self.demand, moved)
         self.rows, self._given_s, self._ahead_s = rows, None, np.empty(0)
 
@@ -160,30 +140,18 @@ class Room:
         self._follow(np.union1d(self.rows, np.flatnonzero(theirs >= 0)))
         taken = theirs[self.rows]
         self.outlook.adopt(other.outlook, taken)
-        if other._foretold.length > self._foretold.length:
-            self._foretold = self._foretold.resized(np.arange(len(self.rows)), other._foretold.length)
-        self._foretold.adopt(other._foretold, taken)
         self.demand[taken >= 0] = other.demand[taken[taken >= 0]]
         self._given_s = self._pooled = None
 
     def shift(self, by_s: float) -> None:
         """The clock was set by `by_s`."""
         self.outlook.shift(by_s)
-        self._foretold.shift(by_s)
 
     def save(self) -> dict[str, Any]:
-        return {
-            "rows": self.rows.tolist(),
-            "outlook": self.outlook.save(),
-            "demand": plain(self.demand),
-            "foretold": {"length": self._foretold.length, **self._foretold.save()},
-        }
+        return {"rows": self.rows.tolist(), "outlook": self.outlook.save(), "demand": plain(self.demand)}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Raises ValueError, KeyError or TypeError for a state that it can't use."""
         self._follow(np.array(state["rows"], dtype=np.int64))
         self.outlook.load(state["outlook"])
         self.demand = floats(state["demand"])
-        foretold = state["foretold"]
-        self._foretold = History(len(self.rows), int(foretold["length"]))
-        self._foretold.load(foretold)

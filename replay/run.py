@@ -121,10 +121,10 @@ def doubts(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeries 
 def _doubts(specs: Sequence[ScalingSpec], trace: str, played: dict[float, Scaled]) -> list[str]:
     clumped = [one.factor for one in played.values() if one.clumped]
     found = [clumped_words(trace, max(clumped))] if clumped else []
-    if several := [one.key for one in specs if one.pools]:
+    if several := [one.key for one in specs if len(one.pool_names) > 1]:
         found.append(
-            f"{', '.join(several)}: several nodePools are shared out by the plan, but the plant runs such a service on nodes of its own, without "
-            "bounds (scenario.nodes.slots each): its node-hours are not those of the pools"
+            f"{', '.join(several)}: the plan shares several nodePools out, but the plant runs all replicas of a service on the first of them: "
+            "node-hours are not those of the plan"
         )
     return found
 

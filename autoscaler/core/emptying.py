@@ -26,7 +26,8 @@ class TargetPods:
 
     names: break ties, so that the same pods give the same answer whatever their order. node: number of the pod's node, NO_NODE where it has
     none. tier: see above. choosable: whether we may say that it is to leave first in its tier. created_at_s: Unix seconds. in_flight: requests
-    that it works on, 0 where nobody knows. held (nodes,): whether others hold the node, so that it stays whatever leaves.
+    that it works on, 0 where nobody knows, as in a cluster: signals are of
+    services. held (nodes,): whether others hold the node, so that it stays whatever leaves.
     """
 
     names: Sequence[str]

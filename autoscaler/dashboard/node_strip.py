@@ -19,6 +19,8 @@ MOST_POOLS: Final = 100
 MOST_ANSWERS: Final = 8
 """Kept until the next tick: pages ask the same, and whoever asks for all there is must not fill the memory."""
 _COMING: Final = ("asked", "starting")
+_CARRYING: Final = ("ready", "noticed", "cordoned")
+"""Replicas run there, whether or not more may come."""
 
 
 class NodeStrip:
@@ -113,11 +115,11 @@ def coming_words(pool: PoolSpec, seen: SeenPool, taken: int | None) -> str:
     coming = sum(seen.counts.get(state, 0) for state in _COMING)
     if not coming or taken is None:
         return ""
-    there = seen.counts.get("ready", 0) * pool.accelerators_per_node
+    there = sum(seen.counts.get(state, 0) for state in _CARRYING) * pool.accelerators_per_node
     who = f"{coming} {'node is' if coming == 1 else 'nodes are'} on {'its' if coming == 1 else 'their'} way"
     if taken <= there:
-        return f"{who} ahead of need: the replicas of now take {taken} of the {there} {pool.resource} that are ready"
-    return f"{who}, and replicas wait for {'it' if coming == 1 else 'them'}: they take {taken} {pool.resource}, {there} are ready"
+        return f"{who} ahead of need: the replicas of now take {taken} of the {there} {pool.resource} that are there"
+    return f"{who}, and replicas wait for {'it' if coming == 1 else 'them'}: they take {taken} {pool.resource}, {there} are there"
 
 
 def _node(node: SeenNode) -> dict[str, Any]:

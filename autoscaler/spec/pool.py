@@ -64,11 +64,16 @@ class AcceleratorPoolSpec(Base):
         list[PoolZone],
         Meta(
             max_length=16,
-            description="Zones of its nodes, each once; nodes are spread as equally as their bounds allow.",
+            description=(
+                "Zones of its nodes, each once. Nothing is ordered by it: their maxNodes bound the pool, and records show an equal spread."
+            ),
             extra_json_schema=unique_by("name"),
         ),
     ] = msgspec.field(default_factory=list)
-    spot: Annotated[Spot | None, Meta(description="How much of it may be spot nodes; none where left out.")] = None
+    spot: Annotated[
+        Spot | None,
+        Meta(description="How much of it is spot nodes, for the price of a node; nothing is ordered by it. None where left out."),
+    ] = None
     quotas: Annotated[
         list[Quota],
         Meta(
@@ -97,7 +102,7 @@ class AcceleratorPoolSpec(Base):
                 "backend DryRun."
             ),
         ),
-    ] = 8.0
+    ] = 1.0
     backend: Annotated[PoolBackend, Meta(description="How its size is set.")] = msgspec.field(default_factory=PoolBackend)
     node_selector: Annotated[
         dict[str, str],

@@ -50,7 +50,12 @@ class NodePoolUse(Base):
     name: Annotated[DnsName, Meta(description="The AcceleratorPool.")]
     requests_per_second: Annotated[
         Annotated[float, Meta(gt=0, le=1e9)] | None,
-        Meta(description="What a replica does on its nodes; as capacity.requestsPerSecond where left out."),
+        Meta(
+            description=(
+                "What a replica does on its nodes; as capacity.requestsPerSecond where left out. Less than that is reckoned with on all pools, "
+                "unless the capacity is learnt."
+            )
+        ),
     ] = None
 
 

@@ -51,6 +51,7 @@ REST: Final = "all else"
 _OFFSET: Final = constant(0.1)
 """What the mix's own offset is a multiple of."""
 _BEYOND: Final = constant(BEYOND)
+_ZERO: Final = constant(0.0)
 _make_moment = maker(Moment)
 _SAID: Final = ("centre", "spread", "reached", "recent")
 
@@ -162,9 +163,8 @@ class Outlook:
     def _moment(
         self, at_s: float, interval_s: float, rates: Floats, floors: Floats, reached: Floats, ahead_s: Floats, *, whole: bool
     ) -> Moment:
-        known: Bools | None = None
-        if any_unknown(rates):
-            known = rates == rates
+        """whole: all samples of the window are known, so the rates are."""
+        known = rates == rates if not whole and any_unknown(rates) else None
         self.known = known
         lifted = np.maximum(rates, floors)
         self.levels.take_rates(lifted, floors, interval_s, known)
@@ -211,20 +211,20 @@ class Outlook:
     def _forecast(self, interval_s: float, moment: Moment) -> None:
         level = moment.levels
         into = self._made.push()
-        count = len(self.names)
+        columns, count = into.T, len(self.names)
         experts = into[:, :count]
         np.concatenate([expert.forecast() for expert in self._experts], 1, experts)
         experts -= beside(level)
         features = into[:, : count + 1]
-        features[:, count] = _OFFSET
+        columns[count] = _OFFSET
         silent = features != features
         if some(silent):
-            np.copyto(features, 0.0, where=silent)  # who can't tell says as the level does
+            np.copyto(features, _ZERO, where=silent)  # who can't tell says as the level does
         told = into[:, count + 1 : -3]
         self.spreads.features(self.levels.logs, interval_s, told)
-        self.centre = into[:, -2] = level + self._mixed(features)
-        self.spread = into[:, -1] = self.spreads.scale(told)
-        into[:, -3] = level
+        columns[-3] = level
+        columns[-2] = self.centre = level + self._mixed(features)
+        columns[-1] = self.spread = self.spreads.scale(told)
 
     def _mixed(self, features: Floats, row: int | None = None) -> Floats:
         """What the experts together say, as a difference to the level."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats
-from autoscaler.core.rows import every
+from autoscaler.core.rows import beside, every
 
 LARGEST: Final = 30.0
 """The mean variance of a weight, as a multiple of what it was at first, up to which old examples fade. Beyond it nothing has told
@@ -43,13 +43,13 @@ class Regression(Kept):
     def learn(self, features: Floats, values: Floats, keep: float, known: Bools | None) -> None:
         """Takes an example (n, d) → (n,) of each service; keep: what an example still counts after the next one. known (n,): the rows
         that have one, None for all."""
-        told = np.matmul(self.covariances, features[:, :, None])[:, :, 0]
-        gain = told / (keep + np.add.reduce(features * told, 1))[:, None]
+        told = np.matvec(self.covariances, features)
+        gain = told / beside(keep + np.add.reduce(features * told, 1))
         error = values - self.predict(features)
         if known is not None:
             gain, error = np.where(known[:, None], gain, 0.0), np.where(known, error, 0.0)
             told = np.where(known[:, None], told, 0.0)
-        self.weights = self.weights + gain * error[:, None]
+        self.weights = self.weights + gain * beside(error)
         after = gain[:, :, None] * told[:, None, :]
         self.covariances = np.subtract(self.covariances, after, out=after)
         trace = np.add.reduce(after.diagonal(0, 1, 2), 1)

@@ -79,10 +79,11 @@ class Spread(Kept):
         if interval_s != self._interval_s:
             self._interval_s = interval_s
             self._move_share = fading(interval_s, np.array(MOVES_S))[None, :]
-        moved = logs[:, 0] - self.latest
+        levels, columns = logs.T, into.T
+        moved = levels[0] - self.latest
         if any_unknown(moved):
             moved = np.where(moved == moved, moved, AT_FIRST)
-        self.latest = logs[:, 0]
+        self.latest = levels[0]
         moves = self.squares[:, _ERRORS:]
         step = beside(moved * moved + _TINY) - moves
         step *= self._move_share
@@ -90,10 +91,10 @@ class Spread(Kept):
         scales = into[:, :_SQUARES]
         np.log(self.squares, out=scales)
         scales *= _HALF
-        level = logs[:, _BASE]
-        into[:, _SQUARES] = _MINUS_HALF * level
-        into[:, _SQUARES + 1] = abs(level - logs[:, _LONG])
-        into[:, _SQUARES + 2] = _ONE
+        level = levels[_BASE]
+        columns[_SQUARES] = _MINUS_HALF * level
+        columns[_SQUARES + 1] = abs(level - levels[_LONG])
+        columns[_SQUARES + 2] = _ONE
 
     def scale(self, features: Floats, row: int | None = None) -> Floats:
         """The usual error in logs, (n,); with a row, (m,): of that service at m moments. Never further from what it was over half a day than by
@@ -118,11 +119,11 @@ class Spread(Kept):
         self.regression.learn(features, np.log(off), 1.0 - step_s / MEMORY_S, known)
         if step_s != self._step_s:
             self._step_s, self._error_share = step_s, fading(step_s, np.array(ERRORS_S))
-        share = np.maximum(self._error_share, 1.0 / (self.seen[:, None] + 8.0))
+        share = np.maximum(self._error_share, beside(1.0 / (self.seen + 8.0)))
         if known is not None:
             share = np.where(known[:, None], share, 0.0)
         squares = self.squares[:, :_ERRORS]
-        squares += share * ((off * off)[:, None] - squares)
+        squares += share * (beside(off * off) - squares)
         self.seen = self.seen + 1.0 if known is None else self.seen + known
 
     def rearrange(self, rows: Ints) -> None:

@@ -96,6 +96,7 @@ def _scalar_row(state: FluidState, row: int, arrivals: list[float], queues: Floa
     most = state.slots.item(row)
     slowdown, worth = state.slowdown.item(row), state.worth.item(row)
     held = most * ready
+    divisor = capacity if capacity > 0.0 else 1.0  # without capacity nothing is served: a share of 0
     last = -1.0
     share = goal = 0.0
     if queue == 0.0 and max(arrivals) <= capacity:
@@ -104,8 +105,8 @@ def _scalar_row(state: FluidState, row: int, arrivals: list[float], queues: Floa
             arrived += a
             if a != last:
                 last = a
-                share = a / capacity if capacity > 0.0 else 0.0
-                weight = (share if share < 1.0 else 1.0) * worth
+                share = a / divisor
+                weight = share * worth
                 batch = weight / (1.0 - weight / slowdown)
                 goal = (batch if batch < most else most) * ready
             used += share
@@ -122,8 +123,8 @@ def _scalar_row(state: FluidState, row: int, arrivals: list[float], queues: Floa
             after.append(queue)
             if served != last:
                 last = served
-                share = served / capacity if capacity > 0.0 else 0.0
-                weight = (share if share < 1.0 else 1.0) * worth
+                share = served / divisor
+                weight = share * worth
                 batch = weight / (1.0 - weight / slowdown)
                 goal = (batch if batch < most else most) * ready
             used += share

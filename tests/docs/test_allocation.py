@@ -42,7 +42,7 @@ def test_the_table(row: list[str]) -> None:
 
 
 def test_the_words_of_the_last_row() -> None:
-    assert len(ROWS) == 5
+    assert len(ROWS) == 6
     plan = planned(ROWS[-1])
     assert f"> {plan.limits[1].why}\n" in PAGE
     assert f"> {plan.node_words['h100']}\n" in PAGE

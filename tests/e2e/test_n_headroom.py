@@ -18,14 +18,14 @@ pytestmark = pytest.mark.realparts
 
 RHYTHM_S = 600.0
 LOWEST_PER_S, HIGHEST_PER_S = 1.5, 15.0
-BEGINS = 0.2
-"""Where in its rhythm the traffic is at the story's begin: on the ramp, where it is steep."""
+BEGINS = 0.05
+"""Where in its rhythm the traffic is at the story's begin: before the ramp, so that nodes can be there in its steep middle."""
 LEARNT_S = 4200.0
 """More than the hour of a controller's own steps that policies are shown."""
-AT_FIRST, MOST = 5, 12
+AT_FIRST, MOST = 3, 12
 """Replicas, of which each fills a node."""
-NODE_S, LOADING_S = 10.0, 2.0
-"""What a node takes, about, and a model."""
+NODE_S, LOADING_S = 35.0, 2.0
+"""What a node takes, about, and a model: demand grows by up to a half in that time."""
 
 
 def rhythm(at_s: float) -> float:
@@ -67,31 +67,34 @@ async def test_n_room_is_there_before_a_ramp_and_goes_after_it(pools: Pools, kar
         "placeholder": f"/apis/apps/v1/namespaces/{PLACEHOLDERS}/deployments",
     }
     for name, pool in names.items():
-        await karpenter.add_pool(ns, suffix=f"-{name}", max_nodes=MOST, registered_after="2s", ready_after_ms=2000)
+        await karpenter.add_pool(ns, suffix=f"-{name}", max_nodes=MOST, registered_after="15s", ready_after_ms=15_000)
         selector = {POOL_LABEL: pool}
         await world.apply(
             accelerator_pool(pool, headroom(methods[name]), maxNodes=MOST, nodeSelector=selector), *follower(name, pool)
         )
     for name in names:
-        await world.until_ready(name, AT_FIRST, timeout_s=60.0)
+        await world.until_ready(name, AT_FIRST, timeout_s=90.0)
     past = {"past_s": LEARNT_S, "has_past": True}
     async with (
         world.traffic("buffer", rhythm, **past),
         world.traffic("placeholder", rhythm, **past),
         world.controller("story-n-room") as controller,
     ):
-        for pool in names.values():
-            await pools.until_status(pool, lambda status: status.get("readyNodes", 0) > AT_FIRST and has_room(status))
-        there_s = time.time() + 1.0
-        before = {name: await world.replicas(name) for name in names}
+        there_s: dict[str, float] = {}
         for name, pool in names.items():
-            await world.until_replicas(name, partial(le, before[name] + 2), timeout_s=90)
-            await world.until_ready(name, before[name] + 2)
-            status = await pools.until_status(pool, has_room)
+            status = await pools.until_status(pool, has_room, timeout_s=90.0)
             assert "headroom" in status["reason"], status
             assert ", with room for " in await explain(controller, f"{ns}/{name}")
+            nodes = status["plannedNodes"]
+            assert nodes > await world.replicas(name), "nodes are asked for that no replica asks for"
             assert [one["metadata"]["labels"]["inference-autoscaler.io/pool"] for one in (await api.get(kept[name]))["items"]]
-            waited_s = await pools.waits_s(name, since_s=there_s)
+            await pools.until_status(pool, lambda status, nodes=nodes: status.get("readyNodes", 0) >= nodes, timeout_s=90.0)  # type: ignore[misc]
+            there_s[name] = time.time() + 1.0
+        before = {name: await world.replicas(name) for name in names}
+        for name in names:
+            await world.until_replicas(name, partial(le, before[name] + 2), timeout_s=90)
+            await world.until_ready(name, before[name] + 2)
+            waited_s = await pools.waits_s(name, since_s=there_s[name])
             assert len(waited_s) >= 2, "the ramp needed more"
             assert max(waited_s.values()) <= 2.0, f"no replica of {name} waits for a node: {waited_s}"
 

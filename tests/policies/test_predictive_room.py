@@ -41,7 +41,7 @@ def shown(services: Services, demand: Floats, **columns: Any) -> tuple[Floats, F
     return replicas, room
 
 
-def test_nodes_are_ordered_a_node_s_lead_time_before_the_replicas_and_stay_until_these_are() -> None:
+def test_nodes_are_ordered_a_node_s_lead_time_before_the_replicas() -> None:
     """On an hour's rhythm, by what an hour before has taught. Without a pool room is what may be needed when a replica serves, as ever."""
     demand = np.repeat(rhythm(8 * PERIOD)[:, None], 2, axis=1)
     replicas, room = shown(Services(POLICY, [{}, {}]), demand, pooled=[True, False], node_lead_time_s=NODE_S)

@@ -126,7 +126,7 @@ async def test_an_open_loop_s_report_shows_what_was_recorded_and_decided(open_lo
     async with browser() as page:
         for width, dark in ((1280, False), (400, True)):
             await page.open(open_loop_file.as_uri(), width=width, dark=dark)
-            await page.until("document.querySelectorAll('#plots canvas').length === 3")  # two signals, and replicas
+            await page.until("document.querySelectorAll('#plots canvas').length === 4")  # two signals, replicas and nodes
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
             text = await page.evaluate("document.querySelector('main').textContent")
             assert "Open loop" in text
@@ -148,10 +148,10 @@ async def test_on_paper_the_plots_are_as_wide_as_the_paper_and_light(wavy_file: 
     ink = "getComputedStyle(document.documentElement).getPropertyValue('--ink').trim()"
     async with browser() as page:
         await page.open(wavy_file.as_uri(), width=1280, dark=True)
-        await page.until("document.querySelectorAll('#plots canvas').length === 4")
+        await page.until("document.querySelectorAll('#plots canvas').length === 5")
         wide, dark = await page.evaluate(widths), await page.evaluate(ink)
         await page.evaluate("dispatchEvent(new Event('beforeprint'))")
-        assert await page.evaluate(widths) == [640] * 4
+        assert await page.evaluate(widths) == [640] * 5
         assert await page.evaluate(ink) == "#1c2330" != dark
         await page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert (await page.evaluate(widths), await page.evaluate(ink)) == (wide, dark)

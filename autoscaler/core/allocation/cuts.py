@@ -35,24 +35,29 @@ def place_limits(shared: Shared, fleet: Fleet, desired: Ints, replicas: Ints, bo
         rows,
         first,
         last,
-        by_quota >= by_pool,
+        by_quota,
+        by_pool,
         desired[rows],
         np.maximum(shared.replicas, replicas)[rows],
         replicas[rows],
         fleet.current[rows],
     )
-    for row, begin, end, of_quota, wish, placed, planned, current in zip(*(one.tolist() for one in columns), strict=True):
+    for row, begin, end, quota_took, pool_took, wish, placed, planned, current in zip(
+        *(one.tolist() for one in columns), strict=True
+    ):
         if row in table.unplaceable:
             limits[row] = Limit(name=NO_NODE_FITS, before=wish, after=planned, why=table.unplaceable[row])
             continue
         if short := _short_words(shared, bounds, row, begin, end):
             limits[row] = Limit(name=STUCK, before=wish, after=planned, why=f"{short}: {placed} of {wish} replicas have a place")
             continue
-        if of_quota:
-            words = _quota_words(shared, begin, end)
-        else:
-            named = [sizes[pool] for pool in table.pool[begin:end].tolist()]
-            words = f"{'pool' if len(named) == 1 else 'pools'} {' and '.join(named)}, shared by priority and then fairly"
+        named = [sizes[pool] for pool in table.pool[begin:end].tolist()]
+        full = f"{'pool' if len(named) == 1 else 'pools'} {' and '.join(named)}, shared by priority and then fairly"
+        of_quota = quota_took >= pool_took
+        quota = _quota_words(shared, begin, end)
+        # What took more comes first, and the other is not kept back: a quota alone does not explain fewer than it allows.
+        causes = [quota, full] if of_quota else [full, quota]
+        words = "; ".join(causes if min(quota_took, pool_took) > 0 else causes[:1])
         leave = min(current, wish) - planned
         room = f"; {leave} of those that are there make room for others" if leave > 0 else ""
         limits[row] = Limit(

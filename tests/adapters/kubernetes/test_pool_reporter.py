@@ -43,6 +43,9 @@ async def test_what_is_told_is_written_when_it_changes(fake: FakeKubeApi, api: H
 
     assert await tick() == 1
     first = status(fake)
+    assert "leaving" in first["reason"]
+    assert await tick() == 1, "those that were told to go have gone"
+    assert status(fake)["conditions"] == first["conditions"]
     assert (first["askedNodes"], first["nodes"], "owner" in first) == (3, 2, False)
     (ready,) = first["conditions"]
     assert (ready["type"], ready["status"], ready["reason"], ready["message"]) == ("Ready", "True", "Scaling", COMING.message)

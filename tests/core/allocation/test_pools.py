@@ -49,6 +49,17 @@ def test_a_quota_stops_growth_and_names_the_namespace() -> None:
     assert plan.limits[0].why == "namespace a may have 5 nvidia.com/gpu of pool h100: 5 of 9 replicas have a place"
 
 
+def test_who_is_cut_by_a_quota_and_by_a_full_pool_reads_both_what_took_more_first() -> None:
+    specs = [a_service("one", namespace="a"), a_service("two", namespace="b", priority=1)]
+    limited = a_pool(quotas=(Quota(namespace="a", accelerators=6),))
+    quota = "namespace a may have 6 nvidia.com/gpu of pool h100"
+    full = "pool h100 has at most 2 nodes of 8 nvidia.com/gpu, shared by priority and then fairly"
+    for wish, name, causes in ((20, "NamespaceQuota", f"{quota}; {full}"), (8, "NodePoolFull", f"{full}; {quota}")):
+        plan = plan_of(specs, [0, 0], [wish, 14], pools=(limited,))
+        assert plan.replicas.tolist() == [2, 14]
+        assert (plan.limits[0].name, plan.limits[0].why) == (name, f"{causes}: 2 of {wish} replicas have a place")
+
+
 def test_what_runs_keeps_its_place_where_pool_and_quota_are_said_to_be_smaller() -> None:
     small = a_pool(max_nodes=1, quotas=(Quota(namespace="team", accelerators=2),))
     plan = plan_of([a_service("one"), a_service("two")], [10, 2], [12, 6], pools=(small,))
