@@ -302,7 +302,7 @@ class Predictive:
         if not put_back(self._remembered(), row, self._outlook.names, text):
             return
         if further:
-            self._room.recall(row, further)
+            self._room.recall(row, further, len(self.params["room"]))
         self._outlook.tell_anew(row)
         self._quantiles.forget(row)
         self._forget()

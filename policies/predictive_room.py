@@ -99,10 +99,13 @@ class Room:
             return ""
         return text_of(self._remembered(), place, self.outlook.names)
 
-    def recall(self, row: int, text: str) -> None:
-        """What ``remember`` gave goes back into that service, which is on a pool then."""
-        self._follow(np.union1d(self.rows, [row]))
+    def recall(self, row: int, text: str, services: int) -> None:
+        """What ``remember`` gave goes back into that service. services: n. After a start thousands come one by one, before anybody tells which of
+        them are on pools: all get a row at once, and ``observe`` keeps those that are."""
         place = int(np.searchsorted(self.rows, row))
+        if place == len(self.rows) or self.rows[place] != row:
+            self._follow(np.arange(services))
+            self._pooled, place = None, row
         if put_back(self._remembered(), place, self.outlook.names, text):
             self.outlook.tell_anew(place)
 

@@ -103,19 +103,19 @@ class Schedule:
                 if faults:
                     raise ValueError("; ".join(faults))
                 self._plans[path] = plan
-        self._groups: list[tuple[Plan, float, list[int]]] | None = None
+        self._groups: list[tuple[Plan, float, Ints]] | None = None
 
     def observe(self, observation: Observation) -> None:
         if self._groups is None:
             self._start_s = np.where(np.isnan(self._start_s), observation.at_s, self._start_s)
             self._groups = self._grouped()
 
-    def _grouped(self) -> list[tuple[Plan, float, list[int]]]:
+    def _grouped(self) -> list[tuple[Plan, float, Ints]]:
         """Rows that follow the same file from the same moment: one search serves them all."""
         groups: dict[tuple[str, float], list[int]] = {}
         for row, (path, start_s) in enumerate(zip(self._files, self._start_s.tolist(), strict=True)):
             groups.setdefault((path, start_s), []).append(row)
-        return [(self._plans[path], start_s, rows) for (path, start_s), rows in groups.items()]
+        return [(self._plans[path], start_s, np.array(rows, dtype=np.int64)) for (path, start_s), rows in groups.items()]
 
     def recommend(self, observation: Observation) -> Recommendation:
         replicas = np.full(len(self._files), np.nan)
@@ -123,13 +123,15 @@ class Schedule:
         at_s, pooled = observation.at_s, observation.pooled
         for plan, start_s, rows in self._groups or ():
             line = bisect_right(plan.times_s, at_s - start_s) - 1
-            if line >= 0:
-                replicas[rows] = plan.counts[line]
-            for row in rows if pooled is not None and line >= 0 else ():
-                # Known long before: nodes for it are there when it comes.
-                later = bisect_right(plan.times_s, at_s - start_s + float(observation.node_lead_time_s[row]))
-                if pooled is not None and pooled[row]:
-                    room[row] = max(plan.counts[line:later]) - plan.counts[line]
+            if line < 0:
+                continue
+            replicas[rows] = plan.counts[line]
+            if pooled is not None and (mine := rows[pooled[rows]]).size:
+                # Known long before: nodes for it are there when it comes. Lead times are those of few pools.
+                leads_s, lead = np.unique(observation.node_lead_time_s[mine], return_inverse=True)
+                ends = [bisect_right(plan.times_s, at_s - start_s + lead_s) for lead_s in leads_s.tolist()]
+                most = np.array([max(plan.counts[line:end]) for end in ends])
+                room[mine] = most[lead] - plan.counts[line]
 
         def why(row: int) -> str:
             plan, since_s = self._plans[self._files[row]], at_s - float(self._start_s[row])

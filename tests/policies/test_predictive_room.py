@@ -142,3 +142,32 @@ def test_what_is_remembered_of_a_service_on_a_pool_tells_of_its_nodes_too() -> N
     assert mine.spreads.seen[0] == theirs.spreads.seen[0]
     fresh.see(demand=20.0, queue=0.0, pooled=[True])
     assert fresh.policy.remember(0) != ""
+
+
+def test_a_start_with_many_services_gives_rows_once_and_keeps_those_on_pools() -> None:
+    learnt = Services(POLICY, [{}])
+    shown(learnt, rhythm(1300)[:, None], pooled=[True], node_lead_time_s=NODE_S)
+    assert isinstance(learnt.policy, Predictive)
+    text, n = learnt.policy.remember(0), 40
+    fresh = Services(POLICY, [{}] * n)
+    assert isinstance(fresh.policy, Predictive)
+    room = fresh.policy._room
+    fresh.policy.recall(7, text)
+    rows = room.rows
+    for row in (3, 39):
+        fresh.policy.recall(row, text)
+        assert room.rows is rows, "not once for each: each time costs as much as there are services"
+    pooled = np.isin(np.arange(n), (3, 5, 39))
+    fresh.see(demand=20.0, queue=0.0, pooled=pooled, node_lead_time_s=NODE_S)
+    assert room.rows.tolist() == [3, 5, 39]
+    taught = learnt.policy._room.outlook
+    for place in (0, 2):
+        np.testing.assert_allclose(room.outlook.mix.weights[place], taught.mix.weights[0], rtol=1e-5, atol=1e-5)
+    assert (room.outlook.spreads.seen >= taught.spreads.seen[0]).tolist() == [True, False, True]
+    # One that comes later, beside those that are there.
+    fresh.policy.recall(5, text)
+    assert room.rows.tolist() == [3, 5, 39]
+    fresh.policy.recall(8, text)
+    fresh.see(demand=20.0, queue=0.0, pooled=pooled | (np.arange(n) == 8), node_lead_time_s=NODE_S)
+    assert room.rows.tolist() == [3, 5, 8, 39]
+    assert (room.outlook.spreads.seen >= taught.spreads.seen[0]).all()

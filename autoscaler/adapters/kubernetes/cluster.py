@@ -82,6 +82,7 @@ class KubernetesCluster:
         self._columns = Columns()
         self._memories: dict[str, Memory] = {}
         self._met: set[Key] = set()
+        self._sees_nodes = False
         self._observed: tuple[Fleet, list[ScaleState | None]] | None = None
         self._shared: tuple[int, Mapping[int, str]] = (-1, {})
         self._ready_rows: tuple[int, dict[Key, int], dict[int, list[int]]] = (-1, {}, {})
@@ -121,6 +122,10 @@ class KubernetesCluster:
             self.picture.dirty |= services.by_target.get(target, set())
         self.pods.touched.clear()
         self._find_again(self.picture.pools.moved)
+        if not self._sees_nodes and self.picture.pools.synced:
+            # Nodes are listed a page at a time, with ticks in between, or much later: when the right to see them comes.
+            self._sees_nodes = True
+            self.picture.dirty |= {one.key for one in services.rows if one.spec is not None and len(one.spec.pool_names) > 1}
         self.picture.take_in_lead_times()
         for key in self.picture.dirty | self.picture.held:
             service = services.all.get(key)
@@ -184,9 +189,10 @@ class KubernetesCluster:
 
     def _serving(self, pool: str) -> bool:
         """Whether replicas that run on the pool are ready."""
-        ready = self._columns.ready
+        serves = self._columns.serves
         return any(
-            service.spec is not None and service.spec.pool == pool and ready[service.row] for service in self.services.rows
+            service.spec is not None and pool in service.spec.pool_names and serves(service.row, pool)
+            for service in self.services.rows
         )
 
     def _stuck(self, at_s: float) -> Mapping[int, StuckReplicas]:

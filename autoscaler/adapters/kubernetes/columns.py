@@ -112,6 +112,11 @@ class Columns:
             self._placed[row] = placed
         self.decided_on[row] = state
 
+    def serves(self, row: int, pool: str) -> bool:
+        """Whether replicas of the row, which may run on the pool, are ready; of a row with several pools, some of it being on this one's nodes."""
+        placed = self._placed.get(row)
+        return bool(self.ready[row]) and (placed is None or placed.get(pool, 0) > 0)
+
     def fleet(
         self,
         *,

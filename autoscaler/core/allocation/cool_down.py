@@ -162,7 +162,8 @@ def words(spare: int, worth: int, lead_s: float, rule: CoolDown = DEFAULTS) -> s
     """Why `spare` nodes beyond the need are kept."""
     who = f"{spare} spare {'node' if spare == 1 else 'nodes'} kept"
     if worth >= EVERYTHING:
-        return f"{who} until {rule.late_ratio:g} lead times of {lead_s:.0f} s were seen"
+        times = "lead time" if rule.late_ratio == 1.0 else "lead times"
+        return f"{who} until {rule.late_ratio:g} {times} of {lead_s:.0f} s {'was' if rule.late_ratio == 1.0 else 'were'} seen"
     return (
         f"{who}: in more than {rule.threshold_ratio:.0%} of the last lead times ({lead_s:.0f} s each) {worth} more "
         f"{'was' if worth == 1 else 'were'} needed within one, so ordering again would cost more than keeping"

@@ -8,7 +8,7 @@ import numpy as np
 
 from autoscaler.core.allocation.cool_down import NodeNeeds, words
 from autoscaler.core.allocation.places import packed
-from autoscaler.core.allocation.split import placed_replicas
+from autoscaler.core.allocation.split import in_order, placed_replicas
 from autoscaler.core.model import Bools, Fleet, Ints, PoolSpec
 from autoscaler.core.node_pools import PoolTable
 from autoscaler.core.short import Bounds
@@ -42,8 +42,8 @@ def plan_nodes(
     nodes are kept; None: none are. bounds: what is short, in `table` too."""
     home = _homes(table, replicas)
     row = table.row
-    leaving = np.where(home, fleet.draining[row], 0) + _still_there(table, fleet, replicas, told_to_go, home)
-    surge = np.where(home, 0 if fleet.surge is None else fleet.surge[row], 0)  # without a node an update would wait for ever
+    going, surge = _beyond(table, fleet, replicas, told_to_go, home)
+    leaving = np.where(home, fleet.draining[row], 0) + going
     spare = np.where(home, headroom[row], 0)
     needed = packed(table, replicas + leaving + surge + spare).nodes
     largest = np.array([pool.most_nodes for pool in table.pools], dtype=np.int64)
@@ -105,13 +105,23 @@ def _keep_spare(table: PoolTable, fleet: Fleet, nodes: Ints, needs: NodeNeeds, a
     }
 
 
-def _still_there(table: PoolTable, fleet: Fleet, replicas: Ints, told_to_go: Ints, home: Bools) -> Ints:
-    """Replicas (J,) that run on each place's pool beyond those planned there; where nobody tells on which of several, on the home."""
-    there: Ints = np.where(home, told_to_go[table.row], 0)
+def _beyond(table: PoolTable, fleet: Fleet, replicas: Ints, told_to_go: Ints, home: Bools) -> tuple[Ints, Ints]:
+    """Replicas (J,) beyond those planned on each place: those that are told to go, and a surge, which has a node too (without one an update
+    would wait for ever). On the pools where they are; what is on none, and where nobody tells on which of several, on the home."""
+    row = table.row
+    going: Ints = np.where(home, told_to_go[row], 0)
+    surge: Ints = np.where(home, 0 if fleet.surge is None else fleet.surge[row], 0)
     if fleet.placed and len(table.several):
-        told = table.several[[row in fleet.placed for row in table.row[table.several].tolist()]]
+        told = table.several[[one in fleet.placed for one in row[table.several].tolist()]]
+        there = np.zeros_like(replicas)
         there[told] = np.maximum(placed_replicas(table, fleet)[told] - replicas[told], 0)
-    return there
+        seen = np.bincount(row, there, len(fleet)).astype(np.int64)[row]
+        leave = in_order(table, there, told_to_go[row])
+        surge[told] = (there - leave + np.clip(going + surge - seen, 0, surge))[
+            told
+        ]  # who is there already needs no second place
+        going[told] = leave[told]
+    return going, surge
 
 
 def _homes(table: PoolTable, replicas: Ints) -> Bools:

@@ -59,7 +59,7 @@ def allocate(
             fleet,
             shared.placed(ours),
             shared.missing(),
-            decisions.headroom,
+            np.where(table.claims, decisions.headroom, 0),  # nobody follows what a Shadow only shows
             _told_to_go(current, ours, bounds),
             needs,
             decisions.at_s,

@@ -140,3 +140,18 @@ async def test_nodes_whose_accelerators_nobody_advertises_are_ready_where_replic
         (only,) = seen(fleet).pick(9)
         assert (only.state, only.accelerators) == ("ready", 0)
         assert only.runs == (Runs(service="team/llama", ready=1),)
+
+
+async def test_of_services_on_several_pools_too_where_they_are_on_this_one_s_nodes(team: Team) -> None:
+    pool(team)
+    pool(team, "l4")
+    team.deployment(replicas=1)
+    team.service(nodePools=[{"name": "h100"}, {"name": "l4"}])
+    add_node(team, "a", gpus=None)
+    add_node(team, "b", {"karpenter.sh/nodepool": "l4"}, gpus=None)
+    runs_on(team, "a", "llama-1", gpus=0)
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster, lambda fleet: fleet.placed == {0: {"h100": 1, "l4": 0}} and fleet.ready.sum() == 1)
+        assert seen(fleet).counts == {"ready": 1}
+        assert seen(fleet, "l4").counts == {"silent": 1}, "nobody serves there"
+        assert fleet.pool_facts["h100"].silent is None

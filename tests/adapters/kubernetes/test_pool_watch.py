@@ -226,6 +226,20 @@ async def test_without_the_right_to_see_nodes_nobody_tells_where_replicas_are(te
         assert fleet.placed is None
 
 
+async def test_nodes_that_are_seen_late_tell_where_replicas_are_all_the_same(team: Team) -> None:
+    forbidden = team.fake.fail("GET", "/nodes", status=403, times=1000)
+    pool(team)
+    pool(team, "l4")
+    team.deployment(replicas=1)
+    team.service(nodePools=[{"name": "h100"}, {"name": "l4"}])
+    team.pod("waits")
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster, lambda fleet: len(fleet) == 1 and len(fleet.pools) == 2)
+        assert fleet.placed is None, "not listed yet"
+        forbidden.times = 0
+        await observed(cluster, lambda fleet: fleet.placed == {0: {"h100": 0, "l4": 0}})
+
+
 async def test_without_samples_twice_the_start_value_is_waited(team: Team) -> None:
     now_s = time.time()
     team.deployment(replicas=1)

@@ -124,6 +124,8 @@ def test_after_a_restart_the_nodes_that_are_there_stay_at_first() -> None:
     plan = planned(NodeNeeds(), a_pool(waiting_cost=8.0), 0.0, 8, h100=2)
     assert plan.nodes["h100"] == 2
     assert "1 spare node kept until 8 lead times of 180 s were seen" in plan.node_words["h100"]
+    usual = planned(NodeNeeds(), a_pool(waiting_cost=1.0), 0.0, 8, h100=2)
+    assert "1 spare node kept until 1 lead time of 180 s was seen" in usual.node_words["h100"]
     assert planned(NodeNeeds(), a_pool(), 0.0, 8, h100=2).nodes["h100"] == 1, "without a price of waiting it goes at once"
 
 

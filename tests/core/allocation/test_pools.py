@@ -213,6 +213,35 @@ def test_nodes_are_kept_where_replicas_are_told_to_go_from_and_who_is_spread_is_
     assert plan_of(specs, [8, 0], [8, 8], pools=full, placed={0: {"a": 8, "b": 0}}).replicas.tolist() == [0, 8]
 
 
+@pytest.mark.parametrize(
+    ("current", "desired", "surge", "placed", "nodes", "words"),
+    [
+        pytest.param(8, 8, 8, {"a": 16, "b": 0}, {"a": 2, "b": 0}, "8 of updates", id="all of it is there"),
+        pytest.param(8, 8, 8, {"a": 8, "b": 0}, {"a": 2, "b": 0}, "8 of updates", id="it waits for a node"),
+        pytest.param(8, 8, 4, {"a": 8, "b": 4}, {"a": 1, "b": 1}, "4 of updates", id="on the other pool"),
+        pytest.param(16, 8, 4, {"a": 20, "b": 0}, {"a": 3, "b": 0}, "8 leaving, 4 of updates", id="and others are told to go"),
+        pytest.param(16, 8, 4, {"a": 16, "b": 0}, {"a": 3, "b": 0}, "8 leaving, 4 of updates", id="while it waits"),
+    ],
+)
+def test_a_surge_has_its_nodes_once_where_it_is(
+    current: int, desired: int, surge: int, placed: dict[str, int], nodes: dict[str, int], words: str
+) -> None:
+    pools = (a_pool("a", 9, cost_per_hour=1.0), a_pool("b", 9, cost_per_hour=9.0))
+    service = a_service("either", pools=(PoolUse(name="a"), PoolUse(name="b")))
+    plan = plan_of([service], [current], [desired], pools=pools, placed={0: placed}, surge=np.array([surge]))
+    assert plan.nodes == nodes
+    assert any(told.endswith(words) for told in plan.node_words.values()), plan.node_words
+
+
+def test_nobody_makes_nodes_for_what_a_shadow_only_shows() -> None:
+    shown, followed = a_service("trial", mode="Shadow"), a_service("published", mode="Recommend")
+    pools = (a_pool(max_nodes=9),)
+    plan = plan_of([shown], [8], [30], headroom=[40], pools=pools)
+    assert plan.nodes == {"h100": 1}
+    assert "headroom" not in plan.node_words["h100"]
+    assert plan_of([followed], [8], [8], headroom=[8], pools=pools).nodes == {"h100": 2}
+
+
 def test_who_can_go_on_makes_room_for_who_makes_room() -> None:
     specs = [
         a_service("a-or-b", pools=(PoolUse(name="a"), PoolUse(name="b")), accelerators_per_replica=4),
