@@ -22,6 +22,7 @@ from autoscaler.core.shortages import PoolAsked, Shortages
 from autoscaler.core.value import maker
 from autoscaler.learning import Learner
 from autoscaler.ports import Clock, Cluster, MetricSource, NodePools, Reporter, Tick
+from autoscaler.waiting import first_of
 
 log = logging.getLogger(__name__)
 _tick = maker(Tick)
@@ -148,7 +149,7 @@ class Controller:
                 except Exception:  # a fault of ours; level-triggered, so the next tick mends what it can
                     log.exception("a tick failed; the next one follows as usual")
                 next_s = (self._clock.now_s() // self.interval_s + 1) * self.interval_s
-                await _sleep_or(self._clock, next_s, stop, self.wake)
+                await first_of(self._clock.sleep_until(next_s), stop.wait(), self.wake.wait())
         finally:
             await self.past.close()
 
@@ -190,14 +191,3 @@ class Stopwatch:
 
 def nothing_written(fleet: Fleet) -> Outcome:
     return Outcome(written=np.zeros(len(fleet), dtype=np.int8))
-
-
-async def _sleep_or(clock: Clock, at_s: float, *events: asyncio.Event) -> None:
-    """Until `at_s`, or until one of the events is set."""
-    waiting = [asyncio.ensure_future(clock.sleep_until(at_s)), *(asyncio.ensure_future(event.wait()) for event in events)]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)

@@ -34,7 +34,7 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
     """The document for one row of a tick. Call it before the next tick: words live no longer."""
     fleet, decisions, plan = tick.fleet, tick.decisions, tick.plan
     spec = fleet.specs[row]
-    limits = [*decisions.limits(row), *([plan.limits[row]] if row in plan.limits else [])]
+    limits = tick.limits(row)
     return _document(
         key=spec.key,
         target=spec.target,
@@ -83,7 +83,7 @@ def explain_tick(tick: Tick, row: int) -> dict[str, Any]:
         leaving=tick.outcome.leaving.get(row, ""),
         hands_off=fleet.hands_off_why.get(row, "") or ("not ours to write" if fleet.hands_off[row] else ""),
         nodes=dict(plan.nodes),
-        node_words=_words_of(spec.pool, [use.name for use in spec.pools], plan.node_words),
+        node_words=_words_of(spec.pool_names, plan.node_words),
         lead_times=lead_times(
             float(fleet.lead_time_s[row]),
             float(fleet.node_lead_time_s[row]),
@@ -137,7 +137,7 @@ def explain_record(fleet: Mapping[str, Any], tick: Mapping[str, Any], row: int) 
         leaving=tick.get("leaving", {}).get(text, ""),
         hands_off=tick["hands_off"].get(text, ""),
         nodes=dict(tick["nodes"]),
-        node_words=_words_of(spec.get("pool"), [use["name"] for use in spec.get("pools", ())], tick.get("node_words", {})),
+        node_words=_words_of(_pool_names(spec), tick.get("node_words", {})),
         lead_times=lead_times(
             tick["lead_time_s"][row],
             tick["node_lead_time_s"][row],
@@ -255,9 +255,14 @@ def _sentence(
     return f"{planned} {'replica' if planned == 1 else 'replicas'}. {'. '.join(parts)}. Now {counts['ready']} ready{on_the_way}."
 
 
-def _words_of(pool: str | None, pools: Sequence[str], words: Mapping[str, str]) -> dict[str, str]:
+def _pool_names(spec: Mapping[str, Any]) -> list[str]:
+    """``ScalingSpec.pool_names`` of a record's service."""
+    return [use["name"] for use in spec.get("pools", ())] or list(filter(None, [spec.get("pool")]))
+
+
+def _words_of(pools: Sequence[str], words: Mapping[str, str]) -> dict[str, str]:
     """Why as many nodes, of the pools that a service names."""
-    return {name: words[name] for name in pools or filter(None, [pool]) if name in words}
+    return {name: words[name] for name in pools if name in words}
 
 
 def _role(role: Role | Mapping[str, Any] | None, words: str) -> dict[str, str] | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Protocol
 
-from autoscaler.core.model import Decisions, Fleet, Memory, Outcome, Plan, PoolSpec, Readings
+from autoscaler.core.model import Decisions, Fleet, Limit, Memory, Outcome, Plan, PoolSpec, Readings
 from autoscaler.core.value import tick_value
 
 
@@ -101,9 +101,6 @@ class PoolTold:
 class NodePools(Protocol):
     """The hand that sizes node pools."""
 
-    async def observe(self) -> Mapping[str, int]:
-        """Node count by pool now."""
-
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
         """Sets the planned node counts; errors by pool, in words."""
 
@@ -149,6 +146,12 @@ class Tick:
     """Whether something came into what the engine knows since the last tick that no record tells (a past was learnt, the clock was set)."""
     problems: tuple[str, ...] = ()
     """What went wrong in this tick outside the decisions (a reporter that failed, a policy that was refused), in words."""
+
+    def limits(self, row: int) -> tuple[Limit, ...]:
+        """Every limit that changed a row's count, in order: its own, then what the plan of all services took."""
+        shared = self.plan.limits.get(row)
+        own = tuple(self.decisions.limits(row))
+        return own if shared is None else (*own, shared)
 
 
 class Reporter(Protocol):

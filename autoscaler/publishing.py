@@ -7,7 +7,6 @@ target nobody sees.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from autoscaler.core.model import UNSEEN, Fleet, Floats, Ints, SignalColumn
 from autoscaler.core.signals import SignalState
 from autoscaler.ports import Clock, Tick
 from autoscaler.published import DESIRED, FORECAST, POLICY_LABEL, QUANTILE_LABEL, QUEUE_PER_REPLICA, SCHEMA
+from autoscaler.waiting import News
 
 MAX_AGE_S: Final = 60.0
 INTERVALS_OLD: Final = 4
@@ -30,8 +30,8 @@ class Publisher:
     """A ports.Reporter that keeps the last tick's lines. shadow: the controller's own."""
 
     def __init__(self, clock: Clock, *, shadow: bool = False) -> None:
-        self.ticks = 0
-        """Rises with each tick that can be told."""
+        self.news = News()
+        """Of each tick that can be told."""
         self.objects: tuple[bytes, ...] = ()
         """The lines of the fleet as it is; replaced when it changes, never changed."""
         self.columns: tuple[bytes, ...] = ()
@@ -43,7 +43,6 @@ class Publisher:
         self._told_s = self._age_s = 0.0
         self._published: Mapping[str, Ints] = {}
         self._shadowed: Mapping[int, str] = {}
-        self._news = asyncio.Event()
 
     async def report(self, tick: Tick) -> None:
         fleet = tick.fleet
@@ -65,20 +64,7 @@ class Publisher:
         # which are timed without that clock, it may have taken longer.
         since_s = min(max(self._clock.now_s() - float(tick.decisions.at_s), 0.0), tick.interval_s)
         self._age_s = max(since_s, sum(tick.timings_s.values()))
-        self.ticks += 1
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def news(self, seen: int, timeout_s: float) -> bool:
-        """Waits until ``ticks`` is no longer `seen`; False where that took too long."""
-        if self.ticks != seen:
-            return True
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
+        self.news.tell()
 
     def tick_lines(self) -> Iterator[bytes]:
         """The tick that is the last one now; its age as of when the first line is taken, which may be later."""

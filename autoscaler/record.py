@@ -107,13 +107,7 @@ def tick_record(tick: Tick) -> dict[str, Any]:
         **_nodes(tick),
         "reasons": [decisions.reason(row) for row in rows],
         **_forecasts(tick),
-        "limits": [
-            [
-                msgspec.to_builtins(limit)
-                for limit in (*decisions.limits(row), *((plan.limits[row],) if row in plan.limits else ()))
-            ]
-            for row in rows
-        ],
+        "limits": [[msgspec.to_builtins(limit) for limit in tick.limits(row)] for row in rows],
         "errors": dict(_texts(tick.outcome.errors)),
         **({"leaving": dict(_texts(tick.outcome.leaving))} if tick.outcome.leaving else {}),
         "problems": list(tick.problems),

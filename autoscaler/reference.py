@@ -11,7 +11,7 @@ from autoscaler.spec import AcceleratorPoolSpec, InferenceAutoscalerSpec
 
 _HEAD: Final = """# Manifests
 
-Every field of the two custom resources, group `inference-autoscaler.io/v1alpha1`. Made from the types in `autoscaler/spec.py`
+Every field of the two custom resources, group `inference-autoscaler.io/v1alpha1`. Made from the types in `autoscaler/spec/`
 (`python -m autoscaler.reference`); a test fails when this page differs. Durations are written as `90s`, `5m` or `1h30m`, shares as `99.5%`
 or `0.995`, moments in RFC 3339.
 

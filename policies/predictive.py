@@ -21,7 +21,7 @@ from autoscaler.core.constant import constant
 from autoscaler.core.kept import Kept
 from autoscaler.core.model import Bools, Floats, Forecast, Ints, Observation, ParamValue, Recommendation
 from autoscaler.core.policy import Parameter, Params, PolicyType, Saved, complete_params, stack_params
-from autoscaler.core.rows import chosen, every, some
+from autoscaler.core.rows import beside, chosen, every, some
 from autoscaler.core.seen import seen
 from autoscaler.core.sizing import whole_replicas
 from autoscaler.core.value import maker
@@ -230,7 +230,7 @@ class Predictive:
 
     def _forecast(self, observation: Observation) -> Forecast:
         outlook, missed, begun = self._outlook, self._grace.missed, self._belief.begun
-        values = np.exp(outlook.centre[:, None] + self._quantiles.shown * outlook.spread[:, None])
+        values = np.exp(beside(outlook.centre) + self._quantiles.shown * beside(outlook.spread))
         return _make_forecast(
             made_at_s=observation.at_s,
             times_s=(observation.at_s + observation.lead_time_s)[:, None],

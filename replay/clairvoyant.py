@@ -13,12 +13,14 @@ from autoscaler import spec
 from autoscaler.core.model import ScalingSpec
 from autoscaler.spec import duration_s
 from replay.optimum.kernels import LONG_TICKS
-from replay.optimum.solve import Optimum, optimum
+from replay.optimum.nodes import PoolShare, pool_shares
+from replay.optimum.pools import node_optimum
+from replay.optimum.solve import Optimum, calm, optimum
 from replay.run import demand_of
 from replay.scaling import scaled_by_per_s
-from replay.scenario import Scenario
+from replay.scenario import Scenario, whole_s
 from replay.traces.series import CountSeries
-from replay.world import node_pools, services
+from replay.world import node_pools, plant_pools, services
 
 
 def optima(
@@ -32,6 +34,7 @@ def optima(
     have the same one, and it is worked out once. Raises UsageError where manifests, scenario and trace don't fit."""
     specs = services(manifests)
     demand = demand_of(specs, scenario, trace)
+    shares = _shares(manifests, scenario)
     wanted = range(len(specs)) if rows is None else rows
     alike = [group for group in alike_rows(manifests, scenario) if set(group) & set(wanted)]
     found: dict[int, Optimum] = {}
@@ -41,25 +44,31 @@ def optima(
             if progress is not None:
                 progress((number + share) / len(alike))
 
-        one = optimum(specs[group[0]], node_pools(manifests), scenario, demand[group[0]], told)
-        found |= {row: replace(one, key=specs[row].key) for row in group}
+        one = optimum(specs[group[0]], node_pools(manifests), scenario, demand[group[0]], shares[group[0]], told)
+        found |= {row: replace(one, key=specs[row].key, share=shares[row]) for row in group}
     return [found[row] for row in wanted]
+
+
+def _shares(manifests: Sequence[spec.Manifest], scenario: Scenario) -> list[PoolShare]:
+    specs = services(manifests)
+    pools, pool_of = plant_pools(specs, node_pools(manifests), scenario.nodes.slots)
+    return pool_shares(specs, pools, pool_of, scenario.replicas.initial, whole_s(calm(scenario).nodes.start))
 
 
 def alike_rows(manifests: Sequence[spec.Manifest], scenario: Scenario) -> list[list[int]]:
     """The services' places, those together whose optimum is the same."""
 
-    def question(one: ScalingSpec, scaled_by: float) -> str:
+    def question(one: ScalingSpec, scaled_by: float, share: PoolShare) -> str:
         faults = [fault for fault in scenario.faults if fault.service == one.key]
-        counts = (one.min_replicas, one.max_replicas, one.replica_multiple, one.accelerators_per_replica, one.pool)
-        # As text, since what is not known is NaN, which equals nothing.
-        return repr((one.capacity, scaled_by, one.objective, counts, faults))
+        counts = (one.min_replicas, one.max_replicas, one.replica_multiple, one.accelerators_per_replica)
+        # As text, since what is not known is NaN, which equals nothing. A pool's name makes no difference.
+        return repr((one.capacity, scaled_by, one.objective, counts, replace(share, pool=""), faults))
 
     asked: list[str] = []
     groups: list[list[int]] = []
     specs = services(manifests)
-    for row, (one, scaled_by) in enumerate(zip(specs, scaled_by_per_s(specs), strict=True)):
-        of = question(one, scaled_by)
+    for row, (one, scaled_by, share) in enumerate(zip(specs, scaled_by_per_s(specs), _shares(manifests, scenario), strict=True)):
+        of = question(one, scaled_by, share)
         if of in asked:
             groups[asked.index(of)].append(row)
         else:
@@ -69,12 +78,16 @@ def alike_rows(manifests: Sequence[spec.Manifest], scenario: Scenario) -> list[l
 
 
 def figures(found: Sequence[Optimum]) -> dict[str, Any]:
-    """As a score's ``optimum``: hours summed, attainment over all requests."""
+    """As a score's ``optimum``: hours summed, attainment over all requests. Node-slot-hours are null of services that share their pools with
+    others than these."""
     requests = np.array([one.requests for one in found])
     shares = requests / requests.sum() if requests.sum() > 0 else np.full(len(found), 1 / len(found))
+    nodes = node_optimum(found)
     return {
         "replica_hours": round(sum(one.replica_hours for one in found), 6),
         "lower_bound_replica_hours": round(sum(one.lower_bound_replica_hours for one in found), 6),
+        "node_slot_hours": None if nodes is None else round(nodes.slot_hours, 6),
+        "lower_bound_node_slot_hours": None if nodes is None else round(nodes.bound_slot_hours, 6),
         "attained_ratio": round(float(shares @ [one.attained_ratio for one in found]), 9),
     }
 

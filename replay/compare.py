@@ -202,5 +202,10 @@ def _with_optimum(score: dict[str, Any], found: Mapping[str, Optimum]) -> dict[s
 
 def _one_with_optimum(score: dict[str, Any], found: Sequence[Optimum]) -> dict[str, Any]:
     optimum = figures(found)
-    hours = optimum["replica_hours"]
-    return {**score, "optimum": optimum, "cost_ratio": round(score["replica_hours"] / hours, 6) if hours else None}
+    hours, bound = optimum["replica_hours"], optimum["lower_bound_node_slot_hours"]
+    return {
+        **score,
+        "optimum": optimum,
+        "cost_ratio": round(score["replica_hours"] / hours, 6) if hours else None,
+        "node_bound_ratio": round(score["node_slot_hours"] / bound, 6) if bound else None,
+    }

@@ -123,7 +123,7 @@ def value_of(score: Mapping[str, Any], field: str) -> tuple[Any, str]:
             return None, f"{field} is no field of a score; {did_you_mean(rest, here)}"
         here, rest = here[name], rest[len(name) + 1 :]
     if here is None:
-        hint = " (--optimum asks for it)" if field.partition(".")[0] in ("optimum", "cost_ratio") else ""
+        hint = " (--optimum asks for it)" if field.partition(".")[0] in ("optimum", "cost_ratio", "node_bound_ratio") else ""
         return None, f"{field} is not given{' (the trace holds no demand: open loop)' if score.get('open_loop') else hint}"
     if isinstance(here, bool) or not isinstance(here, (int, float)):
         return None, f"{field} is no number"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from autoscaler.core.model import Fleet, Floats, Ints, Written
 from autoscaler.core.rows import some
 from autoscaler.ports import Tick
+from replay.cuts import Cuts
 from replay.plant.plant import Plant
 
 COLUMNS: Final = ("desired", "ready", "starting", "draining", "nodes")
@@ -20,7 +21,7 @@ _DONE: Final = int(Written.DONE)
 
 
 class Ledger:
-    """A Reporter. desired (ticks, n): what each tick decided. actions, blind_scale_downs (n,): counted from scored_from_s (Unix) on.
+    """A Reporter. desired (ticks, n): what each tick decided. actions, blind_scale_downs (n,), cuts: counted from scored_from_s (Unix) on.
 
     What a tick saw (ready, starting, draining) and the nodes after it change rarely, so only changes are kept; ``column`` spreads them out.
     """
@@ -32,6 +33,7 @@ class Ledger:
         self._scored_from_s = scored_from_s
         self._keep = keep_rows
         self.ticks = 0
+        self.cuts = Cuts(n)
         self.at_s: Floats = np.zeros(rows)
         self.desired: Counts = np.zeros((rows, n), dtype=np.int32)
         self._actions, self._blind_scale_downs = [0] * n, [0] * n
@@ -68,6 +70,8 @@ class Ledger:
                 self._orders = life.orders.changes
                 self._nodes_at.append(place)
                 self._nodes.append(np.array([life.nodes(row) for row in range(len(fleet))], dtype=np.int32))
+        if plan.limits and plan.at_s >= self._scored_from_s:
+            self.cuts.add(fleet, plan, tick.interval_s)
         if plan.at_s >= self._scored_from_s and some(plan.act):
             decisions, written = tick.decisions, tick.outcome.written
             for row in plan.act.nonzero()[0].tolist():

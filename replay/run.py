@@ -97,7 +97,7 @@ def run_replay(
     return replace(
         result,
         score=_with_factors(result.score, factors),
-        warnings=_doubts(trace.name, played),
+        warnings=_doubts(specs, trace.name, played),
     )
 
 
@@ -115,12 +115,18 @@ def demand_of(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeri
 
 def doubts(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeries | RequestLog) -> list[str]:
     """What a Result's warnings say of the trace, for commands that show no Result. Raises UsageError as ``run_replay`` does."""
-    return _doubts(trace.name, _scaled(specs, scenario, counted(trace) if isinstance(trace, RequestLog) else trace))
+    return _doubts(specs, trace.name, _scaled(specs, scenario, counted(trace) if isinstance(trace, RequestLog) else trace))
 
 
-def _doubts(trace: str, played: dict[float, Scaled]) -> list[str]:
+def _doubts(specs: Sequence[ScalingSpec], trace: str, played: dict[float, Scaled]) -> list[str]:
     clumped = [one.factor for one in played.values() if one.clumped]
-    return [clumped_words(trace, max(clumped))] if clumped else []
+    found = [clumped_words(trace, max(clumped))] if clumped else []
+    if several := [one.key for one in specs if one.pools]:
+        found.append(
+            f"{', '.join(several)}: several nodePools are shared out by the plan, but the plant runs such a service on nodes of its own, without "
+            "bounds (scenario.nodes.slots each): its node-hours are not those of the pools"
+        )
+    return found
 
 
 def _scaled(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeries) -> dict[float, Scaled]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.core.model import Floats
+from replay.cuts import together
 from replay.foresight import Foresight
 from replay.ledger import Ledger
 from replay.plant.plant import QUANTILES, Verdict
@@ -37,6 +38,7 @@ def fleet_score(
         "warmup_s": float(plant.settings.warmup_s),
         "optimum": None,
         "cost_ratio": None,
+        "node_bound_ratio": None,
         "ticks": ledger.ticks,
         "wall_s": round(wall_s, 3),
     }
@@ -63,6 +65,7 @@ def fleet_score(
                 cost=float(paid[own] * share[row]) if priced[own] else None,
                 actions=int(ledger.actions[row]),
                 blind=int(ledger.blind_scale_downs[row]),
+                cuts={name: cut.as_json() for name, cut in ledger.cuts.by_row[row].items()},
                 forecast=None if foresight is None else foresight.score(row, spec.objective.target),
                 common=common,
             )
@@ -89,6 +92,7 @@ def fleet_score(
             cost=sum(costs) if costs else None,
             actions=int(ledger.actions.sum()),
             blind=int(ledger.blind_scale_downs.sum()),
+            cuts=together({key: one["cuts"] for key, one in named.items()}),
             forecast=None,  # each service's own stands with it: forecasts of different demands have no mean
             common=common,
         ),
@@ -111,6 +115,7 @@ def _score(
     cost: float | None,
     actions: int,
     blind: int,
+    cuts: dict[str, Any],
     forecast: dict[str, Any] | None,
     common: dict[str, Any],
 ) -> dict[str, Any]:
@@ -133,6 +138,7 @@ def _score(
         "actions": actions,
         "actions_per_h": round(actions / evaluated_h, 6) if evaluated_h else 0.0,
         "blind_scale_downs": blind,
+        "cuts": cuts,
         "forecast": forecast,
         **common,
     }

@@ -99,12 +99,12 @@ def build_world(
     if settings.warmup_s >= demand.shape[1]:
         raise UsageError(f"scenario.warmup: {scenario.warmup} leaves nothing to score of {demand.shape[1]} s")
     faults = Faults(np.random.Generator(np.random.PCG64([scenario.seed, 1])))
-    plant_pools, pool_of = _plant_pools(specs, pools, scenario.nodes.slots)
+    on_pools, pool_of = plant_pools(specs, pools, scenario.nodes.slots)
     plant: Plant
     if scenario.plant == "requests":
-        plant = requests_plant(specs, demand, settings, faults, plant_pools, pool_of, scenario, log, fast=fast)
+        plant = requests_plant(specs, demand, settings, faults, on_pools, pool_of, scenario, log, fast=fast)
     else:
-        plant = FluidPlant(specs, demand, settings, faults, plant_pools, pool_of, allowed_waits_s(specs), kernel)
+        plant = FluidPlant(specs, demand, settings, faults, on_pools, pool_of, allowed_waits_s(specs), kernel)
     row_of = {one.key: row for row, one in enumerate(specs)}
     for window in scenario.faults:
         if window.service and window.service not in row_of:
@@ -140,14 +140,15 @@ def _varied(of: Replicas | Nodes) -> Durations | None:
     return found if found.varies else None
 
 
-def _plant_pools(specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], slots: int) -> tuple[list[Pool], list[int]]:
+def plant_pools(specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], slots: int) -> tuple[list[Pool], list[int]]:
     """A pool for each one that services name, and one of its own (without bounds) for every other service."""
     made: list[Pool] = []
     number: dict[str, int] = {}
     known = {pool.name: pool for pool in pools}
     pool_of = []
     for one in specs:
-        pool = known.get(one.pool) if one.pool is not None else None
+        # Of several pools the first: the plant has one a service.
+        pool = known.get(next(iter(one.pool_names), ""))
         name = one.key if pool is None else pool.name
         if name not in number:
             number[name] = len(made)

@@ -33,7 +33,7 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 START_TIMEOUT_S = 60.0
-KEYS = {"Tab": 9, "Enter": 13, " ": 32}
+KEYS = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowRight": 39}
 
 
 def chromium() -> str:

@@ -17,8 +17,11 @@ from typing import Any
 import aiohttp
 import numpy as np
 import pytest
+import yaml
 
-from autoscaler.cli.demo import make_demo
+from autoscaler.cli.demo import MANIFEST, NODE_START_S, make_demo
+from autoscaler.cli.demo_nodes import NodeStory
+from autoscaler.cli.demo_summary import nodes_words
 from tests.conftest import ROOT
 
 SCORE_FIELDS = {
@@ -242,3 +245,59 @@ async def test_watching_changes_no_decision() -> None:
     for mine, other in zip(world.plant.wait_counts(), quiet.plant.wait_counts(), strict=True):
         np.testing.assert_array_equal(mine, other)
     assert np.count_nonzero(np.diff(alone.desired, axis=0)) > 2, "there was something to decide"
+
+
+# ---------------------------------------------------------------- nodes
+
+
+def story_of(manifest: Path | None, length_s: int) -> NodeStory:
+    _, _, session = make_demo(None, manifest, length_s, 0, 0, None)
+    asyncio.run(session.run(None))
+    return session.story
+
+
+def test_nodes_are_asked_for_ahead_of_the_ramp() -> None:
+    story = story_of(None, 5400)
+    ramp = [one for one in story.ahead if one.pool == "h100" and one.needed_s is not None]
+    assert ramp, "no node of chat's pool was asked for before its replicas needed it"
+    best = max(ramp, key=lambda one: one.needed_s or 0.0)
+    assert (best.ahead_s or 0.0) >= NODE_START_S
+    assert best.waited_s == 0.0
+    assert "ahead of the replicas" in nodes_words(story)
+
+
+def test_who_foresees_nothing_waits_for_nodes(tmp_path: Path) -> None:
+    """Blocks of work under a plain target: the node is asked for when the replicas need it."""
+    objects = [
+        one
+        for one in yaml.safe_load_all(MANIFEST.read_text())
+        if one["metadata"]["name"] in ("l40s", "summaries", "chat-70b", "h100")
+    ]
+    for one in objects:
+        if one["kind"] == "InferenceAutoscaler":
+            one["spec"]["policies"] = [{"name": "target", "params": {"signal": "concurrency"}}]
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump_all(objects))
+    story = story_of(mine, 5400)
+    assert story.behind
+    assert not story.ahead
+    for one in story.behind:
+        assert one.ready_s is None or one.waited_s == pytest.approx(NODE_START_S, abs=15)
+    assert "when replicas were waiting already" in nodes_words(story)
+
+
+def test_the_story_of_the_nodes_is_printed() -> None:
+    result = demo("--no-page", "--for", "75m")
+    assert result.returncode == 0, result.stderr
+    assert "ahead of the replicas" in result.stdout
+    (row,) = [line.split() for line in result.stdout.splitlines() if "h100" in line and "no. 4" in line]
+    assert row[0] == "h100"
+    assert row[-2:] == ["in", "time"]
+
+
+def test_services_without_a_pool_get_nodes_by_the_rule() -> None:
+    world, _, session = make_demo(None, ROOT / "replay" / "standard" / "manifest.yaml", 600, 0, 0, None)
+    asyncio.run(session.run(None))
+    assert world.pools == ()
+    assert world.node_pools is None
+    assert session.story.growths == []

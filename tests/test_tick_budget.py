@@ -42,9 +42,6 @@ async def test_when_all_ports_take_all_their_time_a_tick_is_over_in_time() -> No
             return await super().act(fleet, plan, deadline_s)
 
     class Pools:
-        async def observe(self) -> Mapping[str, int]:
-            return {}
-
         async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
             clock.advance_to(clock.now_s() + deadline_s)
             return {}

@@ -9,22 +9,16 @@ from autoscaler.ports import NodePools, PoolTold
 
 
 class AskedNodes:
-    """A NodePools. told: what is known of each pool. tell: given the counts that are asked for now, after each tick's orders."""
+    """A NodePools over another. tell: given the counts that are asked for now, after each tick's orders; None of a pool of which none is."""
 
-    def __init__(
-        self, pools: NodePools, told: Callable[[], Mapping[str, PoolTold]], tell: Callable[[Mapping[str, int]], None]
-    ) -> None:
+    def __init__(self, pools: NodePools, tell: Callable[[Mapping[str, int | None]], None]) -> None:
         self._pools = pools
-        self._told = told
         self._tell = tell
-
-    async def observe(self) -> Mapping[str, int]:
-        return await self._pools.observe()
 
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
         errors = await self._pools.act(pools, plan, deadline_s)
-        self._tell({name: told.asked for name, told in self._told().items() if told.asked is not None})
+        self._tell({name: told.asked for name, told in self.told().items()})
         return errors
 
     def told(self) -> Mapping[str, PoolTold]:
-        return self._told()
+        return self._pools.told()

@@ -21,6 +21,7 @@ from autoscaler.errors import UsageError
 if TYPE_CHECKING:
     from autoscaler.cli.demo_session import Session
     from autoscaler.core.model import Floats
+    from autoscaler.ports import PoolTold
     from replay.ledger import Ledger
     from replay.scenario import Scenario
     from replay.traces.series import CountSeries
@@ -37,6 +38,8 @@ USUAL_FOR: Final = "10m"
 USUAL_FOR_WATCHING: Final = "24h"
 INITIAL_REPLICAS: Final = 8
 PEAK_REPLICAS: Final = 20.0
+NODE_START_S: Final = 240
+"""A GPU node takes minutes: the machine, its driver, the device plugin."""
 
 
 @click.command("demo", epilog="Example: autoscaler demo --for 2h --no-page")
@@ -73,8 +76,8 @@ def command(
 
     It needs neither a cluster nor a GPU. Ctrl-C ends it with the score so far.
     """
-    from autoscaler.cli.listen import parse_listen
     from autoscaler.dashboard.server import is_loopback
+    from autoscaler.listen import parse_listen
 
     if not 0 < speed <= FASTEST:
         raise UsageError(f"--speed: {speed:g} is not allowed; more than 0, at most {FASTEST:g}")
@@ -99,7 +102,7 @@ def command(
     if as_json:
         print_json(score)
     else:
-        print_summary(console(), score, session.allowed_s, _peaks(ledger, world), stopped=session.stopped_early)
+        print_summary(console(), score, session.allowed_s, _peaks(ledger, world), session.story, stopped=session.stopped_early)
 
 
 def _duration(flag: str, text: str, low_s: float, high_s: float) -> float:
@@ -133,27 +136,28 @@ def make_demo(
     from autoscaler.manifests import load_manifests
     from replay.ledger import Ledger
     from replay.plugins import installed
-    from replay.scenario import Replicas, Scenario, start_unix_s
+    from replay.scenario import Nodes, Replicas, Scenario, start_unix_s
     from replay.traces.registry import read_trace
     from replay.world import allowed_waits_s, build_world, node_pools, services
 
+    manifests = load_manifests([manifest or MANIFEST])
+    specs, pools = services(manifests), node_pools(manifests)
     scenario = Scenario(
         start=START,
         seed=seed,
         interval=f"{INTERVAL_S}s",
         warmup=f"{warmup_s}s",
         replicas=Replicas(initial=INITIAL_REPLICAS),
+        nodes=Nodes(start=f"{NODE_START_S}s", owner="Plan" if pools else "Rule"),
     )
     start_s = start_unix_s(scenario)
-    manifests = load_manifests([manifest or MANIFEST])
-    specs = services(manifests)
     demand = drawn(rates_per_s(start_s + np.arange(length_s, dtype=np.float64), len(specs)), seed)
     name = "made"
     if trace is not None:
         series = read_trace(trace)
         demand[0] = _traced(series, scenario, specs[0].capacity.per_s, length_s)
         name = series.name
-    world = build_world(specs, node_pools(manifests), scenario, demand)
+    world = build_world(specs, pools, scenario, demand)
     ledger = Ledger(world.plant, -(-length_s // INTERVAL_S), start_s + warmup_s)
     waits = allowed_waits_s(specs)
     session = Session(
@@ -256,3 +260,12 @@ class LivePlant:
 
     def nodes(self) -> Mapping[str, int]:
         return {pool.name: pool.total for pool in self._plant.life.pools}
+
+    def told(self) -> Mapping[str, PoolTold]:
+        """The plant does what it is asked for, if not at once."""
+        from autoscaler.ports import PoolTold
+
+        return {
+            pool.name: PoolTold(asked=pool.total, ready=pool.ready, owner="", ok=True, reason="Sized", message="")
+            for pool in self._plant.life.pools
+        }

@@ -14,14 +14,16 @@ import click
 
 from autoscaler.adapters.telemetry.families import CONTENT_TYPE
 from autoscaler.adapters.telemetry.metrics import Metrics
-from autoscaler.cli.demo_summary import percent
+from autoscaler.cli.demo_nodes import NodeStory
+from autoscaler.cli.demo_summary import nodes_words, percent
 from autoscaler.clock import ManualClock, PacedClock
 from autoscaler.controller import Controller
 from autoscaler.core.model import Pause
 from autoscaler.dashboard.board import Board
 from autoscaler.dashboard.server import host_names, make_app, serve
 from autoscaler.errors import UsageError
-from autoscaler.ports import Reporter
+from autoscaler.ports import PoolTold, Reporter
+from autoscaler.waiting import first_of
 
 LAST_WORDS_S: Final = 0.7
 """How long open pages get to hear that the demo has ended."""
@@ -47,6 +49,8 @@ class Plant(Protocol):
     def attained(self) -> Mapping[str, float]: ...
 
     def nodes(self) -> Mapping[str, int]: ...
+
+    def told(self) -> Mapping[str, PoolTold]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Session:
         self.allowed_s = allowed_s
         self.pause: Pause | None = None
         self.stopped_early = False
+        self.story = NodeStory(plant.told)
         self._plant = plant
         self._start_s = start_s
         self._interval_s = interval_s
@@ -89,12 +94,12 @@ class Session:
         self._board: Board | None = None
         self._metrics: Metrics | None = None
         if isinstance(clock, PacedClock):
-            self._board = Board(attained=plant.attained, nodes=plant.nodes)
+            self._board = Board(attained=plant.attained, nodes=plant.nodes, told=plant.told)
             self._metrics = Metrics()
 
     @property
     def reporters(self) -> list[Reporter]:
-        return [reporter for reporter in (self._board, self._metrics) if reporter is not None]
+        return [self.story, *(reporter for reporter in (self._board, self._metrics) if reporter is not None)]
 
     # ------------------------------------------------------------ running
 
@@ -131,12 +136,7 @@ class Session:
             self.clock.advance_to(self._start_s + at_s)
             await asyncio.sleep(0)  # lets a Ctrl-C through
             return not self._stop.is_set()
-        sleeping = asyncio.ensure_future(self.clock.sleep_until(self._start_s + at_s))
-        stopping = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (sleeping, stopping):
-            task.cancel()
-        await asyncio.gather(sleeping, stopping, return_exceptions=True)
+        await first_of(self.clock.sleep_until(self._start_s + at_s), self._stop.wait())
         return not self._stop.is_set()
 
     @asynccontextmanager
@@ -201,9 +201,10 @@ class Session:
 
     def _summary(self) -> str:
         attained = self._plant.attained().get("")
-        return (
+        kept = (
             "No request arrived." if attained is None else f"{percent(attained)} of all requests waited no longer than promised."
         )
+        return " ".join(filter(None, (kept, nodes_words(self.story))))
 
 
 @contextmanager

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+
+    from autoscaler.cli.demo_nodes import Growth, NodeStory
+
+MOST_NODES: Final = 12
 
 
 def headline(score: Mapping[str, Any], waits_s: Mapping[str, float]) -> str:
@@ -37,8 +43,30 @@ def blind_words(score: Mapping[str, Any]) -> str:
     return "" if not count else f"{plural(count, 'time')} a service was scaled down while signals were unknown."
 
 
+def nodes_words(story: NodeStory) -> str:
+    """Were nodes there before the replicas? "" where no pool grew."""
+    grown, ahead = len(story.growths), story.ahead
+    if not grown:
+        return ""
+    words = f"{plural(grown, 'node')} {'was' if grown == 1 else 'were'} asked for on top of the first ones"
+    if ahead:
+        mean_s = sum(one.ahead_s or 0.0 for one in ahead) / len(ahead)
+        words += f": {len(ahead)} ahead of the replicas, {minutes(mean_s)} before they needed them"
+    if behind := len(story.behind):
+        words += f"{',' if ahead else ':'} {behind} when replicas {'already waited' if ahead else 'were waiting already'}"
+    if unused := grown - len(ahead) - behind:
+        words += f"{';' if ahead or behind else ':'} {unused} as room that no replica needed so far"
+    return f"{words}."
+
+
 def print_summary(
-    out: Console, score: Mapping[str, Any], waits_s: Mapping[str, float], peaks: Mapping[str, int], *, stopped: bool
+    out: Console,
+    score: Mapping[str, Any],
+    waits_s: Mapping[str, float],
+    peaks: Mapping[str, int],
+    story: NodeStory,
+    *,
+    stopped: bool,
 ) -> None:
     """The score for people."""
     from rich.markup import escape
@@ -54,6 +82,8 @@ def print_summary(
     out.print(escape(cost_words(score, peaks)), soft_wrap=True)
     if words := blind_words(score):
         out.print(f"[yellow]{words}[/]", soft_wrap=True)
+    if words := nodes_words(story):
+        out.print(words, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Service")
     for name in ("Requests", "Kept", "Promised", "p99 wait", "Allowed", "Replica-hours", "Most", "Changes"):
@@ -75,6 +105,46 @@ def print_summary(
         )
     out.print()
     out.print(Padding(table, (0, 0, 0, 2), expand=False))
+    if story.growths:
+        out.print()
+        out.print(Padding(_nodes_table(story.growths[:MOST_NODES]), (0, 0, 0, 2), expand=False))
+        if (more := len(story.growths) - MOST_NODES) > 0:
+            out.print(f"  … and {more} more", style="dim")
+
+
+def _nodes_table(growths: Sequence[Growth]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("Pool", "Node", "Asked for", "Ready", "Needed", "So"):
+        table.add_column(name, justify="left" if name in ("Pool", "So") else "right")
+    for one in growths:
+        table.add_row(
+            escape(one.pool), f"no. {one.number}", *(_clock(at_s) for at_s in (one.asked_s, one.ready_s, one.needed_s)), _so(one)
+        )
+    return table
+
+
+def _so(growth: Growth) -> str:
+    if growth.needed_s is None:
+        return "room that no replica needed so far"
+    ahead = f"asked for {minutes(growth.ahead_s)} ahead" if growth.ahead_s else "asked for when needed"
+    if growth.waited_s is None:
+        return f"{ahead}, not ready yet"
+    return (
+        f"{ahead}, there in time" if growth.waited_s == 0 else f"[yellow]{ahead}, replicas waited {minutes(growth.waited_s)}[/]"
+    )
+
+
+def _clock(at_s: float | None) -> str:
+    return "–" if at_s is None else datetime.fromtimestamp(at_s, UTC).strftime("%H:%M:%S")
+
+
+def minutes(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f}".removesuffix(".0") + " min"
 
 
 def percent(ratio: float, digits: int = 2) -> str:

@@ -18,13 +18,19 @@ HOUR_S: Final = 3600.0
 
 
 def wave(at_s: Floats) -> Floats:
-    """A day's wave with two peaks (late morning, evening), 6 to 30 requests/s."""
+    """A working day that begins within half an hour, and an evening at home: 6 to 27 requests/s."""
     hour = at_s % DAY_S / HOUR_S
-    morning = np.exp(-(((hour - 10.5) / 2.3) ** 2))
-    evening = np.exp(-(((hour - 19.5) / 2.8) ** 2))
+    office = _step(hour, 7.8, 0.13) - _step(hour, 17.8, 0.5)
+    evening = np.exp(-(((hour - 20.5) / 1.6) ** 2))
     wobble = 1 + 0.05 * np.sin(2 * np.pi * at_s / 1500)
-    rates: Floats = (6 + 24 * morning + 17 * evening) * wobble
+    rates: Floats = (6 + 20 * office + 12 * evening) * wobble
     return rates
+
+
+def _step(hour: Floats, at: float, width: float) -> Floats:
+    """From 0 to 1 around an hour of the day; three quarters of it within four widths."""
+    rises: Floats = 1 / (1 + np.exp(-(hour - at) / width))
+    return rises
 
 
 def blocks(at_s: Floats) -> Floats:

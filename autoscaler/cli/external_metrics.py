@@ -74,8 +74,8 @@ def command(
         raise UsageError("--client-cert: only beside --tls-cert; without it the server keeps a client certificate of its own")
 
     from autoscaler.adapters.telemetry.log import set_up
-    from autoscaler.cli.listen import parse_listen
     from autoscaler.external_metrics.assembly import ServerSettings, run
+    from autoscaler.listen import parse_listen
 
     host, port = parse_listen(listen)
     set_up(log_level, log_format)

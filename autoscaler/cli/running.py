@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,6 @@ from autoscaler.adapters.telemetry.metrics import Metrics
 from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.cli.asked_nodes import AskedNodes
 from autoscaler.cli.judge import judge_with
-from autoscaler.cli.listen import parse_listen
 from autoscaler.cli.run_options import known_policies
 from autoscaler.clock import SystemClock
 from autoscaler.controller import Controller
@@ -43,8 +42,10 @@ from autoscaler.dashboard.feed import Feed
 from autoscaler.dashboard.server import host_names, make_app, serve
 from autoscaler.dashboard.watching import Watched
 from autoscaler.errors import OutsideError
+from autoscaler.listen import parse_listen
 from autoscaler.ports import Reporter
 from autoscaler.publishing import Publisher
+from autoscaler.waiting import first_of
 
 log = logging.getLogger(__name__)
 
@@ -78,24 +79,18 @@ async def run(settings: RunSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        parts = await _assemble(settings, stack, stop)
+        controller = await _assemble(settings, stack, stop)
         if stop.is_set():
             return
         # What is there now stays: without this each full collection walks through ten thousand manifests.
         gc.collect()
         gc.freeze()
         log.info("everything is listed, ticking every %g s", settings.interval_s)
-        await parts.controller.run(stop)
+        await controller.run(stop)
         log.info("stopping: no more ticks")
 
 
-@dataclass(slots=True, kw_only=True)
-class Parts:
-    controller: Controller
-    board: Board
-
-
-async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.Event) -> Parts:
+async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.Event) -> Controller:
     clock = SystemClock()
     rng = np.random.default_rng()  # noqa: TID251 - jitter of retries; no decision draws from it
     host, port = parse_listen(settings.listen)
@@ -133,23 +128,19 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
     secrets = KubernetesSecrets(api)
     source = PrometheusSource(settings.prometheus, cluster, clock, secrets)
     stack.push_async_callback(source.close)
-    metrics, board = Metrics(lambda: _counted(api, source)), Board()
+    metrics = Metrics(lambda: _counted(api, source))
 
-    def paused() -> str:
-        pause = cluster.paused()
-        return "" if pause is None or (pause.until_s is not None and pause.until_s <= clock.now_s()) else pause.direction
-
-    # Who sees some namespaces only knows a part of what a pool needs: it neither sizes one nor tells of it.
     backends = await stack.enter_async_context(Backends(api, secrets, clock, settings.own_namespace, cluster.ready_nodes))
-    pools = BackendPools(backends.make, clock=clock, rng=rng, may_write=may_act, paused=paused)
+    pools = BackendPools(backends.make, clock=clock, rng=rng, may_write=may_act, paused=_paused(cluster, clock))
     stack.push_async_callback(pools.close)
-    sizes_pools = not settings.shadow and not settings.namespaces
+    board = Board(told=pools.told)
+    # Who sees some namespaces only knows a part of what a pool needs: it sizes none, and two such would write over each other's words.
+    sees_all = not settings.namespaces
     publisher = Publisher(clock, shadow=settings.shadow)
     reporters: list[Reporter] = [
         publisher,  # first: the others write to the API server
         DecisionLog(),
-        # Who sees some namespaces only knows a part of what a pool needs: two such would write over each other.
-        *(() if settings.namespaces else (PoolReporter(api, may_act, pools.told, cluster.pool_statuses),)),
+        *((PoolReporter(api, may_act, pools.told, cluster.pool_statuses),) if sees_all else ()),
         StatusReporter(api, cluster, clock, instance=who),
         metrics,
         board,
@@ -160,7 +151,7 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         cluster=cluster,
         policies=policies,
         reporters=reporters,
-        node_pools=AskedNodes(pools, pools.told, cluster.nodes_requested) if sizes_pools else DryRun(),
+        node_pools=AskedNodes(pools, cluster.nodes_requested) if sees_all and not settings.shadow else DryRun(),
         interval_s=settings.interval_s,
         may_act=may_act,
         shadow=settings.shadow,
@@ -168,42 +159,58 @@ async def _assemble(settings: RunSettings, stack: AsyncExitStack, stop: asyncio.
         budget=settings.budget,
     )
     if settings.records is not None:
-        writer = RecordWriter(
-            settings.records,
-            seed=settings.seed,
-            budget=controller.budget,
-            shadow=controller.shadow,
-            wanted=lambda: controller.engine.wanted,
-            state=controller.engine.save,
-        )
+        writer = _recorder(settings.records, controller, settings.seed)
         reporters.append(writer)
         stack.push_async_callback(writer.close)
-
-    began_s = clock.monotonic_s()
-
-    def healthy() -> str:
-        last_s = controller.last_tick_s if controller.ticked.is_set() else began_s + SYNC_TIMEOUT_S
-        late_s = clock.monotonic_s() - last_s
-        return f"the last whole tick ended {late_s:.0f} s ago" if late_s > TICKS_MISSED * settings.interval_s else ""
-
-    def ready() -> str:
-        return "; ".join(cluster.missing()) or ("" if board.tick is not None else "no tick has ended yet")
 
     app = make_app(
         board,
         metrics=lambda: (metrics.render(), CONTENT_TYPE),
-        healthy=healthy,
-        ready=ready,
+        healthy=_healthy(controller, clock),
+        ready=lambda: "; ".join(cluster.missing()) or ("" if board.tick is not None else "no tick has ended yet"),
         hosts=host_names(host),
         feed=Feed(publisher, who),
     )
     listening = await stack.enter_async_context(serve(app, host, port))
     log.info("listening on %s:%d", host, listening)
     await stack.enter_async_context(cluster)
-    await _synced(cluster, stop)
+    await first_of(_synced(cluster), stop.wait())
     if election is not None:
         await stack.enter_async_context(_running(election, (controller.ticked, controller.past.told), stop))
-    return Parts(controller=controller, board=board)
+    return controller
+
+
+def _recorder(folder: Path, controller: Controller, seed: int) -> RecordWriter:
+    return RecordWriter(
+        folder,
+        seed=seed,
+        budget=controller.budget,
+        shadow=controller.shadow,
+        wanted=lambda: controller.engine.wanted,
+        state=controller.engine.save,
+    )
+
+
+def _paused(cluster: KubernetesCluster, clock: SystemClock) -> Callable[[], str]:
+    """Which direction the pause of the whole cluster stops now; "" where there is none in force."""
+
+    def paused() -> str:
+        pause = cluster.paused()
+        return pause.direction if pause is not None and pause.in_force(clock.now_s()) else ""
+
+    return paused
+
+
+def _healthy(controller: Controller, clock: SystemClock) -> Callable[[], str]:
+    """Says why the process isn't healthy; "" while it is."""
+    began_s = clock.monotonic_s()
+
+    def healthy() -> str:
+        last_s = controller.last_tick_s if controller.ticked.is_set() else began_s + SYNC_TIMEOUT_S
+        late_s = clock.monotonic_s() - last_s
+        return f"the last whole tick ended {late_s:.0f} s ago" if late_s > TICKS_MISSED * controller.interval_s else ""
+
+    return healthy
 
 
 def _counted(api: HttpKubeApi, source: PrometheusSource) -> list[Family]:
@@ -228,21 +235,8 @@ def _counted(api: HttpKubeApi, source: PrometheusSource) -> list[Family]:
     ]
 
 
-async def _synced(cluster: KubernetesCluster, stop: asyncio.Event) -> None:
-    """Until everything is listed, or we are to stop. Raises OutsideError when that takes too long."""
-    syncing, stopping = asyncio.create_task(_wait_synced(cluster)), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({syncing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if syncing.done():
-            syncing.result()
-    finally:
-        for task in (syncing, stopping):
-            task.cancel()
-        await asyncio.gather(syncing, stopping, return_exceptions=True)
-
-
-async def _wait_synced(cluster: KubernetesCluster) -> None:
-    """Says every ten seconds what is missing."""
+async def _synced(cluster: KubernetesCluster) -> None:
+    """Until everything is listed; says every ten seconds what is missing. Raises OutsideError when that takes too long."""
     for attempt in range(int(SYNC_TIMEOUT_S / SYNC_WORDS_S)):
         try:
             return await cluster.wait_synced(SYNC_WORDS_S)

@@ -398,11 +398,7 @@ def _stay_at_zero(c: Context, counts: Ints) -> Ints:
 
 def pauses_of(c: Context, row: int) -> tuple[Pause, ...]:
     """The pauses in force for a row: the cluster's and its own. Both hold; a pause in one direction lifts none in the other."""
-    return tuple(pause for pause in (c.fleet.paused, c.table.pauses.get(row)) if pause is not None and _in_force(pause, c.at_s))
-
-
-def _in_force(pause: Pause, at_s: float) -> bool:
-    return pause.until_s is None or at_s < pause.until_s
+    return tuple(pause for pause in (c.fleet.paused, c.table.pauses.get(row)) if pause is not None and pause.in_force(c.at_s))
 
 
 def _stopped(direction: Direction, counts: Ints, current: Ints) -> Ints:
@@ -414,10 +410,10 @@ def _stopped(direction: Direction, counts: Ints, current: Ints) -> Ints:
 def _pause(c: Context, counts: Ints) -> Ints:
     current = c.fleet.current
     after = counts
-    if c.fleet.paused is not None and _in_force(c.fleet.paused, c.at_s):
+    if c.fleet.paused is not None and c.fleet.paused.in_force(c.at_s):
         after = _stopped(c.fleet.paused.direction, counts, current)
     for row, pause in c.table.pauses.items():
-        if _in_force(pause, c.at_s):
+        if pause.in_force(c.at_s):
             after = after.copy() if after is counts or after is current else after
             after[row] = _stopped(pause.direction, after[row : row + 1], current[row : row + 1])[0]
     return after

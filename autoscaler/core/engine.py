@@ -319,18 +319,7 @@ class Engine:
             self._any_at_zero = bool(np.count_nonzero(fleet.current) < len(fleet))
             self._any_none_ready = bool(np.count_nonzero(fleet.ready) < len(fleet))
 
-        merged = Merged()
-        wishes: list[tuple[Group, Recommendation]] = []
-        forecasts: list[tuple[str, Ints, Forecast]] = []
-        for group in self._groups:
-            group.observe(fleet, table, readings, self._signals, self.interval_s)
-            wish = group.recommend()
-            wishes.append((group, wish))
-            group.merge(wish, merged)
-            forecast = group.foretold(wish)
-            if forecast is not None:
-                forecasts.append((group.name, group.rows, forecast))
-
+        merged, wishes, forecasts = self._wished(fleet, table, readings)
         recommended = table.no_wish if merged.recommended is None else merged.recommended
         partial = self._partial(merged.partial)
         blind: Bools = table.nowhere if merged.complete else np.isnan(recommended)
@@ -387,6 +376,23 @@ class Engine:
             idle_s=self._idle_s,
             roles=None if roles is None else roles.said(),
         )
+
+    def _wished(
+        self, fleet: Fleet, table: Table, readings: Readings
+    ) -> tuple[Merged, list[tuple[Group, Recommendation]], list[tuple[str, Ints, Forecast]]]:
+        """What the policies learn from the readings and wish: merged, by group, and the forecasts behind it."""
+        merged = Merged()
+        wishes: list[tuple[Group, Recommendation]] = []
+        forecasts: list[tuple[str, Ints, Forecast]] = []
+        for group in self._groups:
+            group.observe(fleet, table, readings, self._signals, self.interval_s)
+            wish = group.recommend()
+            wishes.append((group, wish))
+            group.merge(wish, merged)
+            forecast = group.foretold(wish)
+            if forecast is not None:
+                forecasts.append((group.name, group.rows, forecast))
+        return merged, wishes, forecasts
 
     @property
     def table(self) -> Table:

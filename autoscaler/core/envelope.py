@@ -27,6 +27,8 @@ class Stretches:
         self._last: Ints = np.array([last for _, last in pairs], dtype=np.int64)
         lasts_s = (self._last - self._first) * step_s
         self._share: Floats = step_s / (lasts_s[None, :] + allowed_s[:, None])
+        self._ended_before_and_now: Ints = np.array([0, len(pairs) - samples])
+        """Where the stretches that ended before begin, and those that end now (of one sample none ended before)."""
         self._recent: Floats = self._share[:, self._last == samples][:, ::-1]
 
     def effective(self, rates: Floats) -> Floats:
@@ -40,12 +42,13 @@ class Stretches:
 
     def both(self, rates: Floats) -> tuple[Floats, Floats]:
         """(effective, recent), where all samples are known."""
-        needed = self._needed(rates)
-        return np.maximum.reduce(needed, 1), np.maximum.reduce(needed[:, -self.samples :], 1)
+        highest = np.maximum.reduceat(self._needed(rates), self._ended_before_and_now, 1)
+        recent = highest[:, 1]
+        return np.maximum(highest[:, 0], recent), recent
 
     def _needed(self, rates: Floats) -> Floats:
         summed = np.zeros((len(rates), self.samples + 1))
-        np.add.accumulate(rates, 1, out=summed[:, 1:])
+        np.add.accumulate(rates, 1, None, summed[:, 1:])
         needed = summed.take(self._last, 1)
         needed -= summed.take(self._first, 1)
         needed *= self._share

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from autoscaler.core.history import History, HistoryRows
 from autoscaler.core.node_facts import PoolFacts, StagesOf, StuckReplicas, no_stages
+from autoscaler.core.seen_nodes import NodesOf, no_nodes
 from autoscaler.core.short import Bounds, Short
 from autoscaler.core.value import tick_value
 
@@ -88,6 +89,9 @@ class Pause:
     direction: Direction
     until_s: float | None
     reason: str = ""
+
+    def in_force(self, at_s: float) -> bool:
+        return self.until_s is None or at_s < self.until_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +175,7 @@ class PoolUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSpec:
-    """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.spec``."""
+    """One service's configuration, in the core's units. Made from a manifest by ``autoscaler.compiled``."""
 
     namespace: str
     name: str
@@ -204,7 +208,7 @@ class ScalingSpec:
     accelerators_per_replica: int = 1
     pool: str | None = None
     pools: tuple[PoolUse, ...] = ()
-    """Several pools that its pods may run on, in the place of `pool`."""
+    """Several pools that its pods may run on, in the place of `pool`; ``pool_names`` has either."""
     priority: int = 0
     stale_after_s: float = 60.0
     idle_after_s: float | None = None
@@ -226,8 +230,8 @@ class ScalingSpec:
 
     @property
     def pool_names(self) -> tuple[str, ...]:
-        """Of the pools that its pods may run on."""
-        return tuple(use.name for use in self.pools) or (() if self.pool is None else (self.pool,))
+        """The pools that its pods may run on, however the manifest names them."""
+        return tuple([use.name for use in self.pools]) or (() if self.pool is None else (self.pool,))
 
     @property
     def lowest_min(self) -> int:
@@ -281,6 +285,11 @@ class PoolSpec:
     waiting_cost: float = 0.0
     """What replicas that wait for a node cost, in that node's price for the same time: by it spare nodes are kept (``allocation.cool_down``); 0:
     they go at once."""
+
+    @property
+    def spot_price(self) -> float:
+        """Of a spot node for an hour."""
+        return self.cost_per_hour if self.spot_cost_per_hour is None else self.spot_cost_per_hour
 
     @property
     def most_nodes(self) -> int:
@@ -372,7 +381,7 @@ class Fleet:
     pool_nodes: nodes that are there, ready or coming, by pool; None: nobody tells.
     placed: by row, replicas on each pool's nodes, of services that may run on several; None: nobody tells.
     pool_facts: what is seen of pools' nodes, by name; a pool is left out while its nodes can't be seen. stuck: by row, replicas that find no
-    node for longer than nodes take. lead_stages: what lead_time_s is made of.
+    node for longer than nodes take. lead_stages: what lead_time_s is made of. nodes_of: a pool's nodes one by one, for people.
     pool_memories: what the status of pools remembers of a shortage (only read for pools that nobody has met yet). bounds: what is short as
     records tell it; None: the controller finds out.
     """
@@ -397,6 +406,7 @@ class Fleet:
     pool_facts: Mapping[str, PoolFacts] = field(default_factory=dict)
     stuck: Mapping[int, StuckReplicas] = field(default_factory=dict)
     lead_stages: StagesOf = no_stages
+    nodes_of: NodesOf = no_nodes
     pool_memories: Mapping[str, Short] = field(default_factory=dict)
     bounds: Bounds | None = None
 

@@ -41,14 +41,27 @@ def no_stages(_row: int) -> tuple[StageTime, ...]:
     return ()
 
 
+ENOUGH: Final = 3
+"""Fewer samples say nothing yet: the manifest's start value is used."""
 LATE_RATIO: Final = 1.25
 LATE_S: Final = 10.0
 """What comes on top of a p99 before anything is called stuck: of a few samples it is the largest, and moments are told in whole seconds."""
 
 
+UNMEASURED_RATIO: Final = 2.0
+"""Of a start value from the manifest, which is a guess."""
+UNMEASURED_LEAST_S: Final = 60.0
+"""cluster-autoscaler alone takes up to a minute to see a Pending pod (its FAQ)."""
+
+
 def late_s(p99_s: float) -> float:
     """From when on something is later than it ever was."""
     return LATE_RATIO * p99_s + LATE_S
+
+
+def unmeasured_late_s(start_s: float) -> float:
+    """The same where too little was measured."""
+    return max(UNMEASURED_RATIO * start_s, UNMEASURED_LEAST_S)
 
 
 def moment(at_s: float) -> str:

@@ -41,7 +41,7 @@ class PoolTable:
         rank: list[int] = []
         scaled = {(spec.namespace, spec.target) for spec in specs if spec.mode != "Shadow"}
         for row, spec in enumerate(specs):
-            if (spec.pool is None and not spec.pools) or spec.accelerators_per_replica < 1:
+            if not spec.pool_names or spec.accelerators_per_replica < 1:
                 continue
             if spec.mode == "Shadow" and (spec.namespace, spec.target) in scaled:
                 continue  # the other one's replicas are the same
@@ -65,9 +65,9 @@ class PoolTable:
         slots = np.maximum(self.per_node[self.pool] // np.maximum(self.size, 1), 1)
         self.room: Ints = np.maximum(self.per_node[self.pool] // slots, self.size) * self.multiple
         """Accelerators of a node that such a unit needs where only its kind is there: 4 of 8 for a replica of 3, of which two fit."""
-        self.several: Ints = np.flatnonzero(np.bincount(self.row, minlength=len(specs))[self.row] > 1)
         self.choices: Ints = np.bincount(self.row, minlength=len(specs))[self.row]
         """How many places each place's row has."""
+        self.several: Ints = np.flatnonzero(self.choices > 1)
         self.most_ranks = int(self.rank.max(initial=0)) + 1
         self.sizes: Ints = np.unique(self.size)[::-1]
         """All sizes, the largest first."""
@@ -101,7 +101,6 @@ class PoolTable:
             [number.setdefault(key, len(number)) for key in zip(self.pool.tolist(), namespaces, strict=True)], dtype=np.int64
         )
         self.group_namespace = [namespace for _, namespace in number]
-        self.group_pool: Ints = np.array([pool for pool, _ in number], dtype=np.int64)
         self.group_most: Ints = np.full(len(number), NO_BOUND, dtype=np.int64)
         self.group_weight: Floats = np.ones(len(number))
         for place, pool in enumerate(self.pools):
@@ -120,7 +119,7 @@ class PoolTable:
 
 def _named(spec: ScalingSpec, number: dict[str, int]) -> list[tuple[int, float | None]]:
     """The pools that a service names and that are there, with the requests/s that it gives for each."""
-    uses = [(use.name, use.per_s) for use in spec.pools] or [(spec.pool or "", None)]
+    uses = [(use.name, use.per_s) for use in spec.pools] or [(name, None) for name in spec.pool_names]
     return [(number[name], per_s) for name, per_s in uses if name in number]
 
 
@@ -155,5 +154,4 @@ def _no_place(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, in
 
 def mean_cost(pool: PoolSpec) -> float:
     """Of a node for an hour, with as many spot nodes as the pool may have."""
-    spot = pool.cost_per_hour if pool.spot_cost_per_hour is None else pool.spot_cost_per_hour
-    return pool.cost_per_hour + pool.spot_ratio * (spot - pool.cost_per_hour)
+    return pool.cost_per_hour + pool.spot_ratio * (pool.spot_price - pool.cost_per_hour)

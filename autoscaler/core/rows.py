@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from autoscaler.core.model import Bools
+from autoscaler.core.model import Bools, Floats
 
 
 def some(where: Bools) -> bool:
@@ -26,3 +26,9 @@ def chosen(where: Bools, then: Any, otherwise: Any) -> Any:
     if 1 not in told:
         return otherwise
     return np.where(where, then, otherwise) if 0 in told else then
+
+
+def beside(values: Floats) -> Floats:
+    """A number a service (n,), to be worked in with several a service (n, k): as (n, 1). Of one service it is a number without axes, which numpy
+    works in at a quarter of what spreading an axis costs, and with the same result."""
+    return values.reshape(()) if len(values) == 1 else values[:, None]

@@ -9,23 +9,18 @@ not grow (``--initial-node-group-backoff-duration`` 5 min, ``--max-node-group-ba
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from autoscaler.core.model import Fleet, Ints
-from autoscaler.core.node_facts import PoolFacts, late_s, moment
+from autoscaler.core.node_facts import ENOUGH, PoolFacts, late_s, moment, unmeasured_late_s
 from autoscaler.core.short import Bound, Bounds, Short
 
 FIRST_PAUSE_S: Final = 300.0
 LONGEST_PAUSE_S: Final = 1800.0
-UNMEASURED_RATIO: Final = 2.0
-"""Of a start value from the manifest, which is a guess."""
-UNMEASURED_LEAST_S: Final = 60.0
-ENOUGH: Final = 3
-"""Measured nodes below which the start value is used."""
 RELEASING_KINDS: Final = frozenset({"Deployment", "ReplicaSet", "ReplicationController"})
 """Kinds whose controller removes pods without a node first when the count falls (kubernetes pkg/controller/controller_utils.go,
 ``ActivePodsWithRanks.Less``). A StatefulSet removes its highest ordinal, whether that runs or not: of such, what is stuck is kept."""
@@ -173,8 +168,8 @@ class Shortages:
         self._revision = fleet.revision
         self._row_of = {spec.key: row for row, spec in enumerate(fleet.specs)}
         rows: dict[str, list[int]] = {}
-        for row in range(len(fleet)):
-            for name in pools_of(fleet, row):
+        for row, spec in enumerate(fleet.specs):
+            for name in spec.pool_names:
                 rows.setdefault(name, []).append(row)
         self._rows_by_pool = {name: np.array(found, dtype=np.int64) for name, found in rows.items()}
 
@@ -190,7 +185,7 @@ class Shortages:
         """Pools that miss nodes for which replicas are stuck, with the words."""
         found: dict[str, str] = {}
         for row, stuck in fleet.stuck.items():
-            for name in pools_of(fleet, row):
+            for name in fleet.specs[row].pool_names:
                 facts = fleet.pool_facts.get(name)
                 if facts is not None and planned.get(name, 0) - beyond(facts, planned.get(name, 0)) > facts.usable:
                     found.setdefault(name, f"{fleet.specs[row].key}: {stuck.words}")
@@ -199,9 +194,11 @@ class Shortages:
     def _look_at_services(self, fleet: Fleet, at_s: float, stuck_on: Mapping[str, str]) -> None:
         """Services of one pool whose replicas are stuck though no node is missing: it fits nowhere, and must not keep others from growing."""
         alone = {
-            fleet.specs[row].key: row
+            spec.key: row
             for row in fleet.stuck
-            if fleet.specs[row].pool is not None and not stuck_on.keys() & set(pools_of(fleet, row)) and self._seen(fleet, row)
+            if (spec := fleet.specs[row]).pool is not None
+            and not stuck_on.keys() & set(spec.pool_names)
+            and self._seen(fleet, row)
         }
         for key in (*alone, *(key for key in tuple(self._services) if key not in alone)):
             row = self._row_of.get(key)
@@ -227,7 +224,7 @@ class Shortages:
             )
 
     def _seen(self, fleet: Fleet, row: int) -> bool:
-        names = pools_of(fleet, row)
+        names = fleet.specs[row].pool_names
         return bool(names) and all(name in fleet.pool_facts and name not in self._pools for name in names)
 
     def _unseen(self, fleet: Fleet, pool: str) -> bool:
@@ -244,8 +241,7 @@ class Shortages:
         if whole is not None:
             return late_s(whole.p99_s)
         rows = self._rows_by_pool.get(pool)
-        start_s = 0.0 if rows is None else float(fleet.node_lead_time_s[rows].max())
-        return max(UNMEASURED_RATIO * start_s, UNMEASURED_LEAST_S)
+        return unmeasured_late_s(0.0 if rows is None else float(fleet.node_lead_time_s[rows].max()))
 
     # ------------------------------------------------------------ what follows
 
@@ -260,7 +256,7 @@ class Shortages:
             row: stuck.replicas
             for row, stuck in fleet.stuck.items()
             if fleet.specs[row].target.partition("/")[0] in RELEASING_KINDS
-            and (row in services or _all_in(pools_of(fleet, row), pools))
+            and (row in services or _all_in(fleet.specs[row].pool_names, pools))
         }
         return Bounds(pools=pools, services=services, lost=lost, ordered_for_lost=again, released=released)
 
@@ -271,15 +267,8 @@ def beyond(facts: PoolFacts, target: int) -> int:
     return min(facts.beyond, max(target - facts.usable, 0))
 
 
-def pools_of(fleet: Fleet, row: int) -> tuple[str, ...]:
-    """The pools that a service names."""
-    spec = fleet.specs[row]
-    return tuple(use.name for use in spec.pools) or (() if spec.pool is None else (spec.pool,))
-
-
-def _all_in(names: Iterable[str], among: Mapping[str, Bound]) -> bool:
-    found = tuple(names)
-    return bool(found) and all(name in among for name in found)
+def _all_in(names: Sequence[str], among: Mapping[str, Bound]) -> bool:
+    return bool(names) and all(name in among for name in names)
 
 
 def _bound(whose: str, what: str, state: Short) -> Bound:

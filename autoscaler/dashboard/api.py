@@ -12,6 +12,7 @@ from autoscaler.dashboard.board import SORTS, Board
 from autoscaler.dashboard.security import error, json_answer
 
 MOST_SERVICES: Final = 1000
+MOST_NODES: Final = 2000
 
 INDEX: Final[dict[str, Any]] = {
     "GET /api": "this list",
@@ -21,6 +22,7 @@ INDEX: Final[dict[str, Any]] = {
     + "&order=asc|desc&offset=0&limit=200",
     "GET /api/services/{namespace}/{name}": "one service now, and its history for plots; ?since_s=UNIX_SECONDS for what is newer only",
     "GET /api/services/{namespace}/{name}/explain": "why this many replicas, step by step; ?at=UNIX_SECONDS or an ISO time for an earlier decision",
+    "GET /api/nodes": "the pools' nodes and what runs on each, why as many are planned; ?pool=NAME&limit=200",
     "GET /api/stream": "server-sent events, one a tick; ?service=namespace/name adds that service with what is new in its history",
     "GET /healthz": "200 while the process works, 503 with why where it doesn't",
     "GET /readyz": "200 when ticks can be made, 503 with why until then",
@@ -49,6 +51,7 @@ class Api:
     def add_to(self, app: web.Application) -> None:
         app.router.add_get("/api", self.index)
         app.router.add_get("/api/fleet", self.fleet)
+        app.router.add_get("/api/nodes", self.nodes)
         app.router.add_get("/api/services", self.services)
         app.router.add_get("/api/services/{namespace}/{name}", self.service)
         app.router.add_get("/api/services/{namespace}/{name}/explain", self.explain)
@@ -58,6 +61,15 @@ class Api:
 
     async def fleet(self, _request: web.Request) -> web.Response:
         return json_answer(self._board.fleet())
+
+    async def nodes(self, request: web.Request) -> web.Response:
+        pool = request.query.get("pool")
+        try:
+            limit = _whole(request.query.get("limit", "200"), "limit", 1, MOST_NODES)
+        except ValueError as fault:
+            return error(400, str(fault))
+        found = self._board.nodes(pool, limit)
+        return error(404, f"there is no pool {pool}; /api/fleet lists them") if found is None else json_answer(found)
 
     async def services(self, request: web.Request) -> web.Response:
         query = request.query

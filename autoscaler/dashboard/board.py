@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias
@@ -16,9 +15,11 @@ from autoscaler.core.trust import trust_of
 from autoscaler.dashboard.attained import Attained
 from autoscaler.dashboard.explanations import Explanations
 from autoscaler.dashboard.foretold import Foretold
+from autoscaler.dashboard.node_strip import NodeStrip
 from autoscaler.dashboard.rings import BUDGET_BYTES, Rings
 from autoscaler.explanation import explain_tick
-from autoscaler.ports import Tick
+from autoscaler.ports import PoolTold, Tick
+from autoscaler.waiting import News
 
 Status: TypeAlias = Literal["blind", "partial", "hands-off", "paused", "late", "starting", "ok"]
 STATUSES: Final[tuple[Status, ...]] = ("blind", "partial", "hands-off", "paused", "late", "starting", "ok")
@@ -35,7 +36,7 @@ class Board:
     """A ports.Reporter. Everything it answers is plain JSON values.
 
     attained: share of requests within the objective by key ("" for the whole fleet), from whoever counts requests; services that are
-    not in it are judged by ticks. nodes: nodes that are there now, by pool.
+    not in it are judged by ticks. nodes: nodes that are there now, by pool. told: what the pools' systems say, by pool.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Board:
         *,
         attained: Callable[[], Mapping[str, float]] = _nothing,
         nodes: Callable[[], Mapping[str, int]] = _nothing,
+        told: Callable[[], Mapping[str, PoolTold]] = _nothing,
         budget_bytes: int = BUDGET_BYTES,
     ) -> None:
         self._counted = attained
         self._nodes = nodes
+        self._strip = NodeStrip(told)
         self._rings = Rings(budget_bytes)
         self._attained = Attained()
         self._explanations = Explanations()
@@ -56,10 +59,9 @@ class Board:
         self._slots: Ints = np.empty(0, dtype=np.int64)
         self._revision: int | None = None
         self._objective: Floats = np.empty(0)
-        self._news = asyncio.Event()
         self.tick: Tick | None = None
-        self.version = 0
-        """Rises with everything that a stream may want to tell."""
+        self.news = News()
+        """Of everything that a stream may want to tell."""
 
     # ------------------------------------------------------------ hearing
 
@@ -72,6 +74,7 @@ class Board:
             self._slots = self._rings.slots_of(self._keys)
             self._attained.rearrange(fleet)
             self._foretold.forget()
+            self._strip.rearrange(fleet)
             self._revision = fleet.revision
         self._objective = self._attained.objective(tick.readings)
         demand = _known(tick.readings.signals.get("demand"), len(fleet))
@@ -79,26 +82,13 @@ class Board:
         self._foretold.add(tick)
         self._rings.push(float(tick.decisions.at_s), self._slots, self._columns(tick, demand))
         self._explanations.add(tick, self._rows, changed)
+        self._strip.forget()
         self.tick = tick
         self.wake()
 
     def wake(self) -> None:
         """Lets the streams send something although no tick came (a control was used)."""
-        self.version += 1
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def news(self, seen: int, timeout_s: float) -> bool:
-        """Waits until `version` is no longer `seen`; False where that took too long."""
-        if self.version != seen:
-            return True
-        # No wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
+        self.news.tell()
 
     def _columns(self, tick: Tick, demand: Floats) -> npt.NDArray[np.float64]:
         fleet, readings = tick.fleet, tick.readings
@@ -154,6 +144,7 @@ class Board:
                     "name": pool.name,
                     "nodes": fleet.pool_facts[pool.name].nodes if pool.name in fleet.pool_facts else there.get(pool.name),
                     "planned": plan.nodes.get(pool.name),
+                    "asked": self._strip.asked(pool.name),
                     "min": pool.min_nodes,
                     "max": pool.max_nodes,
                     "accelerators_per_node": pool.accelerators_per_node,
@@ -227,6 +218,12 @@ class Board:
             "history": self._rings.history(key, since_s),
         }
 
+    def nodes(self, pool: str | None, limit: int) -> dict[str, Any] | None:
+        """Up to `limit` nodes of all pools together, or of one, and what runs on each; None where there is no such pool."""
+        if self.tick is None:
+            return {"tick": None, "pools": [], "more_pools": 0}
+        return self._strip.answer(self.tick, pool, limit)
+
     def explain(self, key: str, at_s: float | None) -> dict[str, Any] | None:
         return self._explanations.latest(key) if at_s is None else self._explanations.at(key, at_s)
 
@@ -276,7 +273,7 @@ class Board:
         targets = np.array([spec.objective.target for spec in fleet.specs], dtype=np.float64)
         at_s = float(decisions.at_s)
         paused = np.array(
-            [spec.pause is not None and (spec.pause.until_s is None or spec.pause.until_s > at_s) for spec in fleet.specs],
+            [spec.pause is not None and spec.pause.in_force(at_s) for spec in fleet.specs],
             dtype=np.bool_,
         )
         if fleet.paused is not None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from autoscaler.dashboard.security import error
+from autoscaler.dashboard.stream import sent
 from autoscaler.published import PATH
 from autoscaler.publishing import Publisher, head_line
 
@@ -21,7 +22,6 @@ MOST_OF_ONE_ADDRESS: Final = 4
 """Whoever reaches this port could otherwise hold all the places alone, and every HPA would stand still."""
 ALIVE_S: Final = 5.0
 """An empty line so often, so that a reader can tell a quiet controller from a lost connection."""
-SEND_TIMEOUT_S: Final = 30.0
 
 
 class Feed:
@@ -58,7 +58,7 @@ class Feed:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
         await response.prepare(request)
         with suppress(ConnectionError, TimeoutError):  # whoever went away, or takes nothing for long, connects again
-            await _sent(response, head_line(self._controller))
+            await sent(response, head_line(self._controller))
             await self._tell(response)
         return response
 
@@ -66,18 +66,12 @@ class Feed:
         publisher, seen = self._publisher, 0
         objects: tuple[bytes, ...] | None = None
         while True:
-            if not await publisher.news(seen, ALIVE_S):
-                await _sent(response, b"\n")
+            if not await publisher.news.after(seen, ALIVE_S):
+                await sent(response, b"\n")
                 continue
-            seen = publisher.ticks
+            seen = publisher.news.count
             # Taken together, before anything is awaited: a tick's columns are in the order of these objects.
             tick, before, objects = publisher.tick_lines(), objects, publisher.objects
             # One after the other: while many objects are sent the tick grows older, which its first line then tells.
             for line in chain(() if objects is before else objects, tick):
-                await _sent(response, line)
-
-
-async def _sent(response: web.StreamResponse, data: bytes) -> None:
-    """Raises TimeoutError where the reader takes nothing for long."""
-    async with asyncio.timeout(SEND_TIMEOUT_S):
-        await response.write(data)
+                await sent(response, line)

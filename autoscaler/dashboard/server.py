@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ from autoscaler.dashboard.controls import Demo, add_controls
 from autoscaler.dashboard.feed import Feed
 from autoscaler.dashboard.security import LOOPBACK_NAMES, errors_as_json, guard, json_answer, only_hosts
 from autoscaler.dashboard.stream import Streams
-from autoscaler.errors import OutsideError
+from autoscaler.listen import not_listening
 
 Check: TypeAlias = Callable[[], str]
 """Says why something is not well, in words; "" where it is."""
@@ -117,16 +116,7 @@ async def serve(app: web.Application, host: str, port: int) -> AsyncIterator[int
         try:
             await site.start()
         except OSError as fault:
-            raise OutsideError(_why_not_listening(host, port, fault)) from fault
+            raise not_listening(host, port, fault) from fault
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
-
-
-def _why_not_listening(host: str, port: int, fault: OSError) -> str:
-    where = f"{host}:{port}"
-    if fault.errno == errno.EADDRINUSE:
-        return f"--listen: {where} is taken by another program; choose another port, or 0 for any free one"
-    if fault.errno == errno.EACCES:
-        return f"--listen: {where} may not be used by this user; choose a port above 1023"
-    return f"--listen: {where} can't be listened on: {fault.strerror or fault}"

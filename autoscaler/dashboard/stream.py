@@ -74,16 +74,16 @@ class Streams:
         return response
 
     async def _tell(self, response: web.StreamResponse, key: str | None, since_s: float) -> None:
-        version = -1
+        seen = -1
         while True:
-            if version >= 0 and not await self._board.news(version, self._heartbeat_s):
-                await _sent(response, b"event: heart\ndata: {}\n\n")
+            if not await self._board.news.after(seen, self._heartbeat_s):
+                await sent(response, b"event: heart\ndata: {}\n\n")
                 continue
-            version = self._board.version
+            seen = self._board.news.count
             message = self._message(key, since_s)
             since_s = message["at_s"] or since_s
             body = b"event: tick\ndata: " + orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n\n"
-            await _sent(response, body)
+            await sent(response, body)
             await asyncio.sleep(SMALLEST_GAP_S)
 
     def _message(self, key: str | None, since_s: float) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Streams:
         }
 
 
-async def _sent(response: web.StreamResponse, data: bytes) -> None:
+async def sent(response: web.StreamResponse, data: bytes) -> None:
     """Raises TimeoutError where the reader takes nothing for long."""
     async with asyncio.timeout(SEND_TIMEOUT_S):
         await response.write(data)

@@ -12,7 +12,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +36,14 @@ from autoscaler.external_metrics.certificates import (
 )
 from autoscaler.external_metrics.federation import Federation, load_federation, overlaps
 from autoscaler.external_metrics.following import Following
-from autoscaler.external_metrics.server import make_app, serve
+from autoscaler.external_metrics.server import App, serve
 from autoscaler.external_metrics.store import Store
 from autoscaler.external_metrics.tls import ServingTls
 from autoscaler.external_metrics.tokens import TokenReviews
 from autoscaler.external_metrics.trust import TrustWatch
+from autoscaler.external_metrics.upstream_tls import ClientCertificate
 from autoscaler.external_metrics.upstreams import Upstreams
+from autoscaler.waiting import first_of
 
 log = logging.getLogger(__name__)
 
@@ -100,17 +102,12 @@ async def run(settings: ServerSettings) -> None:
         authorizer = ReviewedAuthorizer(api, clock=clock, rng=rng)
         stack.push_async_callback(authorizer.close)
 
-        def client_pair() -> tuple[bytes, bytes] | None:
-            pair = certificates.client_pair
-            return None if pair is None else (pair.certificate_pem, pair.key_pem)
-
-        own_pair = settings.certificate is None or settings.client_certificate is not None
         upstreams = await stack.enter_async_context(
             Upstreams(
                 federation,
                 clock=clock,
                 rng=rng,
-                client_certificate=client_pair if own_pair else None,
+                client_certificate=_client_certificate(settings, certificates),
                 is_own=lambda metric: metric_of(metric) is not None,
             )
         )
@@ -130,10 +127,11 @@ async def run(settings: ServerSettings) -> None:
             yield from upstreams.families()
             yield from _told(store, following)
 
-        app = make_app(store, authenticator, authorizer, clock=clock, upstreams=upstreams, ready=why_not_ready, metrics=families)
+        app = App(store, authenticator, authorizer, clock=clock, upstreams=upstreams, ready=why_not_ready, metrics=families)
         for name, task in (("trust", trust.run()), ("certificates", certificates.run()), ("controllers", following.run())):
             await stack.enter_async_context(_kept(name, task, stop))
-        if not await _first(certificates.ready, stop):
+        await first_of(certificates.ready.wait(), stop.wait())
+        if stop.is_set():
             return
         serving = await stack.enter_async_context(
             serve(app, settings.host, settings.port, tls.context, reuse_port=settings.share_port, drain_s=settings.drain_s)
@@ -169,6 +167,18 @@ def _certificates(
     )
 
 
+def _client_certificate(settings: ServerSettings, certificates: CertificateKeeper | CertificateFiles) -> ClientCertificate | None:
+    """Towards upstreams; None where there never is one."""
+    if settings.certificate is not None and settings.client_certificate is None:
+        return None
+
+    def pair() -> tuple[bytes, bytes] | None:
+        found = certificates.client_pair
+        return None if found is None else (found.certificate_pem, found.key_pem)
+
+    return pair
+
+
 def _told(store: Store, following: Following) -> Iterable[Family]:
     yield Family(
         name="external_metrics_controllers",
@@ -184,7 +194,7 @@ def _told(store: Store, following: Following) -> Iterable[Family]:
     )
 
 
-async def _say_when_ready(who: str, why_not: Any, stop: asyncio.Event) -> None:
+async def _say_when_ready(who: str, why_not: Callable[[], str], stop: asyncio.Event) -> None:
     """Says in the log what is waited for, and when it is over."""
     said = ""
     while (why := why_not()) and not stop.is_set():
@@ -196,18 +206,6 @@ async def _say_when_ready(who: str, why_not: Any, stop: asyncio.Event) -> None:
                 await stop.wait()
     if not stop.is_set():
         log.info("%s is ready", who)
-
-
-async def _first(ready: asyncio.Event, stop: asyncio.Event) -> bool:
-    """Whether `ready` was set before `stop`."""
-    waiting = [asyncio.create_task(event.wait()) for event in (ready, stop)]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-    return ready.is_set() and not stop.is_set()
 
 
 @contextlib.asynccontextmanager

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from autoscaler.errors import OutsideError
 from autoscaler.external_metrics.connections import Connections
+from autoscaler.listen import not_listening
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +210,7 @@ def bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
                 if last == 0 or fault.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     raise
     except OSError as fault:
-        raise OutsideError(_why_not(host, port, fault)) from fault
+        raise not_listening(host, port, fault) from fault
     raise OutsideError(f"--listen: '{host}' is no address of this machine")
 
 
@@ -228,15 +229,6 @@ def _bound(family: int, address: Any, *, both: bool, reuse_port: bool) -> socket
         listening.close()
         raise
     return listening
-
-
-def _why_not(host: str, port: int, fault: OSError) -> str:
-    where = f"{host}:{port}"
-    if fault.errno == errno.EADDRINUSE:
-        return f"--listen: {where} is taken by another program; choose another port, or 0 for any free one"
-    if fault.errno == errno.EACCES:
-        return f"--listen: {where} may not be used by this user; choose a port above 1023"
-    return f"--listen: {where} can't be listened on: {fault.strerror or fault}"
 
 
 def allow_descriptors() -> int:

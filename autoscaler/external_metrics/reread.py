@@ -12,12 +12,11 @@ LOOK_EVERY_S: Final = 1.0
 class RereadFile:
     """Its content, read again when it has changed; looked at once a second at most, for requests ask in between.
 
-    After a failed reading the last good content goes on being given: it may still be good, and the other side decides. `fault` says why.
+    After a failed reading the last good content goes on being given: it may still be good, and the other side decides.
     """
 
     def __init__(self, path: str, monotonic_s: Callable[[], float]) -> None:
-        self.path = path
-        self.fault = ""
+        self._path = path
         self._monotonic_s = monotonic_s
         self._looked_at_s = float("-inf")
         self._seen: tuple[int, int, int] | None = None
@@ -28,20 +27,17 @@ class RereadFile:
         if self._monotonic_s() - self._looked_at_s >= LOOK_EVERY_S:
             try:
                 self._look()
-            except OSError as error:
-                self.fault = f"{self.path}: {error.strerror}"
+            except OSError:
                 if self._content is None:
                     raise  # and look again with the next request
-            else:
-                self.fault = ""
             self._looked_at_s = self._monotonic_s()
         assert self._content is not None
         return self._content
 
     def _look(self) -> None:
-        status = os.stat(self.path)  # follows the links that a mounted Secret consists of
+        status = os.stat(self._path)  # follows the links that a mounted Secret consists of
         seen = (status.st_ino, status.st_mtime_ns, status.st_size)
         if seen != self._seen:
-            with open(self.path, "rb") as file:
+            with open(self._path, "rb") as file:
                 self._content = file.read()
             self._seen = seen

@@ -64,35 +64,23 @@ def _no_families() -> Iterable[Family]:
     return ()
 
 
-def make_app(
-    values: Values,
-    authenticator: Authenticator,
-    authorizer: Authorizer,
-    *,
-    clock: Clock,
-    upstreams: Upstreams | None = None,
-    ready: Check = _fine,
-    metrics: Callable[[], Iterable[Family]] = _no_families,
-) -> App:
+class App:
     """What answers; ``serve`` lets it be asked.
 
-    ready: why it is not ready, in words, for /readyz; "" where it is. metrics: series that other parts count, for /metrics.
+    ready: why it is not ready, in words, for /readyz; "" where it is. metrics: series that other parts count, for /metrics. draining: whether
+    it is about to stop; then it is not ready, and each answer is the last on its connection.
     """
-    return App(values, authenticator, authorizer, clock, upstreams, ready, metrics)
-
-
-class App:
-    """draining: whether it is about to stop; then it is not ready, and each answer is the last on its connection."""
 
     def __init__(
         self,
         values: Values,
         authenticator: Authenticator,
         authorizer: Authorizer,
+        *,
         clock: Clock,
-        upstreams: Upstreams | None,
-        ready: Check,
-        metrics: Callable[[], Iterable[Family]],
+        upstreams: Upstreams | None = None,
+        ready: Check = _fine,
+        metrics: Callable[[], Iterable[Family]] = _no_families,
     ) -> None:
         self._values = values
         self._authenticator = authenticator

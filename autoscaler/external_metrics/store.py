@@ -85,11 +85,6 @@ class Store:
         self._clock = clock
         self._now: Snapshot | None = None
 
-    @property
-    def snapshot(self) -> Snapshot | None:
-        """What is served now."""
-        return self._now
-
     def take(self, snapshot: Snapshot) -> bool:
         """Whether it is served from now on. A standby's decisions aren't: they are not acted on either. In the moment in which the lead
         passes on two may say that they lead; the later tick counts."""

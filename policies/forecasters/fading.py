@@ -10,6 +10,7 @@ import numpy as np
 from autoscaler.core.constant import constant
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats, Ints
+from autoscaler.core.rows import beside
 
 _ONE: Final = constant(1.0)
 
@@ -51,15 +52,15 @@ class FadingMeans(Kept):
             self._interval_s, self._fresh_share = interval_s, fading(interval_s, self._half_lives_s)[None, :]
             self._settled = float(1.0 / self._fresh_share.min())  # from so many values on, all means fade
             self._all_fade = False
-        share, before, column = self._fresh_share, self.means, values[:, None]
+        share, before, now = self._fresh_share, self.means, beside(values)
         if not self._all_fade:
             fewest = self.seen.min(initial=self._settled)
             self._all_fade = bool(fewest >= self._settled)
             if fewest < self._settled:
                 share = np.maximum(share, 1.0 / (self.seen[:, None] + 1.0))
             if fewest < 1.0:
-                before = np.where(before == before, before, column)
-        after = column - before
+                before = np.where(before == before, before, now)
+        after = now - before
         after *= share
         after += before
         if known is None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.model import Bools, Floats
+from autoscaler.core.rows import beside
 from policies.forecasters.fading import FadingMeans
 
 HALF_LIVES_S: Final = (15.0, 60.0, 180.0, 600.0, 3600.0)
@@ -26,7 +27,7 @@ class Levels(FadingMeans):
     def take_rates(self, rates: Floats, floors: Floats, interval_s: float, known: Bools | None) -> None:
         """The next samples (n,), not below the floors (n,); known: which they are, None for all."""
         self.take(rates, interval_s, known)
-        self.logs = np.log(np.maximum(self.means, floors[:, None]))
+        self.logs = np.log(np.maximum(self.means, beside(floors)))
 
     def observe(self, moment: Moment) -> None:
         self.take_rates(np.maximum(moment.rates, moment.floors), moment.floors, moment.interval_s, moment.known)

@@ -21,7 +21,7 @@ from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.history import History
 from autoscaler.core.model import Bools, Floats, Ints, Parts
 from autoscaler.core.ring import Ring
-from autoscaler.core.rows import every, some
+from autoscaler.core.rows import beside, every, some
 from autoscaler.core.seen import any_unknown
 from autoscaler.core.value import maker
 from policies.forecasters.guarded import Guarded
@@ -213,8 +213,8 @@ class Outlook:
         into = self._made.push()
         count = len(self.names)
         experts = into[:, :count]
-        np.concatenate([expert.forecast() for expert in self._experts], axis=1, out=experts)
-        np.subtract(experts, level[:, None], out=experts)
+        np.concatenate([expert.forecast() for expert in self._experts], 1, experts)
+        experts -= beside(level)
         features = into[:, : count + 1]
         features[:, count] = _OFFSET
         silent = features != features

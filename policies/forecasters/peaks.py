@@ -38,7 +38,7 @@ class Peaks(FadingMeans):
         super().adopt(other, rows)
 
     def forecast(self) -> Floats:
-        return np.concatenate([self.latest[:, None], self.means], axis=1)
+        return np.concatenate([self.latest[:, None], self.means], 1)
 
 
 FORECASTER = ForecasterType(

@@ -15,6 +15,7 @@ from autoscaler.core.constant import constant
 from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Floats, Ints
+from autoscaler.core.rows import beside
 
 BIN_S: Final = 300
 PERIODS: Final = (86_400 // BIN_S, 7 * 86_400 // BIN_S)
@@ -72,7 +73,7 @@ class Season(Kept):
             self.samples += moment.known
         self._step_s = moment.interval_s
         share = min(moment.at_s / BIN_S - number, 1.0)
-        self._forecast = moment.levels[:, None] + (self.before + share * self.turn)
+        self._forecast = beside(moment.levels) + (self.before + share * self.turn)
 
     def _commit(self, number: int) -> None:
         """The bin that was going on has ended; bins that nobody saw hold nothing, not what was there a week ago."""

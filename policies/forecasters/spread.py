@@ -9,7 +9,7 @@ import numpy as np
 from autoscaler.core.constant import constant
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Bools, Floats, Ints
-from autoscaler.core.rows import some
+from autoscaler.core.rows import beside, some
 from autoscaler.core.seen import any_unknown
 from policies.forecasters.fading import fading
 from policies.forecasters.levels import HALF_LIVES_S as LEVELS_S
@@ -84,7 +84,7 @@ class Spread(Kept):
             moved = np.where(moved == moved, moved, AT_FIRST)
         self.latest = logs[:, 0]
         moves = self.squares[:, _ERRORS:]
-        step = (moved * moved + _TINY)[:, None] - moves
+        step = beside(moved * moved + _TINY) - moves
         step *= self._move_share
         moves += step
         scales = into[:, :_SQUARES]

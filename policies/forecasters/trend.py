@@ -10,6 +10,7 @@ from autoscaler.core.columns import rearranged
 from autoscaler.core.forecaster import ForecasterType, Moment
 from autoscaler.core.history import History
 from autoscaler.core.model import Floats, Ints
+from autoscaler.core.rows import beside
 
 SPANS_S: Final = (300.0, 900.0)
 
@@ -35,7 +36,7 @@ class Trend:
         if moment.interval_s != self._interval_s:
             self._every(moment.interval_s, len(moment.rates))
         self._past.push(moment.at_s, moment.levels)
-        now = moment.levels[:, None]
+        now = beside(moment.levels)
         past = self._past.last(self._past.length)
         if self._past.filled < self._past.length:  # what was before the first moment is unknown
             past = np.concatenate([np.full((len(past), self._past.length - self._past.filled), np.nan), past], axis=1)

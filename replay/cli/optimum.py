@@ -10,6 +10,7 @@ import click
 from replay.cli.options import json_option, manifest_option, scenario_option, set_option, trace_option
 
 if TYPE_CHECKING:
+    from replay.optimum.pools import NodeOptimum
     from replay.optimum.solve import Optimum
 
 
@@ -43,7 +44,8 @@ def command(
     """The clairvoyant schedule for a promise, and a lower bound that no schedule goes below.
 
     Its counts are ordered as long before they are needed as a replica takes to start. It knows no waits for nodes; what they would cost is
-    added to its hours. So its schedule keeps the promise where nodes are at hand (--set scenario.nodes.start=0s).
+    added to its hours. So its schedule keeps the promise where nodes are at hand (--set scenario.nodes.start=0s). Of nodes it says how few
+    slot hours (nodes × accelerators) would do, each node ordered in time, and what no schedule goes below.
     """
     import time
 
@@ -55,6 +57,7 @@ def command(
     from replay.clairvoyant import figures, notes, optima, slow_hint
     from replay.cli.progress import progress
     from replay.optimum.orders import write_orders
+    from replay.optimum.pools import node_optimum
     from replay.plugins import loadable
     from replay.run import doubts
     from replay.scenario import load_scenario, whole_s
@@ -110,6 +113,8 @@ def command(
         return
     for one in found:
         click.echo(words(one, series.name))
+    if any(one.share.shared for one in found) and (together := node_optimum(found)) is not None:
+        click.echo(f"all services, whose pools are shared\n{_node_words(together)}")
     for note in said:
         click.echo(f"  note       {note}")
     if output is not None:
@@ -123,6 +128,7 @@ def _figures(one: Optimum) -> dict[str, Any]:
         "promised_ratio": round(one.promised_ratio, 9),
         "kept": one.kept,
         **figures([one]),
+        "pool": one.share.pool,
         "node_wait_hours": round(one.node_wait_hours, 6),
         "work_replica_hours": round(one.work_replica_hours, 6),
         "requests": round(one.requests, 3),
@@ -142,8 +148,18 @@ def _together(found: list[Optimum]) -> dict[str, Any]:
     }
 
 
+def _node_words(nodes: NodeOptimum) -> str:
+    least = nodes.bound_slot_hours
+    above = f", {nodes.slot_hours / least - 1:.2%} above the bound" if least > 0 else ""
+    return (
+        f"  nodes      {nodes.slot_hours:.1f} slot hours{above}: no schedule of replicas and nodes holds fewer than {least:.1f}"
+    )
+
+
 def words(one: Optimum, trace: str) -> str:
     """One service's optimum for people."""
+    from replay.optimum.pools import node_optimum
+
     bound, hours = one.lower_bound_replica_hours, one.replica_hours
     waits = one.node_wait_hours
     # The bound knows nodes at hand only, so what waits for nodes take is no part of the distance.
@@ -157,4 +173,6 @@ def words(one: Optimum, trace: str) -> str:
         f"  node waits {waits:.1f} hours on top, {hours:.1f} in all",
         f"  bound      {bound:.1f} hours: no schedule that {few} costs less",
     ]
+    if (nodes := node_optimum([one])) is not None:
+        lines.append(_node_words(nodes))
     return "\n".join(lines)

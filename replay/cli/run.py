@@ -10,6 +10,7 @@ import click
 from replay.cli.options import json_option, manifest_option, scenario_option, set_option, trace_option
 
 _RECORDS = "records.jsonl"
+_MOST_CUTS = 20
 
 
 @click.command(
@@ -95,6 +96,8 @@ def command(
 
 def words(score: dict[str, Any]) -> str:
     """The score for people."""
+    from replay.cuts import cut_words, told
+
     hours = score["evaluated_s"] / 3600
     lines = [
         f"{score['policy']} on {score['trace']}, {hours:.1f} h",
@@ -114,6 +117,7 @@ def words(score: dict[str, Any]) -> str:
     )
     if len(score["services"]) > 1:
         lines += [f"  {key}: {_kept(one)}{one['replica_hours']:.1f} replica hours" for key, one in score["services"].items()]
+    lines += [f"  cut        {line}" for line in cut_words(told(score["services"]))[:_MOST_CUTS]]
     return "\n".join(lines) + "\n"
 
 

@@ -35,13 +35,14 @@ class Found:
     """ready (ticks from the first,): the cheapest schedule found that keeps the promise, or the one that is late least where none does.
 
     replica_s: its cost by the programme's books. bound_replica_s: no schedule that is late for as few (where the promise can be kept: for
-    as few as it allows) costs less. late: requests.
+    as few as it allows) costs less. late: requests. bound_prices: those that the bound was found at.
     """
 
     ready: Ints
     replica_s: float
     bound_replica_s: float
     late: float
+    bound_prices: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +71,13 @@ def search(problem: Problem, allowed_late: float, held: int, progress: Progress 
     allowed_late = max(allowed_late, fewest * (1.0 + 1e-9))
     found = priced(problem, allowed_late, lambda share: tell(0.3 * share))
     plan = _planned(problem, found, allowed_late, held, lambda share: tell(0.3 + 0.5 * share))
-    bound_s = _bound_s(problem, found.bound, allowed_late, lambda share: tell(0.8 + 0.2 * share))
+    least_s = bound_s(problem, found.bound, allowed_late, lambda share: tell(0.8 + 0.2 * share))
     outcome, number = plan.outcome, plan.number
     ready, replica_s, late = outcome.ready[number], float(outcome.replica_s[number]), plan.late
     if late > allowed_late:
         # The grid's prices miss what only every replica there is can do.
         ready, replica_s, late = most, _cost_s(problem, most, held), fewest
-    return Found(ready=ready, replica_s=replica_s, bound_replica_s=bound_s, late=late)
+    return Found(ready=ready, replica_s=replica_s, bound_replica_s=least_s, late=late, bound_prices=found.bound)
 
 
 def most_ready(problem: Problem, held: int) -> Ints:
@@ -190,7 +191,7 @@ def _better(known: _Best | None, outcome: Outcome, allowed_late: float) -> _Best
     return fresh if keeps.any() or fresh.late < known.late else known
 
 
-def _bound_s(problem: Problem, prices: Floats, allowed_late: float, progress: Progress) -> float:
+def bound_s(problem: Problem, prices: Floats, allowed_late: float, progress: Progress | None = None) -> float:
     """What no schedule with so few late requests costs less than: backlogs rounded down, those who are left cost nothing."""
     n = len(prices)
     below = Prices(per_late_s=prices, interpolated=np.zeros(n), left=np.zeros(n))

@@ -12,6 +12,7 @@ import numpy as np
 
 from autoscaler.core.model import Floats, Ints, PoolSpec, ScalingSpec
 from replay.optimum.forward import late_of
+from replay.optimum.nodes import NodeNeed, PoolShare, node_need
 from replay.optimum.orders import held_in_warmup, ordered
 from replay.optimum.prices import Progress
 from replay.optimum.problem import Problem, settings_of
@@ -25,6 +26,8 @@ _HOUR_S: Final = 3600.0
 _WIDER: Final = 2
 _OFTEN: Final = 0.002
 _ENDLESS: Final = 1 << 30
+_REPLICAS: Final = 0.7
+"""Of the time; the rest is the nodes'."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,8 @@ class Optimum:
     replica_hours: since the warm-up, node_wait_hours included (what replicas cost while they wait for a new node, each ordered so much
     earlier). lower_bound_replica_hours: no schedule that keeps the promise (or, where that can't be
     kept, the attained ratio) costs less, even where nodes are at hand. attained_ratio: as
-    the plant ran the orders, nodes at hand. work_replica_hours: what the requests alone take.
+    the plant ran the orders, nodes at hand. work_replica_hours: what the requests alone take. share, need: its place on its pool, and
+    how few nodes it needs there; what the pool as a whole needs is ``replay.optimum.pools``' to say. initial, drain_s, warmup_s, seconds: of the run.
     """
 
     key: str
@@ -49,6 +53,12 @@ class Optimum:
     orders: Ints
     ready: Ints
     tick_s: int
+    initial: int
+    drain_s: int
+    warmup_s: int
+    seconds: int
+    share: PoolShare
+    need: NodeNeed
 
     @property
     def kept(self) -> bool:
@@ -57,9 +67,14 @@ class Optimum:
 
 
 def optimum(
-    spec: ScalingSpec, pools: Sequence[PoolSpec], scenario: Scenario, demand: Floats, progress: Progress | None = None
+    spec: ScalingSpec,
+    pools: Sequence[PoolSpec],
+    scenario: Scenario,
+    demand: Floats,
+    share: PoolShare,
+    progress: Progress | None = None,
 ) -> Optimum:
-    """The optimum of one service. demand (T,): requests in each second.
+    """The optimum of one service. demand (T,): requests in each second. share: its place on its pool.
 
     The fluid plant's, without rate limits, windows and calendars of the manifest, and without faults other than surges, which are part
     of the traffic. Raises UsageError where the scenario can't be played.
@@ -79,13 +94,15 @@ def optimum(
     while problem.most < spec.max_replicas and _fewest_late(problem) > max(allowed_late, fewest):
         problem = Problem(arrivals, settings, min(_WIDER * problem.most, spec.max_replicas))
         held = held_in_warmup(problem)
-    found = search(problem, allowed_late, held, progress)
+    tell = progress or (lambda _done: None)
+    found = search(problem, allowed_late, held, lambda done: tell(_REPLICAS * done))
     if np.count_nonzero(found.ready >= problem.counts[-1]) > _OFTEN * len(found.ready) and problem.most < spec.max_replicas:
         # The largest count that was looked at is in use for long: larger ones may be better.
         problem = Problem(arrivals, settings, min(_WIDER * problem.most, spec.max_replicas))
         held = held_in_warmup(problem)
-        found = search(problem, allowed_late, held, progress)
-    return _as_run(spec, pools, scenario, problem, found, held, allowed_s)
+        found = search(problem, allowed_late, held, lambda done: tell(_REPLICAS * done))
+    need = node_need(problem, found, allowed_late, share, lambda done: tell(_REPLICAS + (1.0 - _REPLICAS) * done))
+    return _as_run(spec, pools, scenario, problem, found, held, allowed_s, share, need)
 
 
 def _fewest_late(problem: Problem) -> float:
@@ -100,6 +117,8 @@ def _as_run(
     found: Found,
     held: int,
     allowed_s: float,
+    share: PoolShare,
+    need: NodeNeed,
 ) -> Optimum:
     orders = ordered(problem, found.ready, held)
     plain = msgspec.structs.replace(scenario, faults=[])
@@ -118,6 +137,12 @@ def _as_run(
         orders=orders,
         ready=np.concatenate([np.full(problem.first_tick, held, dtype=np.int64), found.ready]),
         tick_s=problem.settings.tick_s,
+        initial=problem.settings.initial,
+        drain_s=problem.settings.drain_s,
+        warmup_s=problem.settings.warmup_s,
+        seconds=problem.seconds,
+        share=share,
+        need=need,
     )
 
 

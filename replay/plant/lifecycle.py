@@ -13,7 +13,7 @@ import numpy as np
 from autoscaler.core.model import Floats, Ints, ScalingSpec
 from replay.plant.events import Events
 from replay.plant.faults import Fault, Faults
-from replay.plant.losses import lost_by_service
+from replay.plant.losses import Kinds, lost_by_service
 from replay.plant.measured import Measured
 from replay.plant.node_orders import NodeOrders
 from replay.plant.nodes import Cohort, Pool
@@ -127,6 +127,11 @@ class Lifecycle:
         """Nodes of the service's pool, requested ones included."""
         return self.pools[self.pool_of[row]].total
 
+    def on_nodes(self, row: int) -> Kinds:
+        """Replicas of a service that hold slots of ready nodes."""
+        begun = sum(cohort.count for cohort in self._cohorts[row] if cohort.begun)
+        return int(self.ready[row]), begun, int(self.draining[row])
+
     # ------------------------------------------------------------ what happens
 
     def _alive(self, row: int) -> int:
@@ -200,8 +205,7 @@ class Lifecycle:
         if not nodes:
             return
         rows = [row for row, own in enumerate(self.pool_of) if own == number]
-        begun = [sum(cohort.count for cohort in self._cohorts[row] if cohort.begun) for row in rows]
-        kinds = [(int(self.ready[row]), started, int(self.draining[row])) for row, started in zip(rows, begun, strict=True)]
+        kinds = [self.on_nodes(row) for row in rows]
         each = [self._slots_each[row] for row in rows]
         lost = lost_by_service(kinds, each, pool.free, nodes * pool.slots, self.faults.rng)
         pool.lose(nodes, at_s)

@@ -8,9 +8,11 @@ import numpy as np
 
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Outcome, Plan, PoolSpec, Readings, ScalingSpec, SignalColumn, States
 from autoscaler.core.rows import some
+from autoscaler.core.seen_nodes import SeenPool
 from autoscaler.core.signals import RATES, UNKNOWN
 from autoscaler.core.value import maker
 from autoscaler.ports import Backfill, PoolTold
+from replay.plant.placing import Placing
 from replay.plant.plant import Plant, Seen
 
 _column = maker(SignalColumn)
@@ -131,6 +133,7 @@ class PlantCluster:
         self._nothing = Outcome(written=np.zeros(n, dtype=np.int8))
         self._headroom: Ints = np.zeros(n, dtype=np.int64)
         self._last_headroom: Ints | None = None
+        self._placings: dict[str, Placing] = {}
 
     async def observe(self, at_s: float) -> Fleet:
         life = self._plant.life
@@ -154,8 +157,19 @@ class PlantCluster:
                 pools=self._pools,
                 surge=surge if surge is not None and surge.any() else None,
                 versions=None if updates is None else updates.versions(),
+                nodes_of=self._nodes_of,
             )
         return self._fleet
+
+    def _nodes_of(self, pool: str) -> SeenPool | None:
+        life = self._plant.life
+        if pool not in self._placings:
+            number = next((number for number, one in enumerate(life.pools) if one.name == pool), None)
+            if number is None:
+                return None  # no service runs on it
+            rows = [row for row, own in enumerate(life.pool_of) if own == number]
+            self._placings[pool] = Placing(life.pools[number], self._specs, rows, life.on_nodes, self._start_s)
+        return self._placings[pool].seen()
 
     async def act(self, fleet: Fleet, plan: Plan, deadline_s: float) -> Outcome:
         plant = self._plant
@@ -182,9 +196,6 @@ class PlantNodePools:
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
         self._number = {pool.name: number for number, pool in enumerate(plant.life.pools)}
-
-    async def observe(self) -> Mapping[str, int]:
-        return {pool.name: pool.total for pool in self._plant.life.pools}
 
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
         errors = {}

@@ -60,6 +60,8 @@ const COLUMNS = [
   ...(data.rows.some(r => r.score.cost_ratio !== null) ? [{ id: "ratio", label: "÷ optimum", means: "÷ optimum: replica hours divided by those of the optimum, which knows the traffic beforehand.", value: r => r.score.cost_ratio ?? Infinity, show: r => told(r.score.cost_ratio, v => fixed(v, 3)) }] : []),
   ...(data.rows.some(r => r.score.regret_replica_hours !== undefined) ? [{ id: "saved", label: "Hours saved", means: "Hours saved: the replica hours of what ran, less these.", value: r => r.score.regret_replica_hours, show: r => number(r.score.regret_replica_hours) }] : []),
   { id: "nodes", label: "Node hours", means: "Node hours: each node's, from its request to its end.", value: r => r.score.node_hours ?? Infinity, show: r => told(r.score.node_hours, v => number(v)) },
+  ...(data.rows.some(r => (r.score.node_bound_ratio ?? null) !== null) ? [{ id: "bound", label: "Nodes ÷ bound", means: "Nodes ÷ bound: the nodes' slot hours, divided by what no schedule that keeps the promise goes below.",
+    value: r => r.score.node_bound_ratio ?? Infinity, show: r => told(r.score.node_bound_ratio ?? null, v => fixed(v, 3)) }] : []),
   ...(data.rows.some(r => (r.score.idle_accelerator_hours ?? null) !== null) ? [{ id: "idle", label: "Idle hours", means: "Idle hours: of the nodes' accelerators, those on which no replica was.",
     value: r => r.score.idle_accelerator_hours ?? Infinity, show: r => told(r.score.idle_accelerator_hours ?? null, v => number(v)) }] : []),
   ...(data.rows.some(r => r.score.cost !== null) ? [{ id: "cost", label: "Cost", means: "Cost: node hours at their price.", value: r => r.score.cost ?? Infinity, show: r => told(r.score.cost, v => fixed(v, 2)) }] : []),
@@ -97,6 +99,13 @@ function rows() {
   }));
 }
 rows();
+
+$("cut").hidden = !data.cuts.length;
+for (const one of data.cuts) {
+  const list = element("ul");
+  for (const words of one.words) list.append(element("li", words));
+  $("cuts").append(element("h3", one.policy + (single ? "" : " on " + one.trace)), list);
+}
 
 // ---------------------------------------------------------------- what is shown below
 

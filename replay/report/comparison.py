@@ -11,6 +11,8 @@ from typing import Any, Final
 import orjson
 
 from replay.compare import Comparison, Row
+from replay.cuts import cut_words, told
+from replay.report.page import MOST_CUTS
 from replay.report.table import optimum_words
 
 _FIELDS: Final = (
@@ -34,8 +36,8 @@ _FIELDS: Final = (
     "optimum",
     "cost_ratio",
 )
-_OF_SOME: Final = ("ttft_s", "latency_s", "loop", "regret_replica_hours", "regret_cost")
-"""Fields that only the request-level plant or only a regret fills."""
+_OF_SOME: Final = ("ttft_s", "latency_s", "node_bound_ratio", "loop", "regret_replica_hours", "regret_cost")
+"""Fields that only the request-level plant, only an optimum or only a regret fills."""
 
 
 def write_comparison(
@@ -75,6 +77,7 @@ def comparison_page(
         "gate": {"missed": list(missed)} if gated else None,
         "traces": list(comparison.traces),
         "rows": [_row(row, curves) for row in comparison.rows],
+        "cuts": _cuts(comparison.rows),
         "optima": {trace: [_optimum_curve(one, curves) for one in of] for trace, of in comparison.optima.items()},
         "grids": curves.grids,
         "demands": curves.demands,
@@ -94,6 +97,13 @@ def comparison_page(
     for place, text in parts.items():
         page = page.replace(place, text)
     return page
+
+
+def _cuts(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """What was cut from whom, in words, of the runs in which something was."""
+    most = max(MOST_CUTS // max(len(rows), 1), 2)
+    found = [(row.score, cut_words(told(row.score.get("services") or {})[:most])) for row in rows]
+    return [{"trace": score["trace"], "policy": score["policy"], "words": words} for score, words in found if words]
 
 
 def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from autoscaler.core.model import Floats, ScalingSpec
+from replay.cuts import cut_words, told
 from replay.report.open_loop import open_loop_service
 from replay.report.series import bucket_times, short, thinned
 from replay.report.worst import worst_spans
@@ -21,6 +22,7 @@ from replay.run import Result
 _BUCKETS: Final = 700
 _MOST_SERVICES: Final = 12
 _SPAN_S: Final = 600
+MOST_CUTS: Final = 50
 
 
 def write_report(result: Result, path: Path, records: Path | None) -> None:
@@ -47,6 +49,7 @@ def report(result: Result, records: Path | None) -> str:
             for row in shown
         ],
         "others": len(specs) - len(shown),
+        "cuts": cut_words(told(score["services"])[:MOST_CUTS]),
     }
     vendor = files("autoscaler") / "dashboard" / "static" / "vendor"
     page = (files("replay.report") / "template.html").read_text("utf-8")

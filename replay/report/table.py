@@ -21,13 +21,17 @@ def optimum_words(optimum: Mapping[str, Any], promised_ratio: float) -> str:
     words = f"optimum: {optimum['replica_hours']:,.1f} replica hours for {optimum['attained_ratio']:.3%}"
     if optimum["attained_ratio"] < promised_ratio:
         return f"{words}: not even knowing the traffic beforehand keeps the promise here"
-    return f"{words} (no schedule that keeps the promise needs less than {optimum['lower_bound_replica_hours']:,.1f})"
+    words = f"{words} (no schedule that keeps the promise needs less than {optimum['lower_bound_replica_hours']:,.1f})"
+    if (bound := optimum.get("lower_bound_node_slot_hours")) is None:
+        return words
+    return f"{words}; {optimum['node_slot_hours']:,.1f} node slot hours (none needs less than {bound:,.1f})"
 
 
 def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
     first = scores[0]
     priced = any(score["cost"] is not None for score in scores)
     optimum = first["optimum"]
+    bounded = any(score.get("node_bound_ratio") is not None for score in scores)
     told = any(score.get("idle_accelerator_hours") is not None for score in scores)
     header = [
         "policy",
@@ -36,6 +40,7 @@ def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
         "replica h",
         *(["÷ optimum"] if optimum else []),
         "node h",
+        *(["slots ÷ bound"] if bounded else []),
         *(["idle h"] if told else []),
         *(["cost"] if priced else []),
     ]
@@ -47,6 +52,9 @@ def _block(trace: str, scores: Sequence[Mapping[str, Any]]) -> str:
         if optimum:
             row.append("" if score["cost_ratio"] is None else f"{score['cost_ratio']:.3f}")
         row.append(f"{score['node_hours']:.1f}")
+        if bounded:
+            ratio = score.get("node_bound_ratio")
+            row.append("" if ratio is None else f"{ratio:.3f}")
         if told:
             idle_h = score.get("idle_accelerator_hours")
             row.append("" if idle_h is None else f"{idle_h:.1f}")

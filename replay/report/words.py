@@ -60,5 +60,5 @@ class WorstWords:
 
 def words_of(tick: Tick, row: int) -> str:
     """The policy's reason for a service's count, and every limit that changed it."""
-    limits = "".join(f"; {limit.name}: {limit.why}" for limit in tick.decisions.limits(row))
+    limits = "".join(f"; {limit.name}: {limit.why}" for limit in tick.limits(row))
     return tick.decisions.reason(row) + limits

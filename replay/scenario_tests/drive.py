@@ -73,7 +73,7 @@ class _Notes:
                     at_s=decisions.at_s - self._world.start_s,
                     counts=counts,
                     flags={"blind": bool(decisions.blind[row]), "partial": bool(decisions.partial[row])},
-                    limits=[limit.name for limit in decisions.limits(row)],
+                    limits=[limit.name for limit in tick.limits(row)],
                     words=words_of(tick, row),
                 )
             )

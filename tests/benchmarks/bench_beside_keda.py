@@ -4,22 +4,19 @@ busy. Needs the real parts, KEDA among them (make realparts)."""
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from tests.benchmarks.bench_external_metrics import CONNECTIONS, HEADERS, OBJECTS, RATE_PER_S, elsewhere, served, started
+from tests.benchmarks.bench_external_metrics import OBJECTS, RATE_PER_S, elsewhere, loaded, served, started
 from tests.benchmarks.registry import Figure, benchmark
 from tests.e2e.world import deployment
 from tests.realparts.api import Object
 from tests.realparts.control_plane import ControlPlane
 from tests.realparts.keda import FRONT_PROXY_NAME, Keda
-from tests.realparts.ports import LOOPBACK
 from tests.realparts.prometheus_server import PrometheusServer
+from tests.realparts.scaled_objects import metric_path
 
 FOR_S: Final = 30.0
 SCALED: Final = 100
@@ -60,37 +57,14 @@ async def keda_loaded() -> dict[str, Any]:
             for process in keda.processes:
                 os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
             pair = control_plane.front_proxy_authority.client("bench", user=FRONT_PROXY_NAME)
-            plan = {
-                "host": LOOPBACK,
-                "port": keda.port,
-                "ca": str(keda.authority.certificate),
-                "cert": str(pair.certificate),
-                "key": str(pair.key),
-                "headers": HEADERS,
-                "paths": [
-                    f"/apis/external.metrics.k8s.io/v1beta1/namespaces/team/s0-prometheus?labelSelector=scaledobject.keda.sh%2Fname%3Ds{i}"
-                    for i in range(SCALED)
-                ],
-                "rate_per_s": RATE_PER_S,
-                "for_s": FOR_S,
-                "connections": CONNECTIONS,
-            }
-            file = directory / "plan.json"
-            file.write_text(json.dumps(plan))
+            tls = {"ca": str(keda.authority.certificate), "cert": str(pair.certificate), "key": str(pair.key)}
+            paths = [metric_path("team", f"s{number}") for number in range(SCALED)]
             with started(["-c", "while True: pass"], elsewhere):
-                done = await asyncio.to_thread(
-                    subprocess.run,
-                    [sys.executable, "-m", "tests.benchmarks.https_load", str(file)],
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    check=True,
-                    timeout=300,
-                    preexec_fn=elsewhere,
-                )
-            return dict(json.loads(done.stdout))
+                return await asyncio.to_thread(loaded, directory, keda.port, tls, paths, RATE_PER_S, FOR_S)
 
 
 def scaled_object(name: str, prometheus_url: str) -> Object:
+    """As people have them, asked for at KEDA's own interval; those of ``tests.realparts.scaled_objects`` poll every second."""
     trigger = {"serverAddress": prometheus_url, "query": f"vector({len(name)})", "threshold": "1"}
     return {
         "apiVersion": "keda.sh/v1alpha1",

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -101,30 +101,15 @@ class Api:
         self._objects = objects
 
     def load(self, rate_per_s: float, for_s: float) -> dict[str, Any]:
-        plan = {
-            "host": LOOPBACK,
-            "port": self._port,
-            "ca": self._said["ca"],
-            "cert": self._said["cert"],
-            "key": self._said["key"],
-            "headers": HEADERS,
-            "paths": list(paths(self._objects)),
-            "rate_per_s": rate_per_s,
-            "for_s": for_s,
-            "connections": CONNECTIONS,
-        }
-        file = self._folder / "plan.json"
-        file.write_text(json.dumps(plan))
         before_s = self._cpu_s()
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.https_load", str(file)],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-            timeout=300,
-            preexec_fn=elsewhere,
+        found = loaded(
+            self._folder,
+            self._port,
+            {name: self._said[name] for name in ("ca", "cert", "key")},
+            paths(self._objects),
+            rate_per_s,
+            for_s,
         )
-        found = dict(json.loads(done.stdout))
         found["cpu_us_per_get"] = 1e6 * (self._cpu_s() - before_s) / found["asked"]
         return found
 
@@ -143,6 +128,33 @@ class Api:
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) / 1024
+
+
+def loaded(
+    folder: Path, port: int, tls: Mapping[str, str], paths: Iterable[str], rate_per_s: float, for_s: float
+) -> dict[str, Any]:
+    """What ``https_load`` found, run on the other cores. tls: the files ca, cert and key. folder: where its plan may lie."""
+    plan = {
+        "host": LOOPBACK,
+        "port": port,
+        **tls,
+        "headers": HEADERS,
+        "paths": list(paths),
+        "rate_per_s": rate_per_s,
+        "for_s": for_s,
+        "connections": CONNECTIONS,
+    }
+    file = folder / "plan.json"
+    file.write_text(json.dumps(plan))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.https_load", str(file)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=300,
+        preexec_fn=elsewhere,
+    )
+    return dict(json.loads(done.stdout))
 
 
 def paths(objects: int) -> Iterator[str]:

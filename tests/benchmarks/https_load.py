@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import selectors
 import ssl
 import sys
 import time
@@ -115,6 +116,11 @@ def _quantile(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+def on_time() -> asyncio.AbstractEventLoop:
+    """A loop that wakes when it is to: epoll, which others use, takes whole milliseconds, and would begin each request half a one late."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
 if __name__ == "__main__":
-    with open(sys.argv[1], encoding="utf-8") as file:
-        print(json.dumps(asyncio.run(load(json.load(file)))))
+    with open(sys.argv[1], encoding="utf-8") as file, asyncio.Runner(loop_factory=on_time) as runner:
+        print(json.dumps(runner.run(load(json.load(file)))))

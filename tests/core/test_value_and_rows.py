@@ -1,4 +1,5 @@
-"""What is made by ``maker`` is what its class makes; what ``chosen`` picks is what numpy's where picks; a ``constant`` calculates as the number."""
+"""What is made by ``maker`` is what its class makes; what ``chosen`` picks is what numpy's where picks; a ``constant`` calculates as the number, and
+so does what stands ``beside`` columns."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import pytest
 
 from autoscaler.core.constant import constant
 from autoscaler.core.model import Readings
-from autoscaler.core.rows import chosen
+from autoscaler.core.rows import beside, chosen
 from autoscaler.core.value import maker, tick_value
 
 
@@ -46,6 +47,14 @@ def test_chosen_is_where(where: list[bool]) -> None:
     np.testing.assert_array_equal(chosen(mask, then, otherwise), np.where(mask, then, otherwise))
     assert chosen(np.zeros(2, dtype=np.bool_), then, otherwise) is otherwise
     assert chosen(np.ones(2, dtype=np.bool_), then, otherwise) is then
+
+
+@pytest.mark.parametrize("services", [0, 1, 3])
+def test_what_stands_beside_columns_calculates_as_a_column(services: int) -> None:
+    rng = np.random.Generator(np.random.PCG64(services))
+    values, columns = rng.normal(size=services), rng.normal(size=(services, 4))
+    np.testing.assert_array_equal(columns - beside(values), columns - values[:, None])
+    np.testing.assert_array_equal(np.maximum(columns, beside(values)), np.maximum(columns, values[:, None]))
 
 
 def test_a_constant_calculates_as_the_number_and_stays_it() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
 import pytest
 
+from autoscaler.core.seen_nodes import SeenNode
 from autoscaler.dashboard.board import Board
 from autoscaler.dashboard.server import host_names, make_app, serve
 from autoscaler.dashboard.stream import Streams
+from autoscaler.ports import PoolTold
 from tests.dashboard.world import Running, many_specs
 
 
@@ -62,10 +64,22 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    *, ticks: int = 8, demo: bool = False, heartbeat_s: float = 15.0, most: int = 64, services: int = 0
+    *,
+    ticks: int = 8,
+    demo: bool = False,
+    heartbeat_s: float = 15.0,
+    most: int = 64,
+    services: int = 0,
+    nodes: Mapping[str, Sequence[SeenNode]] | None = None,
+    told: Mapping[str, PoolTold] | None = None,
 ) -> AsyncIterator[Served]:
-    board = Board()
+    """nodes: what can be seen of the pool h100's nodes, and of those of any further one. told: what the pools' systems say."""
+    board = Board(told=lambda: told or {})
     running = Running(board, many_specs(services) if services else None)
+    if nodes is not None:
+        first = running.world.pools[0]
+        running.world.pools = (first, *(replace(first, name=name) for name in nodes if name != first.name))
+        running.world.nodes = nodes
     await running.tick(ticks)
     noted = NotedDemo() if demo else None
     streams = Streams(board, noted, heartbeat_s=heartbeat_s, most=most)

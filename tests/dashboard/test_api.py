@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from autoscaler.cli.listen import parse_listen
 from autoscaler.dashboard.board import SORTS, Board
 from autoscaler.dashboard.server import host_names, make_app, serve
 from autoscaler.errors import OutsideError, UsageError
+from autoscaler.listen import parse_listen
 from tests.dashboard.conftest import Served, served
 from tests.dashboard.world import START_S, STEP_S, Running, many_specs
 

@@ -153,7 +153,19 @@ async def test_the_keyboard_reaches_everything_in_reading_order(page: Page) -> N
             "summaries",
             "embeddings",
         ]
-        order += ["surge", "surge-scope", "outage", "slow", "pause", "calm", "speed", "range", "What the words mean", "API"]
+        order += [
+            "surge",
+            "surge-scope",
+            "outage",
+            "slow",
+            "pause",
+            "calm",
+            "speed",
+            "h100-1",
+            "range",
+            "What the words mean",
+            "API",
+        ]
         places = [next((index for index, name in enumerate(seen) if name.startswith(wanted)), -1) for wanted in order]
         assert -1 not in places, words
         assert places == sorted(places), words

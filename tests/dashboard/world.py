@@ -5,6 +5,7 @@ Rough on purpose (the plant of ``replay`` is the exact one): it only has to show
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -15,6 +16,7 @@ import numpy as np
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.model import Fleet, Outcome, Plan, PolicyRef, PoolSpec, Readings, ScalingSpec, SignalColumn
+from autoscaler.core.seen_nodes import Runs, SeenNode, SeenPool, picked
 from autoscaler.core.signals import SignalState
 from autoscaler.dashboard.board import Board
 from autoscaler.ports import Backfill
@@ -50,6 +52,9 @@ class World:
         self.revision = 1
         self.at_s = START_S
         self.paused: Any = None
+        self.pools: tuple[PoolSpec, ...] = (PoolSpec(name="h100", min_nodes=1, max_nodes=12, accelerators_per_node=8),)
+        self.nodes: Mapping[str, Sequence[SeenNode]] = {}
+        """By pool, the nodes that can be seen; of a pool that is left out none can."""
         self.sizes = np.array([16.0, 6.0, 4.0] * (n // 3 + 1))[:n]
 
     async def observe(self, at_s: float) -> Fleet:
@@ -66,9 +71,13 @@ class World:
             lead_time_s=np.full(n, 120.0),
             node_lead_time_s=np.full(n, 180.0),
             hands_off=np.zeros(n, dtype=np.bool_),
-            pools=(PoolSpec(name="h100", min_nodes=1, max_nodes=12, accelerators_per_node=8),),
+            pools=self.pools,
             paused=self.paused,
+            nodes_of=self._nodes_of,
         )
+
+    def _nodes_of(self, pool: str) -> SeenPool | None:
+        return seen_pool(self.nodes[pool]) if pool in self.nodes else None
 
     def _advance(self, at_s: float) -> None:
         for row, due in enumerate(self.due):
@@ -147,6 +156,74 @@ class Running:
         for _ in range(count):
             await self.controller.tick()
             self.clock.advance_to(self.clock.now_s() + STEP_S)
+
+
+def seen_pool(nodes: Sequence[SeenNode]) -> SeenPool:
+    """A pool with exactly these nodes."""
+    states = [node.state for node in nodes]
+    return SeenPool(
+        counts=Counter(states),
+        free=sum(node.accelerators - node.taken for node in nodes if node.state == "ready"),
+        pick=lambda most: tuple(nodes[place] for place in picked(states, most)),
+    )
+
+
+def nodes_in_every_state() -> tuple[SeenNode, ...]:
+    """One of each kind, with long names as clouds give them and everything that can run on a node."""
+    chat, night, search = "assistants/chat-70b", "batch/nightly-summaries", "search/embeddings"
+    host = "ip-10-0-{}-17.eu-central-1.compute.internal"
+    return (
+        SeenNode(
+            name=host.format(11),
+            state="ready",
+            since_s=START_S - 7200,
+            accelerators=8,
+            runs=(
+                Runs(service=chat, ready=4, accelerators=4),
+                Runs(service=night, ready=1, starting=1, accelerators=2),
+                Runs(service=search, draining=1, accelerators=1),
+            ),
+        ),
+        SeenNode(
+            name=host.format(12),
+            state="ready",
+            since_s=START_S - 600,
+            accelerators=8,
+            runs=(Runs(service=chat, ready=2, accelerators=2),),
+            others=3,
+        ),
+        SeenNode(
+            name="gke-prod-h100-spot-1f2e3d4c-x7k2",
+            state="noticed",
+            accelerators=8,
+            runs=(Runs(service=chat, ready=8, accelerators=8),),
+            why="cloud.google.com/impending-node-termination",
+        ),
+        SeenNode(name="h100-4", state="silent", since_s=START_S - 1500),
+        SeenNode(name="h100-5", state="unready", accelerators=8, runs=(Runs(service=search, ready=1, accelerators=1),)),
+        SeenNode(name="h100-6", state="cordoned", accelerators=8),
+        SeenNode(name="h100-7", state="leaving", accelerators=8, runs=(Runs(service=search, draining=2, accelerators=2),)),
+        SeenNode(name="h100-8", state="starting", since_s=START_S + 30),
+        SeenNode(name="", state="asked", since_s=START_S + 90),
+    )
+
+
+def many_nodes(count: int) -> tuple[SeenNode, ...]:
+    """Mostly full ones, and every hundredth told to go."""
+    runs = (
+        Runs(service="assistants/chat-70b", ready=5, accelerators=5),
+        Runs(service="search/embeddings", ready=2, accelerators=2),
+    )
+    return tuple(
+        SeenNode(
+            name=f"h100-{number:05d}",
+            state="noticed" if number % 100 == 99 else "ready",
+            accelerators=8,
+            runs=runs if number % 3 else runs[:1],
+            why="aws-node-termination-handler/spot-itn" if number % 100 == 99 else "",
+        )
+        for number in range(count)
+    )
 
 
 def _installed() -> Any:

@@ -49,7 +49,9 @@ async def test_h_a_pool_shows_how_many_nodes_the_plan_needs(world: World) -> Non
     try:
         async with world.controller("story-h-pool"), world.traffic("llama", lambda _at_s: 6.4):
             await world.control_plane.api.until(pools, lambda items: items["h100"].get("status", {}).get("plannedNodes", 0) >= 2)
-            shown = await world.control_plane.kubectl("get", "apool")
+            shown = await world.control_plane.kubectl("get", "apool", "-o", "wide")
             assert "h100" in shown.out
+            assert "nodes of 8: " in shown.out  # why as many
+            assert "nvidia.com/gpu for replicas of 1 service" in shown.out
     finally:
         await world.control_plane.api.delete(f"{pools}/h100")

@@ -16,7 +16,7 @@ from yarl import URL
 from autoscaler.clock import SystemClock
 from autoscaler.external_metrics.answers import RefusedError
 from autoscaler.external_metrics.identity import Access, MetricAccess, User
-from autoscaler.external_metrics.server import App, Serving, make_app, serve
+from autoscaler.external_metrics.server import App, Serving, serve
 from autoscaler.external_metrics.store import Held, Index, Snapshot, Store
 from autoscaler.ports import Clock
 from autoscaler.published import Column, Published, TickLine
@@ -112,7 +112,7 @@ async def served(
     values: Store, *, authority: Authority | None = None, port: int = 0, serving: Mapping[str, Any] | None = None, **app: Any
 ) -> AsyncIterator[Client]:
     """authority: signs the server's certificate; plain HTTP without."""
-    made = make_app(
+    made = App(
         values,
         app.pop("authenticator", tokens()),
         app.pop("authorizer", namespaces()),

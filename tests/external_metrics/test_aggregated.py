@@ -22,7 +22,7 @@ from autoscaler.external_metrics.authentication import RequestAuthenticator
 from autoscaler.external_metrics.authorization import ReviewedAuthorizer
 from autoscaler.external_metrics.catalogue import METRICS
 from autoscaler.external_metrics.identity import GROUP, GROUP_VERSION
-from autoscaler.external_metrics.server import make_app, serve
+from autoscaler.external_metrics.server import App, serve
 from autoscaler.external_metrics.tls import ServingTls
 from autoscaler.external_metrics.tokens import TokenReviews
 from autoscaler.external_metrics.trust import TrustWatch
@@ -87,7 +87,7 @@ async def aggregated(control_plane: ControlPlane, tmp_path_factory: pytest.TempP
         authorizer = ReviewedAuthorizer(api, clock=clock, rng=rng)
         stack.push_async_callback(authorizer.close)
         await trust.has_synced.wait()
-        app = make_app(store, authenticator, authorizer, clock=clock)
+        app = App(store, authenticator, authorizer, clock=clock)
         serving = await stack.enter_async_context(serve(app, LOOPBACK, 0, tls.context))
 
         world = Aggregated(control_plane)

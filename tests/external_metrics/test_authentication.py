@@ -20,22 +20,12 @@ from autoscaler.external_metrics.tokens import TokenReviews, user_of_status
 from autoscaler.external_metrics.trust import Trust, trust_of
 from tests.external_metrics.issued import SERVER, Issued, root
 from tests.external_metrics.secured import Secured, ask
+from tests.external_metrics.told_trust import CLIENTS, DATA, PROXIES
 from tests.fakes.kube_api import FakeKubeApi, Fault
 
-CLIENTS = root("client-ca")
-PROXIES = root("front-proxy-ca")
 FRONT_PROXY = PROXIES.issue("front-proxy-client")
 ALICE = CLIENTS.issue("alice", organizations=["team", "ops"])
 MASTERS = [("X-Remote-User", "root"), ("X-Remote-Group", "system:masters")]
-DATA = {
-    words.CLIENT_CA: CLIENTS.text,
-    words.PROXY_CA: PROXIES.text,
-    words.NAMES: '["front-proxy-client"]',
-    words.USER_HEADERS: '["X-Remote-User"]',
-    words.UID_HEADERS: '["X-Remote-Uid"]',
-    words.GROUP_HEADERS: '["X-Remote-Group"]',
-    words.EXTRA_PREFIXES: '["X-Remote-Extra-"]',
-}
 
 
 class Bed:

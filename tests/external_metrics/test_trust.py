@@ -17,19 +17,8 @@ from autoscaler.clock import SystemClock
 from autoscaler.external_metrics import trust as words
 from autoscaler.external_metrics.trust import Trust, TrustWatch, trust_of
 from tests.external_metrics.issued import root
+from tests.external_metrics.told_trust import CLIENTS, DATA, PROXIES
 from tests.fakes.kube_api import FakeKubeApi
-
-CLIENTS = root("client-ca")
-PROXIES = root("front-proxy-ca")
-DATA = {
-    words.CLIENT_CA: CLIENTS.text,
-    words.PROXY_CA: PROXIES.text,
-    words.NAMES: '["front-proxy-client"]',
-    words.USER_HEADERS: '["X-Remote-User"]',
-    words.UID_HEADERS: '["X-Remote-Uid"]',
-    words.GROUP_HEADERS: '["X-Remote-Group"]',
-    words.EXTRA_PREFIXES: '["X-Remote-Extra-"]',
-}
 
 
 def test_everything_that_it_says() -> None:

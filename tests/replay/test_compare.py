@@ -173,7 +173,11 @@ def test_the_optimum_beside_the_policies(tmp_path: Path) -> None:
     assert optimum["attained_ratio"] >= 0.995
     assert found["cost_ratio"] == pytest.approx(found["replica_hours"] / optimum["replica_hours"], rel=1e-5)
     assert found["services"]["default/standard"]["optimum"] == optimum
+    bound = optimum["lower_bound_node_slot_hours"]
+    assert optimum["lower_bound_replica_hours"] < bound <= optimum["node_slot_hours"] <= found["node_slot_hours"]
+    assert found["node_bound_ratio"] == pytest.approx(found["node_slot_hours"] / bound, rel=1e-5)
     text = page.read_text()
+    assert "Nodes ÷ bound" in text
     assert "times the optimum" in text
     drawn = orjson.loads(text.split("const data = ", 1)[1].split(";\n", 1)[0])
     (curve,) = drawn["optima"]["day"]
@@ -197,7 +201,22 @@ def test_the_optimum_stands_where_a_policy_went_wrong(tmp_path: Path) -> None:
 def test_the_table_shows_the_optimum_and_says_what_it_leaves_out() -> None:
     table = replay("compare", "-t", f"{DAY}:length=1h", "-p", "fixed:replicas=20", "--optimum").stdout
     assert "÷ optimum" in table.splitlines()[1]
+    assert "slots ÷ bound" in table.splitlines()[1]
     assert "optimum: " in table
+    assert "node slot hours (none needs less than " in table
+
+
+def test_a_pool_that_is_shared_has_one_bound_for_all() -> None:
+    shared = ROOT / "replay" / "standard" / "shared-pool.yaml"
+    result = replay("compare", "-f", str(shared), "-t", f"{DAY}:length=20m", "-p", "fixed:replicas=4", "--optimum", "--json")
+    assert result.exit_code == 0, result.output
+    (found,) = orjson.loads(result.stdout)["scores"]
+    assert found["node_bound_ratio"] == pytest.approx(
+        found["node_slot_hours"] / found["optimum"]["lower_bound_node_slot_hours"], rel=1e-5
+    )
+    for one in found["services"].values():
+        assert one["cost_ratio"] > 0
+        assert one["node_bound_ratio"] is one["optimum"]["lower_bound_node_slot_hours"] is None
     setting = ("-t", f"{DAY}:length=20m", "--set", "scenario.plant=requests", "--set", "scenario.scale.replicas=4")
     other = replay("compare", *setting, "-p", "fixed:replicas=20", "--optimum", "--json")
     assert other.exit_code == 0, other.output

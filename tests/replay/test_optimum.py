@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from replay.cli import main
 from replay.cli.optimum import words as optimum_words
 from replay.optimum.backward import Backward, Prices
 from replay.optimum.kernels import compiled
+from replay.optimum.nodes import NodeNeed, PoolShare
 from replay.optimum.orders import ordered, write_orders
 from replay.optimum.problem import Problem, Settings
 from replay.optimum.solve import Optimum
@@ -27,6 +29,7 @@ from tests.replay.made import STANDARD, manifests, noise, scenario, series, wavy
 
 AT_HAND = {"nodes__start": "0s"}
 SURGE = STANDARD / "traces" / "surge.csv"
+SHARED = PoolShare(pool="h100", slots=8, each=2, services=2, initial_nodes=2, least_nodes=1, pool_least_nodes=0, node_s=180)
 
 
 def settings(**changes: int) -> Settings:
@@ -165,13 +168,27 @@ def test_figures_of_several_services_are_sums_and_means() -> None:
             lower_bound_replica_hours=hours / 2,
             work_replica_hours=hours / 4,
             requests=requests,
-            orders=np.zeros(1, dtype=np.int64),
-            ready=np.zeros(1, dtype=np.int64),
+            orders=np.full(240, 4, dtype=np.int64),
+            ready=np.full(240, 4, dtype=np.int64),
             tick_s=15,
+            initial=4,
+            drain_s=20,
+            warmup_s=0,
+            seconds=3600,
+            share=SHARED,
+            need=NodeNeed(bound_node_s=1800.0, found_node_s=np.inf, bound_slot_s=3600.0 * hours),
         )
 
-    together = figures([one(2.0, 1.0, 300.0), one(4.0, 0.9, 100.0)])
-    assert together == {"replica_hours": 6.0, "lower_bound_replica_hours": 3.0, "attained_ratio": 0.975}
+    mates = [one(2.0, 1.0, 300.0), one(4.0, 0.9, 100.0)]
+    together = figures(mates)
+    assert together == {
+        "replica_hours": 6.0,
+        "lower_bound_replica_hours": 3.0,
+        "node_slot_hours": 16.0,  # 4 + 4 replicas of 2 on nodes of 8
+        "lower_bound_node_slot_hours": 6.0,  # more than half a node for the hour, which each would need alone
+        "attained_ratio": 0.975,
+    }
+    assert figures(mates[:1])["node_slot_hours"] is None, "its mate's nodes are not its own"
 
 
 def test_for_people_and_with_what_is_wrong() -> None:
@@ -216,7 +233,10 @@ def test_several_services_have_each_their_own(tmp_path: Path) -> None:
     assert large["attained_ratio"] >= 0.9
     assert strict["attained_ratio"] >= 0.999
     assert large["replica_hours"] > 33 > strict["replica_hours"]
-    assert likewise == strict
+    assert likewise == {**strict, "pool": "default/likewise"}
+    # No pool is named, so each has its own: the sums are those of all.
+    for field in ("node_slot_hours", "lower_bound_node_slot_hours"):
+        assert document[field] == pytest.approx(sum(one[field] for one in (large, strict, likewise)), abs=1e-5)
     total = sum(one["replica_hours"] for one in (large, strict, likewise))
     assert document["replica_hours"] == pytest.approx(total, abs=1e-5)
     written = [tmp_path / f"best-default-{name}.csv" for name, *_ in names]
@@ -287,11 +307,18 @@ def test_the_distance_to_the_bound_is_that_of_the_schedule_without_node_waits() 
         promised_ratio=0.995,
         attained_ratio=0.996,
         requests=1000.0,
-        orders=none,
+        orders=np.full(240, 4, dtype=np.int64),
         ready=none,
         tick_s=15,
+        initial=4,
+        drain_s=20,
+        warmup_s=0,
+        seconds=3600,
+        share=replace(SHARED, services=1),
+        need=NodeNeed(bound_node_s=3000.0, found_node_s=3200.0, bound_slot_s=0.0),
         **hours,
     )
     said = optimum_words(one, "day")
     assert "replicas   102.0 hours, 2.00% above the bound" in said
     assert "node waits 10.0 hours on top, 112.0 in all" in said
+    assert "nodes      7.1 slot hours, 6.67% above the bound: no schedule of replicas and nodes holds fewer than 6.7" in said

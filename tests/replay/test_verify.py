@@ -15,6 +15,7 @@ from autoscaler.core.allocation import ChangeBudget
 from autoscaler.core.model import PoolSpec
 from autoscaler.core.short import Bound, Bounds, Short
 from autoscaler.errors import UsageError
+from autoscaler.manifests import load_manifests
 from autoscaler.ports import Tick
 from autoscaler.record import encode, fleet_record, tick_record
 from replay.cli import main
@@ -53,6 +54,26 @@ def changed(records: Path, folder: Path, line: int, change: dict[str, Any]) -> P
 def test_recorded_ticks_come_out_the_same(records: Path) -> None:
     verdict = verify([records])
     assert (verdict.differences, verdict.ticks, verdict.decisions, verdict.skipped) == ([], 480, 480, 0)
+
+
+def test_ticks_of_a_full_pool_come_out_the_same(tmp_path: Path) -> None:
+    pool = (
+        "apiVersion: inference-autoscaler.io/v1alpha1\nkind: AcceleratorPool\nmetadata: {name: small}\n"
+        "spec: {maxNodes: 2, quotas: [{namespace: default, accelerators: 14}], spot: {share: 50%}}\n"
+    )
+    path = tmp_path / "records.jsonl"
+    run_replay(
+        [*manifests(nodePool="small"), *load_manifests([pool])],
+        scenario(),
+        wavy(120),
+        policy=policy_ref("reactive"),
+        records=path,
+    )
+    ticks = [orjson.loads(line) for line in path.read_bytes().splitlines()[1:]]
+    assert max(tick["planned"][0] for tick in ticks) == 14 < max(tick["desired"][0] for tick in ticks)
+    assert {limit["name"] for tick in ticks for limit in tick["limits"][0]} >= {"NamespaceQuota"}
+    verdict = verify([path])
+    assert (verdict.differences, verdict.ticks) == ([], 480)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from autoscaler.adapters.kubernetes.columns import Columns
 from autoscaler.adapters.kubernetes.deletion_costs import DeletionCosts, Said, Shrinking
 from autoscaler.adapters.kubernetes.foreign_writers import HOLD_S
 from autoscaler.adapters.kubernetes.informer import DEFAULTS, InformerSettings, Key
+from autoscaler.adapters.kubernetes.node_strip import seen_pool
 from autoscaler.adapters.kubernetes.picture import Picture
 from autoscaler.adapters.kubernetes.pod_index import Members
 from autoscaler.adapters.kubernetes.pods import Pod, PodState
@@ -24,6 +25,7 @@ from autoscaler.adapters.kubernetes.stuck import stuck_replicas
 from autoscaler.clock import ClockSteps
 from autoscaler.core.model import Direction, Fleet, Ints, Memory, Outcome, Pause, Plan, ScalingSpec, Written
 from autoscaler.core.node_facts import POD_STAGES, StageTime, StuckReplicas
+from autoscaler.core.seen_nodes import SeenPool
 from autoscaler.errors import OutsideError
 from autoscaler.ports import Clock, Tick
 from autoscaler.shared_demand import shared_demand
@@ -136,6 +138,7 @@ class KubernetesCluster:
             pool_nodes={name: seen.nodes for name, seen in facts.items()} or None,
             stuck=self._stuck(at_s),
             lead_stages=self._lead_stages,
+            nodes_of=self._nodes_of,
             pool_memories=self.picture.pools.memories(),
         )
         self._observed = fleet, list(self._columns.decided_on)
@@ -207,6 +210,19 @@ class KubernetesCluster:
     def _lead_stages(self, row: int) -> tuple[StageTime, ...]:
         return self.services.rows[row].lead.told(POD_STAGES)
 
+    def _nodes_of(self, pool: str) -> SeenPool | None:
+        found = self.picture.pools.nodes_of(pool)
+        if found is None:
+            return None
+        return seen_pool(
+            found,
+            self.pods,
+            self.picture.service_of,
+            now_s=self._clock.now_s(),
+            serving=lambda: self._serving(pool),
+            whole=self.picture.watches.namespaces == (None,),
+        )
+
     def pool_statuses(self, tick: Tick) -> dict[str, Object]:
         """What the status of each AcceleratorPool is to say of its nodes; of those only whose nodes are seen."""
         pools, now_s = self.picture.pools, self._clock.now_s()
@@ -218,8 +234,9 @@ class KubernetesCluster:
             return None
         return facts.ready
 
-    def nodes_requested(self, targets: Mapping[str, int]) -> None:
-        """Whoever sizes node pools tells which counts are asked for now, by pool, so that what comes can be measured from then on."""
+    def nodes_requested(self, targets: Mapping[str, int | None]) -> None:
+        """Whoever sizes node pools tells which counts are asked for now, by pool, so that what comes can be measured from then on, and what goes
+        told from what was to stay. None: no number is asked for."""
         self.picture.pools.aim(targets, self._clock.now_s())
 
     def _remember_new(self) -> None:

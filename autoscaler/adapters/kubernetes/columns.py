@@ -14,6 +14,7 @@ from autoscaler.adapters.kubernetes.scale import ScaleState
 from autoscaler.adapters.kubernetes.services import Service
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Memory, Pause, PoolSpec, ScalingSpec, Versions
 from autoscaler.core.node_facts import PoolFacts, StagesOf, StuckReplicas
+from autoscaler.core.seen_nodes import NodesOf
 from autoscaler.core.short import Short
 
 N = TypeVar("N", np.int64, np.float64, np.bool_)
@@ -123,6 +124,7 @@ class Columns:
         pool_nodes: Mapping[str, int] | None,
         stuck: Mapping[int, StuckReplicas],
         lead_stages: StagesOf,
+        nodes_of: NodesOf,
         pool_memories: Mapping[str, Short],
     ) -> Fleet:
         """A frozen copy."""
@@ -152,5 +154,6 @@ class Columns:
             placed=dict(self._placed) or None,
             stuck=stuck,
             lead_stages=lead_stages,
+            nodes_of=nodes_of,
             pool_memories=pool_memories,
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from autoscaler.adapters.kubernetes.moments import time_text
 from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.reasons import Reason
+from autoscaler.adapters.kubernetes.stuck import short_resources
 from autoscaler.core.model import Limit, Pause, ScalingSpec, Written
 from autoscaler.core.node_facts import PoolFacts
 from autoscaler.ports import Tick
@@ -17,7 +17,6 @@ from autoscaler.told_forecasts import missed_words, told_forecasts
 
 Status = Literal["True", "False", "Unknown"]
 OURS = ("Ready", "AbleToScale", "ScalingActive", "ScalingLimited", "ForecastTrusted", "EmptiesNodes")
-_SHORT = re.compile(r"Insufficient ([\w./-]+)")
 
 
 def invalid_conditions(fault: str, generation: int) -> list[Condition]:
@@ -79,15 +78,11 @@ def merged(
     return found + [condition for name, condition in known.items() if name not in ours]
 
 
-def in_force(pause: Pause, at_s: float) -> bool:
-    return pause.until_s is None or at_s < pause.until_s
-
-
 def pending_words(troubled: Sequence[tuple[str, Pod]]) -> str:
     """Which replicas wait, and for what: names the resource that is short where the scheduler does."""
     waiting = [(name, pod) for name, pod in troubled if pod.unschedulable]
     if waiting:
-        short = sorted({resource for _, pod in waiting for resource in _SHORT.findall(pod.unschedulable)})
+        short = sorted({resource for _, pod in waiting for resource in short_resources(pod.unschedulable)})
         what = f"insufficient {', '.join(short)}" if short else "no node fits"
         return f"{_count(waiting)} for a node: {what} ({waiting[0][0]}: {waiting[0][1].unschedulable})"
     failing = [(name, pod) for name, pod in troubled if pod.waiting]
@@ -150,7 +145,7 @@ def _able(tick: Tick, row: int) -> tuple[Status, str, str]:
 def _scaling_active(tick: Tick, row: int) -> tuple[Status, str, str]:
     at_s = tick.decisions.at_s
     for pause, whose in ((tick.fleet.paused, "the whole cluster"), (tick.fleet.specs[row].pause, "this object")):
-        if pause is not None and in_force(pause, at_s):
+        if pause is not None and pause.in_force(at_s):
             return "False", Reason.ScalingPaused, _pause_words(pause, whose)
     if tick.decisions.blind[row]:
         return "False", Reason.SignalsUnknown, f"no policy can tell: {tick.decisions.reason(row)}"

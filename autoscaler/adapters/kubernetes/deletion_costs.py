@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from autoscaler.adapters.kubernetes.access import may
 from autoscaler.adapters.kubernetes.api import MERGE_PATCH, KubeApi, Object
 from autoscaler.adapters.kubernetes.api_error import ApiError
 from autoscaler.adapters.kubernetes.emptying import BY_COST, BY_ORDINAL, excess, removal
@@ -20,7 +21,6 @@ from autoscaler.adapters.kubernetes.pod_index import PodIndex, TargetKey
 from autoscaler.adapters.kubernetes.pods import DELETION_COST, OUR_COST, PODS, PodState
 from autoscaler.adapters.kubernetes.reasons import Reason, because
 from autoscaler.adapters.kubernetes.scale import FIELD_MANAGER
-from autoscaler.adapters.kubernetes.targets import ACCESS_REVIEWS
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +72,15 @@ class DeletionCosts:
         self._allowed: dict[str, tuple[float, bool]] = {}
         """By namespace: when it was asked, and the answer."""
 
-    def condition(self, target: TargetKey | None) -> tuple[bool, str, str]:
+    def condition(self, target: TargetKey | None) -> tuple[bool, Reason, str]:
         """(holds, reason, words): whether it can be chosen which of the target's pods leave."""
+        if target is not None and target[0] in BY_ORDINAL:
+            return (
+                False,
+                Reason.RemovesByOrdinal,
+                "its controller removes the replica with the highest ordinal: there is nothing to choose",
+            )
         if target is None or target[0] not in BY_COST:
-            if target is not None and target[0] in BY_ORDINAL:
-                return (
-                    False,
-                    Reason.RemovesByOrdinal,
-                    "its controller removes the replica with the highest ordinal: there is nothing to choose",
-                )
             return (
                 False,
                 Reason.UnknownOrder,
@@ -105,7 +105,7 @@ class DeletionCosts:
         for one in shrinking:
             holds, reason, why = self.condition(one.target)
             if not holds:
-                words[one.row] = because(Reason(reason), why)
+                words[one.row] = because(reason, why)
                 continue
             found = removal(self._pods, one.target, one.replicas)
             meant[one.target] = found.marked
@@ -174,7 +174,7 @@ class DeletionCosts:
         await self._api.request("PATCH", PODS.path(*key), params=params, body=body, content_type=MERGE_PATCH, timeout_s=timeout_s)
 
     async def _ask(self, namespaces: Iterable[str], end_s: float) -> None:
-        """Whether we may, which everybody may ask: an installation that does not grant it shall not find refused requests in its audit log."""
+        """Whether we may patch their pods, where that was not asked lately."""
         now_s = self._monotonic_s()
         for namespace in sorted(namespaces):
             asked_s, _ = self._allowed.get(namespace, (-ASK_AGAIN_S, False))
@@ -182,10 +182,9 @@ class DeletionCosts:
             if now_s - asked_s < ASK_AGAIN_S or timeout_s <= 0:
                 continue
             wanted = {"namespace": namespace, "resource": PODS.plural, "verb": "patch"}
-            body = {"apiVersion": ACCESS_REVIEWS.api_version, "kind": ACCESS_REVIEWS.kind, "spec": {"resourceAttributes": wanted}}
             try:
-                answer = await self._api.request("POST", ACCESS_REVIEWS.path(), body=body, timeout_s=timeout_s)
+                allowed = await may(self._api, wanted, timeout_s)
             except ApiError as fault:
                 log.warning("the API server does not say whether pods of namespace %s may be patched: %s", namespace, fault)
                 continue
-            self._allowed[namespace] = now_s, bool((answer.get("status") or {}).get("allowed"))
+            self._allowed[namespace] = now_s, allowed

@@ -9,14 +9,12 @@ import numpy as np
 
 from autoscaler.adapters.kubernetes.informer import Key
 from autoscaler.adapters.kubernetes.pods import Pod, PodState
-from autoscaler.core.node_facts import StageTime
+from autoscaler.core.node_facts import ENOUGH, StageTime
 from autoscaler.spec import LeadTimeStatus, StageStatus
 
 KEPT = 64
 KEPT_OF_A_STAGE = 32
 """Stages are looked at, not reckoned with; there are three times as many of them, and ten thousand targets."""
-ENOUGH = 3
-"""Fewer samples say nothing yet: the manifest's start value is used."""
 RECKONED_QUANTILE = 0.9
 """What forecasts look ahead by. The median would be too late for every second replica."""
 WHOLE = "whole"

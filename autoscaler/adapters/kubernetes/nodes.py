@@ -11,15 +11,11 @@ import msgspec
 from autoscaler.adapters.kubernetes.api import Object
 from autoscaler.adapters.kubernetes.discovery import Resource
 from autoscaler.adapters.kubernetes.moments import seconds_or_none
+from autoscaler.pool_labels import AKS_LABEL, EKS_LABEL, GKE_LABEL, KARPENTER_LABEL
 
 NODES: Final = Resource(group="", version="v1", plural="nodes", kind="Node", namespaced=False)
 
-POOL_LABELS: Final = (
-    "karpenter.sh/nodepool",
-    "cloud.google.com/gke-nodepool",
-    "eks.amazonaws.com/nodegroup",
-    "kubernetes.azure.com/agentpool",
-)
+POOL_LABELS: Final = (KARPENTER_LABEL, GKE_LABEL, EKS_LABEL, AKS_LABEL)
 """Labels by which node autoscalers and clouds say of which pool a node is. Cluster API has annotations instead, see ``_pools_of``."""
 _OWN_LABELS: Final = frozenset({"kubernetes.io/hostname", "topology.gke.io/hostname", "topology.k8s.aws/network-node-layer-3"})
 """Different on every node, so no pool is found by them, and not kept: so most nodes of a pool have the same labels."""
@@ -108,7 +104,7 @@ def node_of(item: Object) -> Node:
         created_at_s=seconds_or_none(meta.get("creationTimestamp")) or 0.0,
         ready_at_s=ready_at_s,
         accelerators=sum(
-            _count(value) for name, value in (status.get("allocatable") or {}).items() if name.startswith(_ACCELERATORS)
+            quantity_count(value) for name, value in (status.get("allocatable") or {}).items() if name.startswith(_ACCELERATORS)
         ),
         starting=any(key.startswith(_STARTING) for key in taints),
         cordoned=bool(spec.get("unschedulable")),
@@ -135,7 +131,7 @@ def _pools_of(labels: Mapping[str, str], annotations: Mapping[str, str]) -> Iter
             yield owner.rpartition("-")[0]
 
 
-def _count(quantity: Any) -> int:
+def quantity_count(quantity: Any) -> int:
     """Of an extended resource, which is whole. One in another spelling (`1k`) is at least there."""
     text = str(quantity)
     return int(text) if text.isascii() and text.isdigit() else 1

@@ -151,6 +151,13 @@ class Picture:
             return wrote[1].replicas
         return None if found is None else found.replicas
 
+    def service_of(self, pod: Key) -> str | None:
+        """Whose replica a pod is (``namespace/name``): its target's owner's, or the oldest service's of it; None: nobody's."""
+        for target in self.pods.targets_of(pod):
+            if services := self.services.on(target):
+                return next((service for service in services if service.active), services[0]).name
+        return None
+
     # ------------------------------------------------------------ what the informers tell
 
     def _service_changed(self, key: Key, old: ManifestObject | None, new: ManifestObject | None) -> None:

@@ -65,6 +65,8 @@ class PodIndex:
         self.pods: dict[Key, Pod] = {}
         self.on_node: defaultdict[str, set[Key]] = defaultdict(set)
         """Pods by the name of their node."""
+        self.taken: defaultdict[str, int] = defaultdict(int)
+        """Accelerators that pods hold, by the name of their node."""
         self.marked: set[Key] = set()
         """Pods whose deletion cost we have set."""
         self._targets: dict[TargetKey, Members] = {}
@@ -120,6 +122,8 @@ class PodIndex:
     def pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> None:
         """Takes in a pod's change (new None: it is gone)."""
         self._placed(key, "" if old is None else old.node, "" if new is None else new.node)
+        self._take(old, -1)
+        self._take(new, +1)
         if new is not None and new.marked:
             self.marked.add(key)
         else:
@@ -147,6 +151,13 @@ class PodIndex:
                 del self.on_node[before]
         if now:
             self.on_node[now].add(key)
+
+    def _take(self, pod: Pod | None, by: int) -> None:
+        if pod is None or not pod.node or not pod.accelerators or pod.state is PodState.OVER:
+            return
+        self.taken[pod.node] += by * pod.accelerators
+        if not self.taken[pod.node]:
+            del self.taken[pod.node]
 
     def _enter(self, key: Key, pod: Pod) -> None:
         namespace = key[0]

@@ -12,7 +12,7 @@ import msgspec
 from autoscaler.adapters.kubernetes.api import Object
 from autoscaler.adapters.kubernetes.discovery import Resource
 from autoscaler.adapters.kubernetes.moments import seconds_or_none
-from autoscaler.adapters.kubernetes.nodes import is_accelerator
+from autoscaler.adapters.kubernetes.nodes import is_accelerator, quantity_count
 
 PODS = Resource(group="", version="v1", plural="pods", kind="Pod")
 _LONGEST_WORDS = 300
@@ -45,7 +45,7 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     unschedulable: the scheduler's words while it finds no node, "" otherwise. waiting: why a container does not start, "" otherwise.
     restarted: some container was started more than once, so a Ready time is not its first. unschedulable_at_s: since when it finds no node.
     started_at_s: when the last of its containers was started, None until all were; their images are there then. node: "" until it has one.
-    pending: its phase is Pending. cost: its ``DELETION_COST``, "" without; marked: we have set it. accelerated: it asks for accelerators.
+    pending: its phase is Pending. cost: its ``DELETION_COST``, "" without; marked: we have set it. accelerators: how many it asks for.
     """
 
     state: PodState
@@ -62,8 +62,12 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     pending: bool = False
     cost: str = ""
     marked: bool = False
-    accelerated: bool = False
+    accelerators: int = 0
     resource_version: str = ""
+
+    @property
+    def accelerated(self) -> bool:
+        return self.accelerators > 0
 
     @property
     def version(self) -> str:
@@ -108,7 +112,7 @@ def pod_of(item: Object) -> Pod:
         pending=status.get("phase") == "Pending",
         cost=sys.intern(str(annotations.get(DELETION_COST, ""))),
         marked=DELETION_COST in annotations and annotations.get(OUR_COST) == annotations[DELETION_COST],
-        accelerated=_accelerated(item.get("spec") or {}),
+        accelerators=_accelerators(item.get("spec") or {}),
         resource_version=str(meta.get("resourceVersion") or ""),
     )
 
@@ -121,13 +125,16 @@ def _state(phase: str, deleted: bool, ready: bool) -> PodState:
     return PodState.READY if ready else PodState.STARTING
 
 
-def _accelerated(spec: Object) -> bool:
-    # Extended resources stand in limits always; a request of another amount is not allowed.
-    return any(
-        is_accelerator(name)
-        for container in spec.get("containers") or ()
-        for name in (container.get("resources") or {}).get("limits") or ()
-    )
+def _accelerators(spec: Object) -> int:
+    """What the pod holds on its node: of its containers together, or of one of the init containers, which run one after the other. Extended
+    resources stand in limits always; a request of another amount is not allowed."""
+    running = sum(_of(container) for container in spec.get("containers") or ())
+    return max([running, *(_of(container) for container in spec.get("initContainers") or ())])
+
+
+def _of(container: Object) -> int:
+    limits = (container.get("resources") or {}).get("limits") or {}
+    return sum(quantity_count(value) for name, value in limits.items() if is_accelerator(name))
 
 
 def _containers(status: Object) -> tuple[str, bool, float | None]:

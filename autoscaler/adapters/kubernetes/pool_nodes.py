@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,6 +12,7 @@ from autoscaler.adapters.kubernetes.node_orders import NodeOrders
 from autoscaler.adapters.kubernetes.nodes import Node
 from autoscaler.core.model import PoolSpec
 from autoscaler.core.node_facts import NODE_STAGES, PoolFacts, SilentNodes, late_s
+from autoscaler.core.seen_nodes import NodeState
 from autoscaler.spec import AcceleratorPoolStatus
 
 SILENT_S: Final = 600.0
@@ -25,25 +26,27 @@ LOSSES_TOLD_S: Final = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """An AcceleratorPool as this adapter needs it. selector: labels of its nodes, where given; node_pool: else, what its nodes' own label
-    calls it. status: as the API server has it."""
+    """An AcceleratorPool as this adapter needs it. status: as the API server has it."""
 
     spec: PoolSpec
-    selector: Mapping[str, str]
-    node_pool: str
     generation: int
     status: AcceleratorPoolStatus
 
-    def same_nodes(self, other: Pool) -> bool:
-        return (self.selector, self.node_pool) == (other.selector, other.node_pool)
+    def has(self, node: Node) -> bool:
+        """Whether the node is one of its: by labels, where they are given, else by what the node itself says."""
+        if selector := self.spec.node_selector:
+            return all(node.labels.get(label) == value for label, value in selector)
+        return self.spec.name in node.pools
 
 
 @dataclass(slots=True)
 class _Way:
-    """A node's way. watched: it was seen before it was of use, so its times are known. done: its whole lead time was counted."""
+    """A node's way. watched: it was seen before it was of use, so its times are known. done: its whole lead time was counted. was_ready: it
+    was seen Ready."""
 
     node: Node
     watched: bool
+    was_ready: bool = False
     requested_at_s: float | None = None
     ready_at_s: float | None = None
     advertised_at_s: float | None = None
@@ -58,13 +61,17 @@ class PoolNodes:
     lead: LeadTimes
     orders: NodeOrders = field(default_factory=NodeOrders)
     losses: NodeLosses = field(default_factory=NodeLosses)
+    _asked: int | None = None
     _ways: dict[str, _Way] = field(default_factory=dict)
     _facts: PoolFacts | None = None
     _told_at_s: float = 0.0
     _unfinished: set[str] = field(default_factory=set)
 
-    def aim(self, nodes: int, at_s: float) -> None:
-        """So many nodes are asked for."""
+    def aim(self, nodes: int | None, at_s: float) -> None:
+        """So many nodes are asked for; None: for no number (a backend that keeps no room now), so whoever owns them may take any."""
+        self._asked = nodes
+        if nodes is None:
+            return
         self.orders.aim(nodes, at_s)
         self.orders.keep(max(nodes - sum(not way.node.leaving for way in self._ways.values()), 0))
 
@@ -88,6 +95,7 @@ class PoolNodes:
         if way.watched:
             self._progress(way, new, now_s)
         way.node = new
+        way.was_ready = way.was_ready or new.ready_at_s is not None
         (self._unfinished.discard if new.accelerators or new.leaving or new.cordoned else self._unfinished.add)(name)
         self._finish(way)
 
@@ -97,7 +105,7 @@ class PoolNodes:
         if node.notice and not node.replaced:
             return True
         left = sum(not way.node.leaving for other, way in self._ways.items() if other != name)
-        return self.orders.target is not None and left < self.orders.target
+        return self._asked is not None and left < self._asked
 
     @staticmethod
     def _from_its_start(node: Node, now_s: float) -> bool:
@@ -113,6 +121,16 @@ class PoolNodes:
         self._facts = None
         self._provisioned(way, waited_since_s)
         self._finish(way)
+
+    def states(self, now_s: float, serving: Callable[[], bool]) -> list[tuple[str, Node, NodeState]]:
+        """(name, node, how it is) of each node, the oldest first. serving: as of ``facts``."""
+        silent = self._silent_since(now_s, serving)
+        # Where replicas serve and no node advertises anything, nobody tells how many there are: Ready is all there is to know.
+        told = not self._unfinished or any(way.node.accelerators for way in self._ways.values()) or not serving()
+        return [
+            (name, way.node, _state(way, silent=name in silent, told=told))
+            for name, way in sorted(self._ways.items(), key=lambda one: (one[1].node.created_at_s, one[0]))
+        ]
 
     def facts(self, now_s: float, serving: Callable[[], bool]) -> PoolFacts:
         """serving: whether replicas that run on the pool are ready; asked where it matters. Where they are and no node advertises anything,
@@ -139,8 +157,22 @@ class PoolNodes:
         return self._facts
 
     def _silent(self, now_s: float, serving: Callable[[], bool]) -> SilentNodes | None:
+        since = self._silent_since(now_s, serving)
+        if not since:
+            return None
+        names = sorted(since, key=lambda name: (since[name], name))
+        limit_s = round(self._silent_limit_s(), 1)
+        return SilentNodes(nodes=len(names), names=tuple(names[:NAMED]), since_s=since[names[0]], limit_s=limit_s)
+
+    def _silent_limit_s(self) -> float:
         p99_s = self.lead.stage_late_s("advertised")
-        limit_s = SILENT_S if p99_s is None else late_s(p99_s)
+        return SILENT_S if p99_s is None else late_s(p99_s)
+
+    def _silent_since(self, now_s: float, serving: Callable[[], bool]) -> dict[str, float]:
+        """The nodes that are silent, and since when each is Ready."""
+        if not self._unfinished:
+            return {}
+        limit_s = self._silent_limit_s()
         since = {
             name: ready_at_s
             for name in self._unfinished
@@ -148,10 +180,9 @@ class PoolNodes:
             and now_s - ready_at_s > limit_s
             and not self._ways[name].node.notice
         }
-        if not since or (not any(way.node.accelerators for way in self._ways.values()) and serving()):
-            return None
-        names = sorted(since, key=lambda name: (since[name], name))
-        return SilentNodes(nodes=len(names), names=tuple(names[:NAMED]), since_s=since[names[0]], limit_s=round(limit_s, 1))
+        if since and not any(way.node.accelerators for way in self._ways.values()) and serving():
+            return {}
+        return since
 
     def _progress(self, way: _Way, new: Node, now_s: float) -> None:
         """The first time that it is Ready, and the first time that its accelerators are there."""
@@ -176,3 +207,19 @@ class PoolNodes:
 
     def _sample(self, stage: str, seconds: float) -> None:
         self.lead.add_stages({stage: max(0.0, seconds)})
+
+
+def _state(way: _Way, *, silent: bool, told: bool) -> NodeState:
+    """told: whether nodes of the pool tell what accelerators they have."""
+    node = way.node
+    if node.leaving:
+        return "leaving"
+    if node.notice:
+        return "noticed"
+    if silent:
+        return "silent"
+    if node.ready_at_s is None:
+        return "unready" if way.was_ready else "starting"
+    if node.cordoned:
+        return "cordoned"
+    return "starting" if node.starting or (told and not node.accelerators) else "ready"

@@ -71,8 +71,8 @@ class PoolWatch:
         """The p99 of the same."""
         return _slowest(self.pools[name].lead.late_s() if name in self.pools else None for name in pools)
 
-    def aim(self, targets: Mapping[str, int], at_s: float) -> None:
-        """The node counts that are asked for, by pool: to be told with every tick, or after each write of one at least."""
+    def aim(self, targets: Mapping[str, int | None], at_s: float) -> None:
+        """The node counts that are asked for, by pool (None: no number is): to be told with every tick, or after each write of one at least."""
         for pool, nodes in targets.items():
             if found := self.pools.get(pool):
                 found.aim(nodes, at_s)
@@ -88,6 +88,10 @@ class PoolWatch:
             return {}
         now_s = self._now_s()
         return {name: nodes.facts(now_s, partial(serving, name)) for name, nodes in self.pools.items()}
+
+    def nodes_of(self, pool: str) -> PoolNodes | None:
+        """The pool's nodes; None where they can't be seen."""
+        return self.pools.get(pool) if self.synced else None
 
     def status(self, pool: str, facts: PoolFacts, now_s: float) -> Object:
         """What the pool's status is to say of its nodes, as plain data."""
@@ -121,7 +125,7 @@ class PoolWatch:
             self.pools.pop(name, None)
         elif name in self.pools and old is not None:
             self.pools[name].pool = new
-            if old.same_nodes(new):
+            if old.spec.node_selector == new.spec.node_selector:
                 return
         else:
             self.pools[name] = PoolNodes(new, LeadTimes(new.status.lead_time), losses=NodeLosses(new.status.losses))
@@ -167,14 +171,7 @@ class PoolWatch:
             self._tell(pool, name, node)
 
     def _find(self, node: Node) -> str | None:
-        for name, nodes in self.pools.items():
-            selector = nodes.pool.selector
-            if selector:
-                if all(node.labels.get(label) == value for label, value in selector.items()):
-                    return name
-            elif nodes.pool.node_pool in node.pools:
-                return name
-        return None
+        return next((name for name, nodes in self.pools.items() if nodes.pool.has(node)), None)
 
     def _tell(self, pool: str, name: str, node: Node) -> None:
         self.pools[pool].node_changed(name, node, self._now_s())
@@ -211,10 +208,4 @@ def pool_of(item: Object) -> Pool | None:
     status = AcceleratorPoolStatus()
     with contextlib.suppress(msgspec.ValidationError):  # another version of ours wrote it
         status = msgspec.convert(item.get("status") or {}, AcceleratorPoolStatus)
-    return Pool(
-        spec=spec,
-        selector=dict(spec.node_selector),
-        node_pool=manifest.metadata.name,
-        generation=manifest.metadata.generation,
-        status=status,
-    )
+    return Pool(spec=spec, generation=manifest.metadata.generation, status=status)

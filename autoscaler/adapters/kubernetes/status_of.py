@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from autoscaler.adapters.kubernetes.conditions import conditions_of, in_force, invalid_conditions
+from autoscaler.adapters.kubernetes.conditions import conditions_of, invalid_conditions
 from autoscaler.adapters.kubernetes.moments import seconds_or_none, time_text
 from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.services import Service
@@ -115,8 +115,8 @@ def _roles(tick: Tick) -> tuple[Ints, Ints]:
 
 def _paused(tick: Tick) -> Ints:
     at_s, fleet = tick.decisions.at_s, tick.fleet
-    rows = [spec.pause is not None and in_force(spec.pause, at_s) for spec in fleet.specs]
-    return np.array(rows, dtype=np.int64) + 2 * (fleet.paused is not None and in_force(fleet.paused, at_s))
+    rows = [spec.pause is not None and spec.pause.in_force(at_s) for spec in fleet.specs]
+    return np.array(rows, dtype=np.int64) + 2 * (fleet.paused is not None and fleet.paused.in_force(at_s))
 
 
 def invalid_status(service: Service) -> InferenceAutoscalerStatus:
@@ -139,9 +139,7 @@ def status_of(
     ``shared_demand`` and ``emptying`` of ``KubernetesCluster``."""
     decisions, fleet = tick.decisions, tick.fleet
     recommended = decisions.recommended[row]
-    limits = list(decisions.limits(row))
-    if row in tick.plan.limits:
-        limits.append(tick.plan.limits[row])
+    limits = tick.limits(row)
     present = service.status()
     scaled = [seconds_or_none(present.last_scale_time) if present is not None else None, service.scaled_at_s]
     scaled_at_s = max((at_s for at_s in scaled if at_s is not None), default=None)

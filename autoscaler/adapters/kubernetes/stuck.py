@@ -7,18 +7,14 @@ from collections.abc import Iterable
 
 from autoscaler.adapters.kubernetes.nodes import is_accelerator
 from autoscaler.adapters.kubernetes.pods import Pod, PodState
-from autoscaler.core.node_facts import StuckReplicas, late_s
+from autoscaler.core.node_facts import StuckReplicas, late_s, unmeasured_late_s
 
 _SHORT = re.compile(r"Insufficient ([A-Za-z0-9](?:[-\w./]*\w)?)")
-UNMEASURED_RATIO = 2.0
-"""Of a start value from the manifest, which is a guess."""
-UNMEASURED_LEAST_S = 60.0
-"""cluster-autoscaler alone takes up to a minute to see a Pending pod (its FAQ)."""
 
 
 def stuck_replicas(pods: Iterable[Pod], at_s: float, *, measured_p99_s: float | None, start_s: float) -> StuckReplicas | None:
     """Of one service's pods. measured_p99_s: of a node's lead time, None where too little is known of it; start_s: the manifest's value."""
-    limit_s = max(UNMEASURED_RATIO * start_s, UNMEASURED_LEAST_S) if measured_p99_s is None else late_s(measured_p99_s)
+    limit_s = unmeasured_late_s(start_s) if measured_p99_s is None else late_s(measured_p99_s)
     late = [
         (pod.unschedulable_at_s, pod.unschedulable)
         for pod in pods
@@ -30,11 +26,18 @@ def stuck_replicas(pods: Iterable[Pod], at_s: float, *, measured_p99_s: float | 
     if not late:
         return None
     since_s, said = min(late)
-    return StuckReplicas(replicas=len(late), since_s=since_s, limit_s=round(limit_s, 1), resource=short_resource(said), said=said)
+    return StuckReplicas(
+        replicas=len(late), since_s=since_s, limit_s=round(limit_s, 1), resource=_short_resource(said), said=said
+    )
 
 
-def short_resource(said: str) -> str:
-    """The resource that the scheduler says is short, an accelerator first ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
-    kubernetes pkg/scheduler/framework/types.go FitError.Error); "" where it names none."""
-    named = _SHORT.findall(said)
+def short_resources(said: str) -> list[str]:
+    """Those that the scheduler says are short ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", kubernetes
+    pkg/scheduler/framework/types.go FitError.Error)."""
+    return _SHORT.findall(said)
+
+
+def _short_resource(said: str) -> str:
+    """The one that is told of, an accelerator first; "" where none is named."""
+    named = short_resources(said)
     return next((name for name in named if is_accelerator(name)), named[0] if named else "")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from autoscaler.adapters.kubernetes.access import may
 from autoscaler.adapters.kubernetes.api import KubeApi, Object
 from autoscaler.adapters.kubernetes.api_error import ApiError
 from autoscaler.adapters.kubernetes.discovery import Resource
@@ -20,13 +21,6 @@ CUSTOM_RESOURCES: Final = Resource(
     version="v1",
     plural="customresourcedefinitions",
     kind="CustomResourceDefinition",
-    namespaced=False,
-)
-ACCESS_REVIEWS: Final = Resource(
-    group="authorization.k8s.io",
-    version="v1",
-    plural="selfsubjectaccessreviews",
-    kind="SelfSubjectAccessReview",
     namespaced=False,
 )
 
@@ -66,7 +60,8 @@ async def scale_paths(api: KubeApi, resource: Resource, timeout_s: float) -> Sca
     Raises ApiError."""
     if resource.group == "apps":
         return BUILT_IN
-    if not await _may_read_definition(api, resource.full_name, timeout_s):
+    wanted = {"group": CUSTOM_RESOURCES.group, "resource": CUSTOM_RESOURCES.plural, "verb": "get", "name": resource.full_name}
+    if not await may(api, wanted, timeout_s):
         return BY_CONVENTION
     path = CUSTOM_RESOURCES.path(None, resource.full_name)
     try:
@@ -84,18 +79,6 @@ async def scale_paths(api: KubeApi, resource: Resource, timeout_s: float) -> Sca
                 selector=_path(selector) if selector else None,
             )
     return BY_CONVENTION
-
-
-async def _may_read_definition(api: KubeApi, name: str, timeout_s: float) -> bool:
-    """Asked first, which everybody may: an installation that does not grant it shall not find refused requests in its audit log."""
-    wanted = {"group": CUSTOM_RESOURCES.group, "resource": CUSTOM_RESOURCES.plural, "verb": "get", "name": name}
-    body = {
-        "apiVersion": ACCESS_REVIEWS.api_version,
-        "kind": ACCESS_REVIEWS.kind,
-        "spec": {"resourceAttributes": wanted},
-    }
-    answer = await api.request("POST", ACCESS_REVIEWS.path(), body=body, timeout_s=timeout_s)
-    return bool((answer.get("status") or {}).get("allowed"))
 
 
 def target_transform(paths: ScalePaths) -> Callable[[Object], Target]:

@@ -12,15 +12,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import orjson
-
 from autoscaler.adapters.nodepools.azure_token import AzureToken
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
-from autoscaler.adapters.nodepools.json_http import Answer, JsonHttp
+from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
+from autoscaler.adapters.nodepools.bearer import Bearer
+from autoscaler.adapters.nodepools.json_http import JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import dig, whole
 from autoscaler.adapters.nodepools.operation import Operation
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of, shortage
-from autoscaler.errors import RequestFailed
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, reason_in
 from autoscaler.spec import Aks as Settings
 
 API_VERSION: Final = "2025-10-01"
@@ -39,8 +37,7 @@ class Aks:
     def __init__(
         self, http: JsonHttp, token: AzureToken, settings: Settings, ready: ReadyNodes, *, management: str | None = None
     ) -> None:
-        self._http = http
-        self._token = token
+        self._cloud = Bearer(http, token)
         self._minimum = settings.set_by == "Minimum"
         self._ready = ready
         self._management = management or MANAGEMENT[settings.cloud]
@@ -49,12 +46,10 @@ class Aks:
             f"Microsoft.ContainerService/managedClusters/{settings.cluster}/agentPools/{settings.agent_pool}?api-version={API_VERSION}"
         )
         self._operation = Operation()
-        self.capabilities = Capabilities(
-            sets="Minimum" if self._minimum else "Nodes", tells_ready=True, tells_bounds=True, versioned=True
-        )
+        self.sets: Sets = "Minimum" if self._minimum else "Nodes"
 
     async def get(self, deadline_s: float) -> PoolState:
-        answer, changing = await asyncio.gather(self._call("GET", self._pool, deadline_s), self._under_way(deadline_s))
+        answer, changing = await asyncio.gather(self._cloud.call("GET", self._pool, deadline_s), self._under_way(deadline_s))
         pool = answer.document
         properties = pool.get("properties")
         if not isinstance(properties, dict) or whole(properties.get("count")) is None:
@@ -78,7 +73,7 @@ class Aks:
             max_nodes=whole(properties.get("maxCount")) if scaling else None,
             owner="AKS' cluster autoscaler (enableAutoScaling of the node pool)" if scaling and not self._minimum else "",
             changing=changing,
-            reason=(shortage(words) or PoolReason.Failed) if words else None,
+            reason=reason_in(words),
             problem=words,
             version=pool,
         )
@@ -90,7 +85,7 @@ class Aks:
         properties["minCount" if self._minimum else "count"] = wish.nodes
         etag = over.version["properties"].get("eTag") or over.version.get("etag")
         headers = {"If-Match": str(etag)} if etag else {}
-        answer = await self._call("PUT", self._pool, deadline_s, {"properties": properties}, headers)
+        answer = await self._cloud.call("PUT", self._pool, deadline_s, {"properties": properties}, headers)
         follow = answer.headers.get("azure-asyncoperation", "")
         # Our token is shown to nobody but the management API, whatever a header says.
         self._operation.began(follow if follow.startswith(self._management + "/") else None)
@@ -102,7 +97,7 @@ class Aks:
         if url is None:
             return ""
         try:
-            told: Mapping[str, Any] = (await self._call("GET", url, deadline_s)).document
+            told: Mapping[str, Any] = (await self._cloud.call("GET", url, deadline_s)).document
         except PoolProblem as problem:
             if problem.reason != PoolReason.NotFound:
                 raise
@@ -115,20 +110,3 @@ class Aks:
             "" if status == "Succeeded" else f"its operation {status}: {error.get('code')}: {error.get('message')}"
         )
         return ""
-
-    async def _call(
-        self, method: str, url: str, deadline_s: float, body: Any = None, further: Mapping[str, str] | None = None
-    ) -> Answer:
-        token = await self._token.get(deadline_s)
-        headers = {"Authorization": f"Bearer {token.reveal()}", **(further or {})}
-        data = None
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-            data = orjson.dumps(body)
-        try:
-            return await self._http.request(method, url, headers=headers, body=data, secrets=(token,), timeout_s=deadline_s)
-        except RequestFailed as fault:
-            problem = problem_of(fault)
-            if problem.reason == PoolReason.CredentialsRefused:
-                self._token.refused()
-            raise problem from None

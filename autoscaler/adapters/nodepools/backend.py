@@ -18,20 +18,9 @@ ReadyNodes: TypeAlias = Callable[[], int | None]
 None where nobody knows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
-    """What a backend's number means.
-
-    sets: ``Nodes`` the pool's size; ``Minimum`` the lower bound of a node autoscaler that owns the size; ``Headroom`` room that it keeps free;
-    ``Nothing``. A lower Minimum or Headroom only allows the owner to remove nodes, when it likes to.
-    tells_ready: whether ready nodes are counted. tells_bounds: whether the system has own bounds. versioned: whether an order is refused by
-    the system where somebody changed the pool since it was read.
-    """
-
-    sets: Literal["Nodes", "Minimum", "Headroom", "Nothing"]
-    tells_ready: bool
-    tells_bounds: bool
-    versioned: bool
+Sets: TypeAlias = Literal["Nodes", "Minimum", "Headroom"]
+"""What a backend's number means: the pool's size; the lower bound of a node autoscaler that owns the size; room that it keeps free. A lower
+Minimum or Headroom only allows the owner to remove nodes, when it likes to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +62,7 @@ class Backend(Protocol):
     """One pool's system. Both calls return or raise PoolProblem within `deadline_s` seconds, whatever happens outside."""
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def sets(self) -> Sets: ...
 
     async def get(self, deadline_s: float) -> PoolState:
         """The pool now, from the system itself."""

@@ -12,19 +12,16 @@ log = logging.getLogger(__name__)
 
 
 class DryRun:
-    """Implements the NodePools port. `planned`: the last planned node counts, for page and metrics."""
+    """Implements the NodePools port."""
 
     def __init__(self) -> None:
-        self.planned: dict[str, int] = {}
-
-    async def observe(self) -> Mapping[str, int]:
-        return {}
+        self._planned: dict[str, int] = {}
 
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
         for pool, nodes in plan.nodes.items():
-            if self.planned.get(pool) != nodes:
+            if self._planned.get(pool) != nodes:
                 log.info("pool %s: the plan needs %d nodes (dry run: nothing is changed)", pool, nodes)
-        self.planned = dict(plan.nodes)
+        self._planned = dict(plan.nodes)
         return {}
 
     def told(self) -> Mapping[str, PoolTold]:

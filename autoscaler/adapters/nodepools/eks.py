@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 
 from autoscaler.adapters.nodepools.aws_keys import AwsIdentity, dns_suffix
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
+from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
 from autoscaler.adapters.nodepools.json_http import JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import dig, whole
 from autoscaler.adapters.nodepools.operation import Operation
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of, shortage
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of, reason_in
 from autoscaler.adapters.nodepools.sigv4 import sign
 from autoscaler.errors import RequestFailed
 from autoscaler.hidden import Hidden
@@ -53,9 +53,7 @@ class Eks:
         self._ready = ready
         self._cluster = f"{endpoint or eks_url(settings.region)}/clusters/{settings.cluster}"
         self._update = Operation()
-        self.capabilities = Capabilities(
-            sets="Minimum" if self._minimum else "Nodes", tells_ready=True, tells_bounds=True, versioned=False
-        )
+        self.sets: Sets = "Minimum" if self._minimum else "Nodes"
 
     async def get(self, deadline_s: float) -> PoolState:
         told, changing = await asyncio.gather(
@@ -77,7 +75,7 @@ class Eks:
             max_nodes=whole(config.get("maxSize")),
             owner="" if self._minimum else _owner(group),
             changing=changing,
-            reason=(shortage(words) or PoolReason.Failed) if words else None,
+            reason=reason_in(words),
             problem=words,
             version=whole(config.get("desiredSize")),
         )

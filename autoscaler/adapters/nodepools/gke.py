@@ -13,15 +13,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import orjson
-
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
+from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
+from autoscaler.adapters.nodepools.bearer import Bearer
 from autoscaler.adapters.nodepools.google_token import GoogleToken
 from autoscaler.adapters.nodepools.json_http import JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import whole
 from autoscaler.adapters.nodepools.operation import Operation
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of, shortage
-from autoscaler.errors import RequestFailed
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, reason_in, shortage
 from autoscaler.spec import Gke as Settings
 
 CONTAINER: Final = "https://container.googleapis.com"
@@ -42,17 +40,14 @@ class Gke:
         container: str = CONTAINER,
         compute: str = COMPUTE,
     ) -> None:
-        self._http = http
-        self._token = token
+        self._cloud = Bearer(http, token)
         self._minimum = settings.set_by == "Minimum"
         self._ready = ready
         self._compute = compute
         self._location = f"{container}/v1/projects/{settings.project}/locations/{settings.location}"
         self._pool = f"{self._location}/clusters/{settings.cluster}/nodePools/{settings.node_pool}"
         self._operation = Operation()
-        self.capabilities = Capabilities(
-            sets="Minimum" if self._minimum else "Nodes", tells_ready=True, tells_bounds=True, versioned=False
-        )
+        self.sets: Sets = "Minimum" if self._minimum else "Nodes"
 
     async def get(self, deadline_s: float) -> PoolState:
         pool, changing = await asyncio.gather(self._call("GET", self._pool, deadline_s), self._under_way(deadline_s))
@@ -66,22 +61,34 @@ class Gke:
             changing = f"the node pool is {status}"
         words = str(pool.get("statusMessage") or "") if status in ("ERROR", "RUNNING_WITH_ERROR") else ""
         if self._minimum:
-            low, high = _bounds(scaling, zones)
-            return self._state(low, high, 1 if "totalMinNodeCount" in scaling else zones, "", changing, words, scaling)
-        if not groups:
-            raise PoolProblem(PoolReason.UnexpectedAnswer, "the node pool names no instance groups: its size can't be told")
-        sizes = await asyncio.gather(*(self._size(group, deadline_s) for group in groups))
-        words = words or "; ".join(dict.fromkeys(error for _, error in sizes if error))
-        owner = "GKE's cluster autoscaler (autoscaling.enabled of the node pool)" if scaling.get("enabled") else ""
-        target = sum(size for size, _ in sizes)
-        return self._state(target, None, zones, owner, changing, words, scaling)
+            target, high = _bounds(scaling, zones)
+            multiple, owner = 1 if _over_all_zones(scaling) else zones, ""
+        else:
+            if not groups:
+                raise PoolProblem(PoolReason.UnexpectedAnswer, "the node pool names no instance groups: its size can't be told")
+            sizes = await asyncio.gather(*(self._size(group, deadline_s) for group in groups))
+            words = words or "; ".join(dict.fromkeys(error for _, error in sizes if error))
+            target, high, multiple = sum(size for size, _ in sizes), None, zones
+            owner = "GKE's cluster autoscaler (autoscaling.enabled of the node pool)" if scaling.get("enabled") else ""
+        words = words or self._operation.failed
+        return PoolState(
+            target=target,
+            ready=self._ready(),
+            max_nodes=high,
+            multiple=multiple,
+            owner=owner,
+            changing=changing,
+            reason=reason_in(words),
+            problem=words,
+            version=scaling,
+        )
 
     async def set_target(self, wish: Wish, over: PoolState, deadline_s: float) -> PoolState:
         if over.target == wish.nodes or over.changing:
             return over
         if self._minimum:
             scaling = dict(over.version)
-            if "totalMinNodeCount" in scaling or "totalMaxNodeCount" in scaling:
+            if _over_all_zones(scaling):
                 scaling["totalMinNodeCount"] = wish.nodes
             else:
                 scaling["minNodeCount"] = -(-wish.nodes // over.multiple)
@@ -92,29 +99,6 @@ class Gke:
         name = str(answer.get("name") or "")
         self._operation.began(name if re.fullmatch(r"[-A-Za-z0-9]+", name) else None)
         return replace(over, target=wish.nodes, changing=f"operation {name}")
-
-    def _state(
-        self,
-        target: int | None,
-        high: int | None,
-        multiple: int,
-        owner: str,
-        changing: str,
-        words: str,
-        scaling: Mapping[str, Any],
-    ) -> PoolState:
-        failed = self._operation.failed
-        return PoolState(
-            target=target,
-            ready=self._ready(),
-            max_nodes=high,
-            multiple=multiple,
-            owner=owner,
-            changing=changing,
-            reason=shortage(words) or PoolReason.Failed if words else self._operation.reason,
-            problem=words or failed,
-            version=scaling,
-        )
 
     async def _under_way(self, deadline_s: float) -> str:
         """The operation of our last order, if it goes on still."""
@@ -153,20 +137,12 @@ class Gke:
         return size, ""
 
     async def _call(self, method: str, url: str, deadline_s: float, body: Any = None) -> Mapping[str, Any]:
-        token = await self._token.get(deadline_s)
-        headers = {"Authorization": f"Bearer {token.reveal()}"}
-        data = None
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-            data = orjson.dumps(body)
-        try:
-            answer = await self._http.request(method, url, headers=headers, body=data, secrets=(token,), timeout_s=deadline_s)
-        except RequestFailed as fault:
-            problem = problem_of(fault)
-            if problem.reason == PoolReason.CredentialsRefused:
-                self._token.refused()
-            raise problem from None
-        return answer.document
+        return (await self._cloud.call(method, url, deadline_s, body)).document
+
+
+def _over_all_zones(scaling: Mapping[str, Any]) -> bool:
+    """Whether its bounds count nodes of all zones together. A bound of 0 is left out of the answer, so either tells."""
+    return "totalMinNodeCount" in scaling or "totalMaxNodeCount" in scaling
 
 
 def _bounds(scaling: Mapping[str, Any], zones: int) -> tuple[int, int | None]:
@@ -175,7 +151,7 @@ def _bounds(scaling: Mapping[str, Any], zones: int) -> tuple[int, int | None]:
         raise PoolProblem(
             PoolReason.NotUsable, "autoscaling is off for this node pool: there is no lower bound to set; take setBy Size"
         )
-    if "totalMaxNodeCount" in scaling:
-        return whole(scaling.get("totalMinNodeCount")) or 0, whole(scaling["totalMaxNodeCount"])
+    if _over_all_zones(scaling):
+        return whole(scaling.get("totalMinNodeCount")) or 0, whole(scaling.get("totalMaxNodeCount"))
     most = whole(scaling.get("maxNodeCount"))
     return (whole(scaling.get("minNodeCount")) or 0) * zones, None if most is None else most * zones

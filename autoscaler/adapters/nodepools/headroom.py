@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
+from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
 from autoscaler.adapters.nodepools.kube_objects import APPLY, FIELD_MANAGER, KubeObjects, Object, Served, dig, whole
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, shortage
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, reason_in
 from autoscaler.core.model import PoolSpec
-from autoscaler.spec import API_VERSION
+from autoscaler.spec import API_VERSION, Toleration
 from autoscaler.spec import Headroom as Settings
 
 POOL_LABEL: Final = "inference-autoscaler.io/pool"
@@ -30,7 +30,7 @@ POD_TEMPLATES: Final = Served(api_version="v1", kind="PodTemplate", plural="podt
 class Headroom:
     """The placeholders or the buffer of one pool; what is made goes with the AcceleratorPool when it is deleted."""
 
-    capabilities = Capabilities(sets="Headroom", tells_ready=True, tells_bounds=False, versioned=False)
+    sets: Sets = "Headroom"
 
     def __init__(self, objects: KubeObjects, pool: PoolSpec, settings: Settings, ready: ReadyNodes) -> None:
         self._objects = objects
@@ -57,7 +57,7 @@ class Headroom:
         return PoolState(
             target=int(asked) if asked.isdigit() else None,
             ready=self._ready(),
-            reason=None if not words else shortage(words) or PoolReason.Rejected,
+            reason=reason_in(words, PoolReason.Rejected),
             problem=words,
             version=whole(dig(found, "spec", "replicas")) or 0,
         )
@@ -164,9 +164,7 @@ class Headroom:
             "spec": {
                 "priorityClassName": settings.priority_class,
                 "nodeSelector": self._node_selector,
-                "tolerations": [
-                    {name: value for name, value in _toleration(one).items() if value} for one in settings.tolerations
-                ],
+                "tolerations": [_toleration(one) for one in settings.tolerations],
                 "terminationGracePeriodSeconds": 0,
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
@@ -191,8 +189,9 @@ class Headroom:
         }
 
 
-def _toleration(one: Any) -> dict[str, Any]:
-    return {"key": one.key, "operator": one.operator, "value": one.value, "effect": one.effect}
+def _toleration(one: Toleration) -> dict[str, str]:
+    said = {"key": one.key, "operator": one.operator, "value": one.value, "effect": one.effect}
+    return {name: value for name, value in said.items() if value}
 
 
 def _trouble(found: Object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
+from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
 from autoscaler.adapters.nodepools.kube_objects import FIELD_MANAGER, MERGE, KubeObjects, dig, whole
 from autoscaler.adapters.nodepools.ownership import other_owner
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason
@@ -20,7 +20,7 @@ from autoscaler.spec import ObjectRef
 class MinSize:
     """One object's annotation."""
 
-    capabilities = Capabilities(sets="Minimum", tells_ready=True, tells_bounds=True, versioned=True)
+    sets: Sets = "Minimum"
 
     def __init__(self, objects: KubeObjects, ref: ObjectRef, ready: ReadyNodes) -> None:
         self._objects = objects

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autoscaler.adapters.nodepools.reasons import PoolReason, shortage
-
 
 @dataclass(slots=True)
 class Operation:
@@ -24,7 +22,3 @@ class Operation:
     def began(self, name: str | None) -> None:
         self.name = name
         self.failed = ""
-
-    @property
-    def reason(self) -> PoolReason | None:
-        return (shortage(self.failed) or PoolReason.Failed) if self.failed else None

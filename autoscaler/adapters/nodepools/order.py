@@ -54,13 +54,8 @@ def order(planned: int, lately: int, limits: Limits, state: PoolState, paused: s
     low = 0 if state.min_nodes is None else state.min_nodes
     high = float("inf") if state.max_nodes is None else state.max_nodes
     nodes = cut(nodes, min(low, high), high, "the system's own bounds")
-    target = state.target
-    if target is None:
-        target = state.ready if state.ready is not None else 0
-        known = False
-    else:
-        known = True
-    if known and paused in NOBODY_SHRINKS:
+    target = state.target if state.target is not None else state.ready or 0
+    if state.target is not None and paused in NOBODY_SHRINKS:
         nodes = cut(nodes, target, float("inf"), "shrinking is paused")
     if paused in NOBODY_GROWS:
         nodes = cut(nodes, float("-inf"), target, "growing is paused")
@@ -74,8 +69,8 @@ def order(planned: int, lately: int, limits: Limits, state: PoolState, paused: s
     return Order(nodes=nodes, why="; ".join(whys))
 
 
-class Lately:
-    """The wishes of the last `cool_down_s` seconds."""
+class CoolDown:
+    """The wishes of the last `cool_down_s` seconds: no fewer nodes than the largest of them are asked for."""
 
     def __init__(self, cool_down_s: float) -> None:
         self._cool_down_s = cool_down_s

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from autoscaler.adapters.nodepools.backend import Backend, PoolState, Wish
-from autoscaler.adapters.nodepools.order import Lately, Limits, Order, order, together
+from autoscaler.adapters.nodepools.order import CoolDown, Limits, Order, order, together
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason
 from autoscaler.backoff import Backoff
 from autoscaler.ports import Clock, PoolTold
@@ -55,7 +55,7 @@ class Pool:
         self._backend = backend
         self._take_ownership = take_ownership
         self._clock = clock
-        self._lately = Lately(cool_down_s)
+        self._cool_down = CoolDown(cool_down_s)
         self._backoff = backoff
         self._not_before_s = float("-inf")
         self._may_write = may_write
@@ -84,7 +84,7 @@ class Pool:
 
     async def _step(self, planned: Planned) -> None:
         state = self.state = await _within(self._backend.get(CALL_S))
-        lately = self._lately.take(self._clock.monotonic_s(), max(planned.nodes - planned.passing, 0), state.target)
+        lately = self._cool_down.take(self._clock.monotonic_s(), max(planned.nodes - planned.passing, 0), state.target)
         if state.owner and not self._take_ownership:
             raise PoolProblem(PoolReason.OwnedElsewhere, f"{state.owner}; nothing is written, unless takeOwnership is true")
         wanted = self._order = order(planned.nodes, lately, planned.limits, state, self._paused())
@@ -158,7 +158,7 @@ class Pool:
         if state.target is None or state.ready is None:
             return False
         # A lower bound, or room, says nothing of what its owner has beyond it.
-        beyond = self._backend.capabilities.sets == "Nodes" and state.ready > state.target
+        beyond = self._backend.sets == "Nodes" and state.ready > state.target
         return state.ready < state.target or beyond
 
 

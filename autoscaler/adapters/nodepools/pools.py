@@ -60,11 +60,6 @@ class BackendPools:
         self._paused = paused
         self._entries: dict[str, _Entry] = {}
 
-    async def observe(self) -> Mapping[str, int]:
-        """Ready nodes by pool as last seen, of those that tell."""
-        seen = {name: told.ready for name, told in self.told().items()}
-        return {name: ready for name, ready in seen.items() if ready is not None}
-
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
         """What is wrong by pool, in words; a pool that has not answered within `deadline_s` is told of as well, and heard with a later tick."""
         for gone in self._entries.keys() - {pool.name for pool in pools}:

@@ -87,6 +87,11 @@ def shortage(text: str) -> PoolReason | None:
     return PoolReason.QuotaExceeded if _QUOTA.search(text) else None
 
 
+def reason_in(words: str, otherwise: PoolReason = PoolReason.Failed) -> PoolReason | None:
+    """Of what a system says is wrong: a shortage where the words tell of one, else `otherwise`; None where it says nothing."""
+    return (shortage(words) or otherwise) if words else None
+
+
 def problem_of(fault: RequestFailed) -> PoolProblem:
     """What a refused or unanswered request means for its pool."""
     return PoolProblem(_reason(fault), str(fault), retry_after_s=fault.retry_after_s)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, ReadyNodes, Wish
+from autoscaler.adapters.nodepools.backend import PoolState, ReadyNodes, Sets, Wish
 from autoscaler.adapters.nodepools.kube_objects import FIELD_MANAGER, KubeObjects, Object, Served, dig, whole
 from autoscaler.adapters.nodepools.ownership import other_owner
-from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, shortage
+from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, reason_in
 from autoscaler.spec import ObjectRef
 
 MIN_SIZE: Final = "cluster.x-k8s.io/cluster-api-autoscaler-node-group-min-size"
@@ -25,7 +25,7 @@ MANAGED_BY: Final = "cluster.x-k8s.io/replicas-managed-by"
 class Scale:
     """One object's count."""
 
-    capabilities = Capabilities(sets="Nodes", tells_ready=True, tells_bounds=True, versioned=True)
+    sets: Sets = "Nodes"
 
     def __init__(self, objects: KubeObjects, ref: ObjectRef, ready: ReadyNodes) -> None:
         self._objects = objects
@@ -48,7 +48,7 @@ class Scale:
             ready=_ready_of(item, scale) if (seen := self._ready()) is None else seen,
             max_nodes=_limit(item),
             owner=_owner(item),
-            reason=None if not words else shortage(words) or PoolReason.Scaling,
+            reason=reason_in(words, PoolReason.Scaling),
             problem=words,
             version=scale.get("metadata") or {},
         )

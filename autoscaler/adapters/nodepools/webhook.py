@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from autoscaler.adapters.nodepools.backend import Capabilities, PoolState, Wish
+from autoscaler.adapters.nodepools.backend import PoolState, Sets, Wish
 from autoscaler.adapters.nodepools.json_http import JsonHttp
 from autoscaler.adapters.nodepools.kube_objects import dig, whole
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of
@@ -26,7 +26,7 @@ _TEXTS: Final = ("owner", "changing")
 class Webhook:
     """One pool behind a URL. namespace: the controller's own, where the manifest's Secrets lie."""
 
-    capabilities = Capabilities(sets="Nodes", tells_ready=True, tells_bounds=True, versioned=False)
+    sets: Sets = "Nodes"
 
     def __init__(self, http: JsonHttp, secrets: SecretReader, namespace: str, pool: str, settings: Settings) -> None:
         self._http = http

@@ -154,8 +154,7 @@ def _short_words(bounds: Bounds, pool: str) -> str:
 def cost_per_h(pool: PoolSpec, nodes: int) -> float:
     """What so many of its nodes cost in an hour, as many of them spot as may be."""
     spot = spot_nodes(pool, nodes)
-    spot_price = pool.cost_per_hour if pool.spot_cost_per_hour is None else pool.spot_cost_per_hour
-    return (nodes - spot) * pool.cost_per_hour + spot * spot_price
+    return (nodes - spot) * pool.cost_per_hour + spot * pool.spot_price
 
 
 def _words(

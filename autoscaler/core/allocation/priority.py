@@ -31,10 +31,7 @@ def _one_round(claims: Claims, units: Ints, todo: Ints, left: Ints) -> tuple[Int
     starts = np.flatnonzero(np.diff(block, prepend=-1))
     of_block = segment[starts]
     wanted = np.add.reduceat(more, starts)
-    before = np.cumsum(wanted) - wanted
-    begins = np.flatnonzero(np.diff(of_block, prepend=-1))
-    before -= np.repeat(before[begins], np.diff(np.append(begins, len(of_block))))
-    whole = before + wanted <= left[of_block]
+    whole = sums_before(of_block, wanted) + wanted <= left[of_block]
     first_cut = ~whole & np.append(True, (of_block[1:] != of_block[:-1]) | whole[:-1])
     full = todo[whole[block]]
     units[full] = claims.demand[full]
@@ -45,3 +42,11 @@ def _one_round(claims: Claims, units: Ints, todo: Ints, left: Ints) -> tuple[Int
     units[shared] = got
     rest = todo[~(whole | first_cut)[block]]
     return rest[claims.unit[rest] <= left[claims.segment[rest]]], left
+
+
+def sums_before(segment: Ints, takes: Ints) -> Ints:
+    """Of each (m,), what those before it in the same segment take; segments are in their order."""
+    sums = np.cumsum(takes) - takes
+    begins = np.flatnonzero(np.diff(segment, prepend=-1))
+    before: Ints = sums - np.repeat(sums[begins], np.diff(np.append(begins, len(segment))))
+    return before

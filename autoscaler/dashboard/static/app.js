@@ -2,8 +2,9 @@
 
 import { Connection, get } from "./connection.js";
 import { DemoControls } from "./demo.js";
-import { showFigures, showNodes, Table } from "./fleet.js";
+import { showFigures, Table } from "./fleet.js";
 import { setText, timeOfDay } from "./format.js";
+import { Nodes } from "./nodes.js";
 import { Plots } from "./plots.js";
 import { showWhy } from "./why.js";
 
@@ -20,6 +21,7 @@ let picking = 0; // counts picks, so that the answer to an older one is dropped
 
 const plots = new Plots();
 const table = new Table((picked) => { location.hash = hashOf(picked); });
+const nodes = new Nodes();
 const demo = new DemoControls(() => key);
 const connection = new Connection({ urlOf: streamUrl, onMessage, onState });
 
@@ -86,7 +88,7 @@ function onMessage(message) {
   }
   setText(byId("live-words"), liveWords(fleet, message.demo));
   showFigures(fleet);
-  showNodes(fleet);
+  nodes.follow(fleet, key);
   problems(fleet);
   tableSoon();
   if (!key && !fleet.services) {

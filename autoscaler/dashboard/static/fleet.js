@@ -1,4 +1,4 @@
-// All services together: the figures on top, the table to pick a service from, the nodes.
+// All services together: the figures on top, and the table to pick a service from.
 
 import { count, make, number, percent, setText } from "./format.js";
 import { get } from "./connection.js";
@@ -36,26 +36,6 @@ export function showFigures(fleet) {
     setText(strong, value);
     setText(small, words);
   });
-}
-
-export function showNodes(fleet) {
-  byId("nodes-card").hidden = !fleet.pools?.length;
-  const list = byId("nodes");
-  list.replaceChildren(...(fleet.pools ?? []).map((pool) => {
-    const now = pool.nodes ?? pool.planned;
-    const cells = make("span", { class: "cells", "aria-hidden": "true" });
-    const shown = Math.min(pool.max, 48);
-    for (let index = 0; index < shown; index++) {
-      const filled = index < (pool.nodes ?? 0) || (pool.nodes === null && index < (pool.planned ?? 0));
-      cells.append(make("i", { class: filled ? "in-use" : index < (pool.planned ?? 0) ? "coming" : "" }));
-    }
-    const differs = pool.nodes !== null && pool.planned !== null && pool.planned !== pool.nodes;
-    return make("li", {},
-      make("p", {}, make("strong", {}, pool.name), ` ${count(now)} of at most ${count(pool.max)} nodes, ${count(pool.accelerators_per_node)} GPUs each`
-        + (differs ? `; the plan needs ${count(pool.planned)}` : "")),
-      cells,
-      pool.words ? make("p", {}, pool.words) : "");
-  }));
 }
 
 export class Table {

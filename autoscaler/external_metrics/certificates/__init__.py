@@ -21,11 +21,9 @@ from autoscaler.external_metrics.certificates.authority import CLIENT_NAME, Life
 from autoscaler.external_metrics.certificates.files import CertificateFiles
 from autoscaler.external_metrics.certificates.keeper import SECRET_NAME, CertificateKeeper, KeeperSettings
 from autoscaler.external_metrics.certificates.plan import Plan
-from autoscaler.external_metrics.certificates.secret import ROTATE
 
 __all__ = [
     "CLIENT_NAME",
-    "ROTATE",
     "SECRET_NAME",
     "CertificateFiles",
     "CertificateKeeper",

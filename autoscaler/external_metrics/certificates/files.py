@@ -12,13 +12,11 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cryptography import x509
-
 from autoscaler.adapters.telemetry.families import Family
 from autoscaler.errors import OutsideError
-from autoscaler.external_metrics.certificates import figures
 from autoscaler.external_metrics.certificates.authority import Pair
-from autoscaler.external_metrics.certificates.reading import certificates_in, end_s, pair_of
+from autoscaler.external_metrics.certificates.figures import Figures
+from autoscaler.external_metrics.certificates.reading import end_s, pair_of
 from autoscaler.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -31,7 +29,7 @@ class CertificateFiles:
     """`run()` as a task; `use` is given the certificate (as it is in the file, with whatever chain) and its key whenever they changed. It may
     raise OutsideError where it can't.
 
-    ready, client_pair, ca_pem, families: as those of the keeper. client_files: certificate and key towards upstream adapters, if any. What
+    ready, client_pair, families: as those of the keeper. client_files: certificate and key towards upstream adapters, if any. What
     can't be used is said, and what is in hand goes on being served.
     """
 
@@ -42,33 +40,23 @@ class CertificateFiles:
         *,
         use: Callable[[bytes, bytes], None],
         clock: Clock,
-        ca: Path | None = None,
         client_files: tuple[Path, Path] | None = None,
         poll_s: float = POLL_S,
     ) -> None:
         self.ready = asyncio.Event()
         self.client_pair: Pair | None = None
         self.serving_pair: Pair | None = None
-        self.ca_pem = b""
-        self.figures = figures.Figures()
+        self.figures = Figures()
         self._serving_files = (certificate, key)
         self._client_files = client_files
-        self._ca = ca
         self._use = use
         self._clock = clock
         self._poll_s = poll_s
         self._seen = b""
-        self._said = ""
 
     def families(self) -> Iterable[Family]:
         """Own metrics."""
-        cas = certificates_in(self.ca_pem)
-        kinds: dict[str, x509.Certificate | None] = {
-            "serving": None if self.serving_pair is None else self.serving_pair.leaf,
-            "client": None if self.client_pair is None else self.client_pair.leaf,
-            "ca": min(cas, key=end_s, default=None),
-        }
-        return figures.families(self.figures, kinds, (), self._clock.now_s(), 0.0)
+        return self.figures.families(serving=self.serving_pair, client=self.client_pair, now_s=self._clock.now_s())
 
     async def run(self) -> None:
         """Never returns; cancel it."""
@@ -88,26 +76,21 @@ class CertificateFiles:
         except (OSError, ValueError, OutsideError) as fault:
             self._failed(str(fault))
             return
-        self.figures.fault = self._said = ""
+        self.figures.fault = ""
         pair, now_s = self.serving_pair, self._clock.now_s()
         if pair is not None and now_s >= end_s(pair.leaf):
             self._failed(f"{self._serving_files[0]} has expired and is served all the same, for want of another")
 
     def _read(self) -> tuple[bytes, ...]:
-        return tuple(
-            b"" if path is None else _content(path)
-            for path in (*self._serving_files, self._ca, *(self._client_files or (None, None)))
-        )
+        return tuple(_content(path) for path in (*self._serving_files, *(self._client_files or ())))
 
-    def _take(self, certificate: bytes, key: bytes, ca: bytes, client_certificate: bytes, client_key: bytes) -> None:
+    def _take(self, certificate: bytes, key: bytes, *of_client: bytes) -> None:
         pair = _named(self._serving_files, certificate, key)
-        client = None if self._client_files is None else _named(self._client_files, client_certificate, client_key)
-        if self._ca is not None and not certificates_in(ca):
-            raise ValueError(f"{self._ca} holds no certificate")
+        client = None if self._client_files is None else _named(self._client_files, *of_client)
         now_s, held = self._clock.now_s(), self.serving_pair
         if held is not None and now_s >= end_s(pair.leaf) and now_s < end_s(held.leaf):
             raise ValueError(f"{self._serving_files[0]} has expired; the one before it goes on being served")
-        self.client_pair, self.ca_pem = client, ca
+        self.client_pair = client
         if pair != held:
             self._use(pair.certificate_pem, pair.key_pem)
             self.serving_pair = pair
@@ -116,9 +99,7 @@ class CertificateFiles:
         self.ready.set()
 
     def _failed(self, words: str) -> None:
-        self.figures.fail("files", words, self._clock.now_s())
-        if words != self._said:
-            self._said = words
+        if self.figures.fail("files", words, self._clock.now_s()):
             log.warning("certificates: %s", words)
 
 

@@ -27,9 +27,9 @@ from autoscaler.adapters.telemetry.families import Family
 from autoscaler.backoff import Backoff
 from autoscaler.errors import OutsideError
 from autoscaler.external_metrics.certificates import clients as api_service
-from autoscaler.external_metrics.certificates import figures
-from autoscaler.external_metrics.certificates.authority import Pair, pem_of
+from autoscaler.external_metrics.certificates.authority import Pair
 from autoscaler.external_metrics.certificates.clients import Clients, read_clients, tell_clients
+from autoscaler.external_metrics.certificates.figures import Figures
 from autoscaler.external_metrics.certificates.pace import Pace
 from autoscaler.external_metrics.certificates.plan import Asked, Plan
 from autoscaler.external_metrics.certificates.report import Report
@@ -74,7 +74,7 @@ class CertificateKeeper:
     ready: set when `use` was called for the first time; before that there is nothing to do TLS with, so wait for it before listening: a
     process that starts while the API server is away has nothing, and tries until it is back. While it is away later, what is in hand goes
     on being served, also past its end. client_pair: for upstream adapters, which are to trust what the Secret's ``ca.crt`` holds, and to read
-    it again when it changes. ca_pem: every authority that is trusted now, b"" before anything was read.
+    it again when it changes.
     """
 
     def __init__(
@@ -94,8 +94,7 @@ class CertificateKeeper:
         self.client_pair: Pair | None = None
         self.serving_pair: Pair | None = None
         """What `use` was last given."""
-        self.ca_pem = b""
-        self.figures = figures.Figures()
+        self.figures = Figures()
         self._api = api
         self._namespace = namespace
         self._service = service
@@ -111,25 +110,21 @@ class CertificateKeeper:
         self._pace = Pace(clock.monotonic_s, at_once=settings.writes_at_once, every_s=settings.write_every_s)
         self._backoff = Backoff(rng, settings.backoff_first_s, settings.backoff_max_s)
         self._wake = asyncio.Event()
-        self._asked = Asked.NOTHING
         self._remembered: Stored | None = None
         self._authority: x509.Certificate | None = None
         self._told: tuple[object, float] | None = None  # what clients know, and since when by the monotonic clock
         self._report = Report(self.figures, plan.lifetimes)
 
-    def rotate_now(self) -> None:
-        """A new authority and all that it signs, as the Secret's annotation asks for it; done step by step by `run`."""
-        self._asked = Asked.ALL
-        self._wake.set()
-
     def families(self) -> Iterable[Family]:
         """Own metrics."""
-        kinds = {
-            "serving": None if self.serving_pair is None else self.serving_pair.leaf,
-            "client": None if self.client_pair is None else self.client_pair.leaf,
-            "ca": self._authority,
-        }
-        return figures.families(self.figures, kinds, _STEPS, self._time.now_s(), self._time.ahead_s)
+        return self.figures.families(
+            serving=self.serving_pair,
+            client=self.client_pair,
+            ca=self._authority,
+            steps=_STEPS,
+            now_s=self._time.now_s(),
+            ahead_s=self._time.ahead_s,
+        )
 
     async def run(self) -> None:
         """Never returns; cancel it."""
@@ -229,7 +224,7 @@ class CertificateKeeper:
             clients=clients,
             told_s=self._told_s(stored, clients),
             now_s=now_s,
-            asked=read.asked if read.asked is not Asked.NOTHING else self._asked,
+            asked=read.asked,
         )
         return next_step(seen, self._plan)
 
@@ -252,11 +247,8 @@ class CertificateKeeper:
             await tell_clients(self._api, clients, stored.bundle, self._settings.call_timeout_s)
         else:
             new = after(step, stored or Stored(current=None), self._plan, self._time.now_s())
-            asked_leaves = Asked.LEAVES in (read.asked, self._asked)
-            answered = isinstance(step, Begin | Announce) or (isinstance(step, Renew) and asked_leaves)
+            answered = isinstance(step, Begin | Announce) or (isinstance(step, Renew) and read.asked is Asked.LEAVES)
             await self._secret.write(read, new, answered=answered)
-            if answered:
-                self._asked = Asked.NOTHING
         self.figures.writes[name] += 1
         log.info("certificates: %s: %s", name.lower(), step.why or "it is due")
 
@@ -272,7 +264,6 @@ class CertificateKeeper:
         assert shown is not None
         self._authority = shown.ca
         self.client_pair = shown.client or self.client_pair
-        self.ca_pem = pem_of(*stored.bundle)
         pair = pair_to_serve(stored, self.serving_pair, clients, self._time.now_s())
         if pair is None or pair == self.serving_pair:
             return

@@ -25,7 +25,7 @@ SELECTORS = [
 ]
 labels = st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["a", "b", "x", "y"]))
 pods = st.builds(
-    lambda labels, state: Pod(
+    lambda labels, state, node, accelerators: Pod(
         state=state,
         labels=labels,
         created_at_s=1.0,
@@ -34,9 +34,13 @@ pods = st.builds(
         unschedulable="no" if state is PodState.STARTING else "",
         waiting="",
         restarted=False,
+        node=node,
+        accelerators=accelerators,
     ),
     labels,
     st.sampled_from(list(PodState)),
+    st.sampled_from(["", "n1", "n2"]),
+    st.sampled_from([0, 1, 4]),
 )
 steps = st.one_of(
     st.tuples(st.just("pod"), st.sampled_from(["ns1", "ns2"]), st.sampled_from(["p", "q", "r"]), st.none() | pods),
@@ -75,6 +79,11 @@ def test_the_index_equals_comparing_all_with_all(script: list[tuple[str, str, st
         for key in wanted:
             assert target in index.targets_of(key)
     assert index.pods == present
+    held: Counter[str] = Counter()
+    for pod in present.values():
+        if pod.node and pod.state is not PodState.OVER and pod.accelerators:
+            held[pod.node] += pod.accelerators
+    assert index.taken == held
 
 
 def test_services_of_one_namespace_do_not_multiply_with_its_pods(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,3 +154,19 @@ def test_pods_states() -> None:
     assert state("Succeeded", ("Ready", "False")) is PodState.OVER
     assert state("Failed", deleted=True) is PodState.OVER
     assert pod_of({"metadata": {"name": "bare"}}).state is PodState.STARTING
+
+
+def test_the_accelerators_that_a_pod_holds() -> None:
+    def container(limits: dict[str, object]) -> dict[str, object]:
+        return {"resources": {"limits": limits}}
+
+    def held(**spec: object) -> int:
+        return pod_of({"metadata": {"name": "p"}, "spec": spec}).accelerators
+
+    server, sidecar = container({"nvidia.com/gpu": "4", "cpu": "8"}), container({"cpu": "1"})
+    assert held(containers=[server, sidecar]) == 4
+    assert held(containers=[server, server]) == 8
+    assert held(containers=[container({"nvidia.com/mig-1g.10gb": 1}), container({"amd.com/gpu": "0"})]) == 1
+    # Init containers run before the others and one after the other: the largest need counts.
+    assert held(containers=[sidecar], initContainers=[server, container({"nvidia.com/gpu": "2"})]) == 4
+    assert held(containers=[{"name": "bare"}]) == held() == 0

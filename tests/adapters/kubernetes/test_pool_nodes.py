@@ -19,7 +19,7 @@ SPEC = PoolSpec(name="h100", min_nodes=0, max_nodes=9, accelerators_per_node=8)
 
 
 def a_pool(lead: LeadTimes | None = None) -> PoolNodes:
-    pool = Pool(spec=SPEC, selector={}, node_pool="h100", generation=1, status=AcceleratorPoolStatus())
+    pool = Pool(spec=SPEC, generation=1, status=AcceleratorPoolStatus())
     return PoolNodes(pool, lead or LeadTimes())
 
 
@@ -210,6 +210,23 @@ def test_a_node_that_was_to_stay_is_a_loss_and_one_that_we_gave_back_is_none() -
     assert pool.facts(1120.0, nobody_serves).losses == pytest.approx(1.0, abs=0.01)
     pool.node_changed("c", None, 1130.0)
     assert pool.facts(1140.0, nobody_serves).losses == pytest.approx(2.0, abs=0.01)
+
+
+def test_what_goes_while_no_number_is_asked_for_is_no_loss() -> None:
+    """Headroom without room to keep: the node autoscaler takes what it doesn't need, whatever was asked for before."""
+    pool = a_pool()
+    for name in "abc":
+        pool.node_changed(name, ready(), 1060.0)
+    pool.aim(3, 1060.0)
+    pool.aim(None, 1070.0)
+    pool.node_changed("a", None, 1080.0)
+    assert pool.facts(1090.0, nobody_serves).losses == 0.0
+    pool.node_changed("b", ready(notice="aws-node-termination-handler/spot-itn"), 1100.0)
+    pool.node_changed("b", None, 1110.0)
+    assert pool.facts(1120.0, nobody_serves).losses == 1.0, "that was told to go"
+    pool.aim(1, 1130.0)
+    pool.node_changed("c", None, 1140.0)
+    assert pool.facts(1150.0, nobody_serves).losses == pytest.approx(2.0, abs=0.01)
 
 
 def test_where_nobody_tells_what_is_asked_for_only_a_notice_tells_of_a_loss() -> None:

@@ -30,9 +30,6 @@ class Provider:
         self.asked = {"h100": asked}
         self.short = ""
 
-    async def observe(self) -> Mapping[str, int]:
-        return {}
-
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
         self.asked = dict(plan.nodes)
         return {}

@@ -57,6 +57,13 @@ async def test_gke_s_lower_bound_keeps_all_else_as_it_is(base: Around) -> None:
         await bed.set(6, state)
         assert server.orders == [{"autoscaling": {**per_zone, "minNodeCount": 2}}]
         assert server.zones == ZONES
+    total = {"enabled": True, "totalMaxNodeCount": 12}  # of a bound that is 0 nothing is told
+    async with Google(dict(ZONES), dict(total)) as server:
+        bed = beds.gke(base, server, "Minimum")
+        state = await bed.get()
+        assert (state.target, state.max_nodes, state.multiple) == (0, 12, 1)
+        await bed.set(4, state)
+        assert server.orders == [{"autoscaling": {**total, "totalMinNodeCount": 4}}]
     async with Google(dict(ZONES), {}) as server:
         met = await problem(beds.gke(base, server, "Minimum").get())
         assert met.reason == PoolReason.NotUsable

@@ -31,7 +31,7 @@ async def problem(asking: object) -> PoolProblem:
 async def test_tells_what_was_asked_for_and_what_is_ready(bed: Bed) -> None:
     state = await bed.get()
     assert (state.target, state.ready, state.owner, state.changing, state.problem) == (2, 2, "", "", "")
-    assert state.max_nodes in ((None, 20) if bed.backend.capabilities.sets == "Nodes" else (20,))
+    assert state.max_nodes in ((None, 20) if bed.backend.sets == "Nodes" else (20,))
 
 
 async def test_an_order_given_twice_is_one_order(bed: Bed) -> None:

@@ -396,5 +396,5 @@ async def test_a_changed_manifest_is_taken_in_and_what_was_made_goes_with_the_po
     found = await plane.api.get(f"{deployments}/inference-autoscaler-{name}"[: len(deployments) + 64])
     assert found["spec"]["template"]["spec"]["containers"][0]["image"].endswith("3.11")
     await plane.api.delete(f"{pools}/{name}")
-    # The real garbage collector takes it away, and its pods with it.
-    await plane.api.until(deployments, lambda items: f"inference-autoscaler-{name}" not in items)
+    # The real garbage collector takes it away, and its pods with it. It looks for new kinds of owners every 30 s, and ours may be new to it.
+    await plane.api.until(deployments, lambda items: f"inference-autoscaler-{name}" not in items, timeout_s=100)

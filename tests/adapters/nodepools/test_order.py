@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.adapters.nodepools.backend import PoolState
-from autoscaler.adapters.nodepools.order import Lately, Limits, order
+from autoscaler.adapters.nodepools.order import CoolDown, Limits, order
 
 WIDE = Limits(min_nodes=0, max_nodes=100, max_step=100)
 
@@ -96,7 +96,7 @@ def test_never_beyond_bounds_or_step(planned: int, lately: int, limits: Limits, 
 
 
 def test_the_largest_wish_of_the_cool_down() -> None:
-    lately = Lately(600.0)
+    lately = CoolDown(600.0)
     assert lately.take(0.0, 3, 8) == 8, "a start gives nothing back before the cool-down has passed"
     assert lately.take(300.0, 5, 8) == 8
     assert lately.take(599.0, 2, 8) == 8
@@ -107,5 +107,5 @@ def test_the_largest_wish_of_the_cool_down() -> None:
 
 
 def test_without_a_cool_down_every_wish_counts_at_once() -> None:
-    lately = Lately(0.0)
+    lately = CoolDown(0.0)
     assert [lately.take(float(at), planned, 9) for at, planned in enumerate((5, 1, 3))] == [5, 1, 3]

@@ -74,8 +74,8 @@ async def test_all_clouds_beside_each_other(tmp_path: Path) -> None:
         specs = [spec(name) for name in beds]
         assert await port.act(specs, plan(**dict.fromkeys(beds, 6)), TICK_S) == {}
         assert {name: bed.target() for name, bed in beds.items()} == dict.fromkeys(beds, 6)
-        assert await port.observe() == dict.fromkeys(beds, 2)
         told = pools.told()
+        assert {name: one.ready for name, one in told.items()} == dict.fromkeys(beds, 2)
         assert {one.reason for one in told.values()} == {"Scaling"}
         assert all(one.ok and one.asked == 6 for one in told.values())
 
@@ -186,8 +186,7 @@ async def test_a_dry_run_shows_and_asks_nobody(caplog: pytest.LogCaptureFixture)
         assert await pools.act(specs, plan(h100=nodes), TICK_S) == {}
     assert caplog.text.count("dry run") == 2
     told = pools.told()["h100"]
-    assert (told.ok, told.reason, told.asked) == (True, "DryRun", None)
-    assert await pools.observe() == {}
+    assert (told.ok, told.reason, told.asked, told.ready) == (True, "DryRun", None, None)
 
 
 async def test_a_pool_that_is_gone_is_forgotten(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ async def test_every_type_has_its_backend(tmp_path: Path) -> None:
             assert isinstance(spec.backend, PoolBackend)
             backend = backends.make(spec, spec.backend)
             assert backend is not None
-            made[spec.backend.type] = (type(backend).__name__, backend.capabilities.sets)
+            made[spec.backend.type] = (type(backend).__name__, backend.sets)
         assert made == {
             "Scale": ("Scale", "Nodes"),
             "Headroom": ("Headroom", "Headroom"),
@@ -56,7 +56,7 @@ async def test_every_type_has_its_backend(tmp_path: Path) -> None:
         }
         assert backends.make(spec, PoolBackend()) is None
         pools: NodePools = BackendPools(backends.make, clock=base.clock, rng=np.random.default_rng(1))
-        assert await pools.observe() == {}
+        assert pools.told() == {}
 
 
 @pytest.mark.parametrize(

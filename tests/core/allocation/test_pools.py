@@ -164,6 +164,17 @@ def test_who_can_go_elsewhere_makes_room_for_who_cannot() -> None:
     assert plan.replicas.tolist() == [8, 8]
 
 
+def test_room_is_made_at_once_where_nobody_else_has_to_move_for_it() -> None:
+    specs = [
+        a_service("anywhere", pools=(PoolUse(name="a"), PoolUse(name="b"), PoolUse(name="c")), priority=1),
+        a_service("a-or-c", accelerators_per_replica=8, pools=(PoolUse(name="a"), PoolUse(name="c")), priority=1),
+        a_service("c-or-b", accelerators_per_replica=8, pools=(PoolUse(name="c"), PoolUse(name="b")), priority=1),
+        a_service("only", "a", accelerators_per_replica=2),
+    ]
+    pools = (a_pool("a", 1, cost_per_hour=2.0), a_pool("b", 3, cost_per_hour=2.0), a_pool("c", 2, cost_per_hour=2.0))
+    assert plan_of(specs, [0, 0, 0, 0], [3, 2, 2, 4], pools=pools).replicas.tolist() == [3, 2, 2, 4]
+
+
 def test_who_runs_on_a_pool_does_not_move_but_goes_for_a_higher_priority_and_comes_back_elsewhere() -> None:
     either = a_service("either", pools=(PoolUse(name="a"), PoolUse(name="b")))
     pools = (a_pool("a", 1, cost_per_hour=1.0), a_pool("b", 1, cost_per_hour=9.0))

@@ -95,7 +95,7 @@ async def test_a_replica_that_is_cut_off_for_a_rotation_costs_no_request(world: 
             async with Load(world):
                 proxy.rule = lambda request: Drop()
                 proxy.cut_streams()
-                keepers[0].rotate_now()
+                await world.annotate("now")
                 await until(lambda: len(one.used) == 2)
                 await asyncio.sleep(1.0)  # load on both
                 assert len(other.used) == 1

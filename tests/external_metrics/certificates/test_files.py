@@ -55,7 +55,6 @@ def reader(folder: Path, used: list[tuple[bytes, bytes]], clock: Clock | None = 
     return CertificateFiles(
         folder / "tls.crt",
         folder / "tls.key",
-        ca=folder / "ca.crt",
         use=lambda certificate, key: used.append((certificate, key)),
         clock=clock or SystemClock(),
         poll_s=0.02,
@@ -71,12 +70,10 @@ async def test_a_mounted_secret_that_is_exchanged(tmp_path: Path) -> None:
     try:
         await asyncio.wait_for(files.ready.wait(), 5)
         assert used == [(first[0].certificate_pem + first[1], first[0].key_pem)]  # with its chain
-        assert files.ca_pem == first[1]
         mounted.write(contents(*second))
         async with asyncio.timeout(5):
             while len(used) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        assert files.ca_pem == second[1]
         assert files.serving_pair is not None
         assert files.serving_pair.leaf == second[0].leaf
         mounted.write(contents(*second))
@@ -150,7 +147,7 @@ async def test_an_expired_certificate_is_served_for_want_of_another_and_takes_no
     assert "the one before it goes on being served" in files.figures.last_fault
     expiry = next(family for family in files.families() if family.name == "certificate_expiry_seconds")
     assert expiry.samples[(("kind", "serving"),)] == 90 * DAY_S
-    assert expiry.samples.keys() == {(("kind", "serving"),), (("kind", "ca"),)}
+    assert expiry.samples.keys() == {(("kind", "serving"),)}
 
 
 async def test_a_client_pair_and_what_is_no_certificate(tmp_path: Path) -> None:

@@ -75,10 +75,9 @@ async def test_a_new_authority_fails_no_request(world: World) -> None:
                 overlapping = await world.until_secret(lambda stored: stored.step is Step.OVERLAPPING)
                 assert overlapping.current == announced.coming
                 await until(lambda: len(one.used) == len(other.used) == 2)
-                # By hand from within, as by the annotation; both of the old ones are trusted meanwhile.
                 steady = await world.until_secret(lambda stored: stored.step is Step.STEADY)
                 await world.until_api_service(lambda item: bundle_of(item) == set(steady.bundle))
-                keepers[1].rotate_now()
+                await world.annotate("now")
                 again = await world.until_secret(lambda stored: stored.step is Step.STEADY and stored.current != steady.current)
                 await world.until_api_service(lambda item: bundle_of(item) == set(again.bundle))
                 await asyncio.sleep(0.5)  # load on what is served now

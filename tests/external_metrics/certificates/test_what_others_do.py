@@ -68,7 +68,7 @@ async def test_a_secret_that_was_exchanged_is_rotated_to_without_a_failed_reques
         async with running(keeper):
             await world.until_served()
             first, kept = await mended(world), (await world.api.get(world.secret_path))["data"]
-            keeper.rotate_now()
+            await world.annotate("now")
             second = await mended(world, first)
             async with Load(world):
                 await world.api.patch(world.secret_path, {"data": kept})  # somebody restores a backup

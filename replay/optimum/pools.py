@@ -1,0 +1,58 @@
+"""What the clairvoyant needs in nodes, pool by pool: a schedule's, and the bound of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from replay.optimum.nodes import Ordered, nodes_held_s
+from replay.optimum.solve import Optimum
+
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOptimum:
+    """Hours since the warm-up, all pools together, in slots (nodes times the accelerators of each). slot_hours: of the cheapest schedule that
+    was found, nodes asked for just in time. bound_slot_hours: no schedule that keeps the promises holds fewer. rounded: False where pools are
+    shared, whose bound knows no whole nodes."""
+
+    slot_hours: float
+    bound_slot_hours: float
+    rounded: bool
+
+
+def node_optimum(found: Sequence[Optimum]) -> NodeOptimum | None:
+    """Of these services together; None where others share their pools, so that nothing can be said of theirs alone."""
+    pools: dict[str, list[Optimum]] = {}
+    for one in found:
+        pools.setdefault(one.share.pool, []).append(one)
+    if any(len(of) < of[0].share.services for of in pools.values()):
+        return None
+    return NodeOptimum(
+        slot_hours=sum(_found_s(of) for of in pools.values()) / _HOUR_S,
+        bound_slot_hours=sum(_bound_s(of) for of in pools.values()) / _HOUR_S,
+        rounded=all(len(of) == 1 for of in pools.values()),
+    )
+
+
+def _bound_s(of: Sequence[Optimum]) -> float:
+    """Slot-seconds that no schedule of a pool's services goes below."""
+    alone = max(one.need.bound_node_s * one.share.slots for one in of)
+    return max(alone, sum(one.need.bound_slot_s for one in of))
+
+
+def _found_s(of: Sequence[Optimum]) -> float:
+    """Slot-seconds of the cheapest schedule that was found: the fewest replica-hours' own nodes, or whole nodes of a service that is alone."""
+    first, share = of[0], of[0].share
+    held_s = nodes_held_s(
+        [Ordered(orders=one.orders, each=one.share.each, initial=one.initial) for one in of],
+        slots=share.slots,
+        least=share.pool_least_nodes,
+        tick_s=first.tick_s,
+        drain_s=first.drain_s,
+        node_s=share.node_s,
+        warmup_s=first.warmup_s,
+        seconds=first.seconds,
+    )
+    return share.slots * min(held_s, first.need.found_node_s if len(of) == 1 else held_s)
