@@ -29,7 +29,7 @@ from policies.forecasters.installed import forecasters
 from policies.forecasters.outlook import JUDGED, LONGEST_STEP_S, Outlook
 from policies.predictive_allowance import Allowance
 from policies.predictive_backlog import coming, most_kept
-from policies.predictive_belief import Belief
+from policies.predictive_belief import FURTHEST, Belief
 from policies.predictive_grace import CLAIM, Grace
 from policies.predictive_memory import put_back, text_of
 from policies.predictive_quantiles import QUANTILES, Quantiles
@@ -124,9 +124,9 @@ class Predictive:
             self._grace.judge(judged, self._quantiles.watched, JUDGED * interval_s)
         self._belief.follow(outlook.spreads.seen, interval_s)
         if self._room:
-            highest = self._belief.highest_log(self._recent.peak, outlook.centre)
+            highest = self._belief.highest_log(self._recent.peak, self._room.middle(len(observation)))
             margin = self._quantiles.promised * outlook.spread
-            self._room.foretell(margin, self.params["room"], highest)
+            self._room.foretell(margin, self.params["room"], highest, self._recent.peak + FURTHEST)
         self._answered, self._need = observation, self._needed(observation, queue)
 
     def _ahead(self, observation: Observation) -> Floats:

@@ -58,12 +58,19 @@ class Room:
             observation.at_s, observation.interval_s, rates[self.rows], floors[self.rows], self._ahead_s, self._allowed_s
         )
 
-    def foretell(self, margin: Floats, spreads: Floats, highest_log: Floats) -> None:
+    def middle(self, n: int) -> Floats:
+        """The log of the demand (n,) that is as likely as not so far ahead; NaN where nobody tells."""
+        found = np.full(n, np.nan)
+        found[self.rows] = self.outlook.centre
+        return found
+
+    def foretell(self, margin: Floats, spreads: Floats, highest_log: Floats, furthest_log: Floats) -> None:
         """What demand is taken to be from now on: the forecast's middle and on top, in logs, what replicas will be ordered for then as well
-        (margin) or half of so many spreads, whichever is more, (n,) each; of it no more is believed than highest_log (n,)."""
-        outlook = self.outlook
-        above = np.fmax(margin[self.rows], SPREADS_RATIO * spreads[self.rows] * outlook.spread)
-        self.demand = np.exp(np.minimum(outlook.centre + above, highest_log[self.rows]))
+        (margin), of which no more is believed than highest_log, or half of so many spreads, up to furthest_log, whichever is more; (n,) each."""
+        rows, outlook = self.rows, self.outlook
+        likely = np.minimum(outlook.centre + margin[rows], highest_log[rows])
+        asked = np.minimum(outlook.centre + SPREADS_RATIO * spreads[rows] * outlook.spread, furthest_log[rows])
+        self.demand = np.exp(np.fmax(likely, asked))
 
     def replicas(self, elsewhere: Floats, own_per_s: Floats) -> Floats:
         """Replicas (n,) that nodes are to be there for; of services on no pool those given. own_per_s (n,): of one replica."""
