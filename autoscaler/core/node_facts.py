@@ -134,11 +134,16 @@ class PoolFacts:
     loss_per_node_hour: float | None = None
 
     @property
+    def seen_loss_per_node_hour(self) -> float | None:
+        """What is learnt from losses that were seen; None where the prior is all there is."""
+        return self.loss_per_node_hour if self.losses >= 0.5 else None
+
+    @property
     def loss_words(self) -> str:
         """How often a node is lost; "" where none was."""
-        if self.loss_per_node_hour is None or self.losses < 0.5:
+        if (rate := self.seen_loss_per_node_hour) is None:
             return ""
-        return f"a node is lost every {1 / self.loss_per_node_hour:.0f} h ({self.losses:.1f} in {self.node_hours:.0f} node-hours seen)"
+        return f"a node is lost every {1 / rate:.0f} h ({self.losses:.1f} in {self.node_hours:.0f} node-hours seen)"
 
     @property
     def lost(self) -> int:

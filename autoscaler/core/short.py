@@ -34,10 +34,12 @@ class Bound:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """pools: by name. services: by row. lost: nodes by pool that count for nothing, though they are there (Ready without accelerators, or told
-    to go). ordered_for_lost: of them, those that nobody but us replaces. released: by row, stuck replicas that hold no place."""
+    to go). ordered_for_lost: of them, those that nobody but us replaces. released: by row, stuck replicas that hold no place. loss_per_node_hour:
+    by pool, how often a node is lost, where that was seen."""
 
     pools: Mapping[str, Bound] = field(default_factory=dict)
     services: Mapping[int, Bound] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
     ordered_for_lost: Mapping[str, int] = field(default_factory=dict)
     released: Mapping[int, int] = field(default_factory=dict)
+    loss_per_node_hour: Mapping[str, float] = field(default_factory=dict)

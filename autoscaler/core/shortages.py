@@ -248,7 +248,8 @@ class Shortages:
     def _bounds(self, fleet: Fleet) -> Bounds | None:
         lost = {name: facts.lost for name, facts in fleet.pool_facts.items() if facts.lost}
         again = {name: nodes for name, nodes in self._again.items() if nodes}
-        if not self._pools and not self._services and not lost:
+        rates = {name: rate for name, facts in fleet.pool_facts.items() if (rate := facts.seen_loss_per_node_hour) is not None}
+        if not self._pools and not self._services and not lost and not rates:
             return None
         pools = {name: _bound(f"pool {name}", "nodes", state) for name, state in self._pools.items()}
         services = {self._row_of[key]: _bound(key, "replicas", state) for key, state in self._services.items()}
@@ -258,7 +259,9 @@ class Shortages:
             if fleet.specs[row].target.partition("/")[0] in RELEASING_KINDS
             and (row in services or _all_in(fleet.specs[row].pool_names, pools))
         }
-        return Bounds(pools=pools, services=services, lost=lost, ordered_for_lost=again, released=released)
+        return Bounds(
+            pools=pools, services=services, lost=lost, ordered_for_lost=again, released=released, loss_per_node_hour=rates
+        )
 
 
 def beyond(facts: PoolFacts, target: int) -> int:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from autoscaler.core.allocation import losses
 from autoscaler.core.allocation.cool_down import NodeNeeds, words
 from autoscaler.core.allocation.places import packed
 from autoscaler.core.allocation.split import in_order, placed_replicas
-from autoscaler.core.model import Bools, Fleet, Ints, PoolSpec
+from autoscaler.core.model import Bools, Fleet, Floats, Ints, PoolSpec
 from autoscaler.core.node_pools import PoolTable
 from autoscaler.core.short import Bounds
 
@@ -54,8 +55,14 @@ def plan_nodes(
         carried = packed(table, replicas + leaving + surge).nodes
         most = np.minimum(largest, np.maximum(np.maximum(table.most_nodes, table.least_nodes), carried))
     nodes = np.minimum(np.maximum(needed, table.least_nodes), most)
-    kept = {} if needs is None else _keep_spare(table, fleet, nodes, needs, at_s)
+    lead_s = np.zeros(len(table.pools))
+    np.maximum.at(lead_s, table.pool, fleet.node_lead_time_s[row])
+    for_losses = _for_losses(table, nodes, lead_s, bounds)
+    kept = {} if needs is None else _keep_spare(table, fleet, nodes, lead_s, needs, at_s)
     if bounds is not None:
+        for place, (beyond, why) in for_losses.items():
+            if (count := min(beyond, int(most[place]))) > nodes[place]:
+                nodes[place], kept[place] = count, why
         # A node that counts for nothing is still one of the pool: its replacement comes on top, as far as the pool's bound allows.
         extra = np.array([bounds.ordered_for_lost.get(name, 0) for name in table.names], dtype=np.int64)
         nodes = np.maximum(np.minimum(nodes + extra, largest), nodes)
@@ -85,13 +92,26 @@ def plan_nodes(
     return made
 
 
-def _keep_spare(table: PoolTable, fleet: Fleet, nodes: Ints, needs: NodeNeeds, at_s: float) -> dict[int, str]:
+def _for_losses(table: PoolTable, nodes: Ints, lead_s: Floats, bounds: Bounds | None) -> dict[int, tuple[int, str]]:
+    """(nodes, why so many) by pool, of those that say what waiting costs and lose more of their `nodes` (P,) than can be waited for."""
+    chosen = table.keeps_spare
+    if bounds is None or not bounds.loss_per_node_hour or not len(chosen):
+        return {}
+    rates = np.array([bounds.loss_per_node_hour.get(table.names[place], np.nan) for place in chosen.tolist()])
+    ratios = np.array([table.pools[place].waiting_cost for place in chosen.tolist()])
+    beyond = losses.beyond_need(nodes[chosen], rates, lead_s[chosen], ratios)
+    return {
+        place: (int(nodes[place]) + more, losses.words(more, rate, float(lead_s[place])))
+        for place, more, rate in zip(chosen.tolist(), beyond.tolist(), rates.tolist(), strict=True)
+        if more
+    }
+
+
+def _keep_spare(table: PoolTable, fleet: Fleet, nodes: Ints, lead_s: Floats, needs: NodeNeeds, at_s: float) -> dict[int, str]:
     """Raises `nodes` (P,) to what is worth keeping, of the pools that say what waiting costs; why, in words, by pool where it is more."""
     chosen = table.keeps_spare
     if not len(chosen):
         return {}
-    lead_s = np.zeros(len(table.pools))
-    np.maximum.at(lead_s, table.pool, fleet.node_lead_time_s[table.row])
     names = [table.names[place] for place in chosen.tolist()]
     if fleet.pool_nodes is not None:
         needs.standing(fleet.pool_nodes)
