@@ -27,7 +27,7 @@ export class Nodes {
     this.pools = new Map();
     this.answer = null;
     this.key = null;
-    this.busy = false;
+    this.asking = this.newer = false;
     this.due = 0;
     this.at = -EVERY_MS;
   }
@@ -39,19 +39,28 @@ export class Nodes {
       this.key = key;
       if (this.answer) this.#show();
     }
-    if (!fleet.pools?.length || this.due) return;
+    if (!fleet.pools?.length) return;
+    if (this.due) this.newer = this.asking;
+    else this.#askSoon();
+  }
+
+  #askSoon() {
     this.due = setTimeout(() => this.#refresh(), Math.max(0, this.at + EVERY_MS - performance.now()));
   }
 
   async #refresh() {
     this.at = performance.now();
+    this.asking = true;
+    this.newer = false;
     try {
       this.answer = await get(`/api/nodes?limit=${innerWidth < 720 ? MOST_NARROW : MOST}`);
       this.#show();
     } catch {
       // The connection's own banner says what is wrong.
     } finally {
+      this.asking = false;
       this.due = 0;
+      if (this.newer) this.#askSoon(); // told of while this was under way, and perhaps the last for long
     }
   }
 
