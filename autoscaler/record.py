@@ -135,6 +135,8 @@ def _nodes(tick: Tick) -> dict[str, Any]:
         told["pool_nodes"] = dict(fleet.pool_nodes)
     if fleet.placed is not None:
         told["placed"] = {str(row): dict(there) for row, there in fleet.placed.items()}
+    if fleet.draining_on is not None:
+        told["draining_on"] = {str(row): dict(there) for row, there in fleet.draining_on.items()}
     if plan.bounds is not None:
         told["short"] = msgspec.to_builtins(plan.bounds, str_keys=True)
     return told
@@ -145,9 +147,9 @@ def decode_bounds(data: Mapping[str, Any]) -> Bounds | None:
     return msgspec.convert(data["short"], Bounds, strict=False) if "short" in data else None
 
 
-def decode_placed(data: Mapping[str, Any]) -> dict[int, dict[str, int]] | None:
-    """Of a tick record."""
-    return {int(row): dict(there) for row, there in data["placed"].items()} if "placed" in data else None
+def decode_placed(data: Mapping[str, Any], column: str = "placed") -> dict[int, dict[str, int]] | None:
+    """Of a tick record. column: or "draining_on"."""
+    return {int(row): dict(there) for row, there in data[column].items()} if column in data else None
 
 
 def _nodes_seen(fleet: Fleet) -> dict[str, Any]:

@@ -254,6 +254,7 @@ class _Ends:
             versions=decode_versions(record),
             pool_nodes=record.get("pool_nodes"),
             placed=decode_placed(record),
+            draining_on=decode_placed(record, "draining_on"),
             bounds=decode_bounds(record),
         )
 

@@ -379,7 +379,8 @@ class Fleet:
     memories: by key, what the status remembered of services (only read for services the engine has not met yet).
     paused: a cluster-wide switch; None where it is off.
     pool_nodes: nodes that are there, ready or coming, by pool; None: nobody tells.
-    placed: by row, replicas on each pool's nodes, of services that may run on several; None: nobody tells.
+    placed: by row, replicas on each pool's nodes, of services that may run on several; None: nobody tells. draining_on: the same of those that
+    are leaving.
     pool_facts: what is seen of pools' nodes, by name; a pool is left out while its nodes can't be seen. stuck: by row, replicas that find no
     node for longer than nodes take. lead_stages: what lead_time_s is made of. nodes_of: a pool's nodes one by one, for people.
     pool_memories: what the status of pools remembers of a shortage (only read for pools that nobody has met yet). bounds: what is short as
@@ -403,6 +404,7 @@ class Fleet:
     versions: tuple[Versions, ...] | None = None
     pool_nodes: Mapping[str, int] | None = None
     placed: Mapping[int, Mapping[str, int]] | None = None
+    draining_on: Mapping[int, Mapping[str, int]] | None = None
     pool_facts: Mapping[str, PoolFacts] = field(default_factory=dict)
     stuck: Mapping[int, StuckReplicas] = field(default_factory=dict)
     lead_stages: StagesOf = no_stages

@@ -11,7 +11,7 @@ import numpy as np
 
 from autoscaler.adapters.kubernetes.acting import write_all
 from autoscaler.adapters.kubernetes.api import KubeApi, Object
-from autoscaler.adapters.kubernetes.columns import Columns
+from autoscaler.adapters.kubernetes.columns import Columns, OnPools
 from autoscaler.adapters.kubernetes.deletion_costs import DeletionCosts, Said, Shrinking
 from autoscaler.adapters.kubernetes.foreign_writers import HOLD_S
 from autoscaler.adapters.kubernetes.informer import DEFAULTS, InformerSettings, Key
@@ -163,21 +163,21 @@ class KubernetesCluster:
                 del self.picture.wrote[service.target]
         members = self.pods.members(service.target) if service.target is not None else None
         pools = () if service.spec is None else service.spec.pool_names
-        placed = self._placed(members, pools) if len(pools) > 1 and members is not None else None
+        seen = len(pools) > 1 and members is not None and self.picture.pools.synced
+        placed = self._on_pools(members, pools) if seen and members is not None else None
         self._columns.set_row(service, state, members, why, self.picture.pools.lead_s(pools), placed)
 
-    def _placed(self, members: Members, pools: Collection[str]) -> dict[str, int] | None:
-        """Replicas on the nodes of each of these pools; None while nodes can't be seen. Those on other nodes, or on none, are left out."""
-        if not self.picture.pools.synced:
-            return None
-        placed = dict.fromkeys(pools, 0)
+    def _on_pools(self, members: Members, pools: Collection[str]) -> OnPools:
+        """Those on other nodes, or on none, are left out."""
+        found = OnPools(staying=dict.fromkeys(pools, 0), draining=dict.fromkeys(pools, 0))
         for key in members.pods:
             pod = self.pods.pods[key]
-            if pod.node and pod.state in (PodState.READY, PodState.STARTING):
+            counts = found.of(pod.state)
+            if counts is not None and pod.node:
                 pool = self.picture.pools.pool_of_node(pod.node)
-                if pool in placed:
-                    placed[pool] += 1
-        return placed
+                if pool in counts:
+                    counts[pool] += 1
+        return found
 
     def _find_again(self, nodes: set[str]) -> None:
         """Has the services looked at again whose pods are on nodes that became another pool's."""

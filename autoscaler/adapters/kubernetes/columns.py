@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +19,18 @@ from autoscaler.core.seen_nodes import NodesOf
 from autoscaler.core.short import Short
 
 N = TypeVar("N", np.int64, np.float64, np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class OnPools:
+    """Of one service: replicas on the nodes of each pool, those that stay and those that are leaving."""
+
+    staying: dict[str, int]
+    draining: dict[str, int]
+
+    def of(self, state: PodState) -> dict[str, int] | None:
+        """Those to which a pod in such a state counts."""
+        return self.draining if state is PodState.DRAINING else None if state is PodState.OVER else self.staying
 
 
 class Columns:
@@ -38,7 +51,7 @@ class Columns:
         self._lead_time_s: Floats = np.zeros(0)
         self._node_lead_time_s: Floats = np.zeros(0)
         self._hands_off: Bools = np.zeros(0, dtype=np.bool_)
-        self._placed: dict[int, dict[str, int]] = {}
+        self._placed: dict[int, OnPools] = {}
         self._why: dict[int, str] = {}
         self.decided_on: list[ScaleState | None] = []
 
@@ -73,11 +86,11 @@ class Columns:
         members: Members | None,
         why: str,
         node_lead_s: float | None,
-        placed: dict[str, int] | None,
+        placed: OnPools | None,
     ) -> None:
         """state: the target's scale, members: its pods; None where they aren't known. why: see Fleet.hands_off_why; "" where we may write.
-        node_lead_s: of a node of its pool as measured; None where it isn't. placed: replicas by pool; None where there is only one, or nobody
-        can tell."""
+        node_lead_s: of a node of its pool as measured; None where it isn't. placed: its replicas by pool; None where there is only one, or
+        nobody can tell."""
         assert service.spec is not None
         row = service.row
         current = state.replicas if state is not None else 0
@@ -115,7 +128,7 @@ class Columns:
     def serves(self, row: int, pool: str) -> bool:
         """Whether replicas of the row, which may run on the pool, are ready; of a row with several pools, some of it being on this one's nodes."""
         placed = self._placed.get(row)
-        return bool(self.ready[row]) and (placed is None or placed.get(pool, 0) > 0)
+        return bool(self.ready[row]) and (placed is None or placed.staying.get(pool, 0) > 0)
 
     def fleet(
         self,
@@ -156,7 +169,8 @@ class Columns:
             versions=self._all_versions,
             pool_facts=pool_facts,
             pool_nodes=pool_nodes,
-            placed=dict(self._placed) or None,
+            placed={row: one.staying for row, one in self._placed.items()} or None,
+            draining_on={row: one.draining for row, one in self._placed.items()} or None,
             stuck=stuck,
             lead_stages=lead_stages,
             nodes_of=nodes_of,

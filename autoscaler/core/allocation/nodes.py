@@ -9,7 +9,7 @@ import numpy as np
 from autoscaler.core.allocation import losses
 from autoscaler.core.allocation.cool_down import NodeNeeds, words
 from autoscaler.core.allocation.places import packed
-from autoscaler.core.allocation.split import in_order, placed_replicas
+from autoscaler.core.allocation.split import in_order, on_places
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, PoolSpec
 from autoscaler.core.node_pools import PoolTable
 from autoscaler.core.short import Bounds
@@ -44,7 +44,7 @@ def plan_nodes(
     home = _homes(table, replicas)
     row = table.row
     going, surge = _beyond(table, fleet, replicas, told_to_go, home)
-    leaving = np.where(home, fleet.draining[row], 0) + going
+    leaving = _draining(table, fleet, home) + going
     spare = np.where(home, headroom[row], 0)
     needed = packed(table, replicas + leaving + surge + spare).nodes
     largest = np.array([pool.most_nodes for pool in table.pools], dtype=np.int64)
@@ -134,7 +134,7 @@ def _beyond(table: PoolTable, fleet: Fleet, replicas: Ints, told_to_go: Ints, ho
     if fleet.placed and len(table.several):
         told = table.several[[one in fleet.placed for one in row[table.several].tolist()]]
         there = np.zeros_like(replicas)
-        there[told] = np.maximum(placed_replicas(table, fleet)[told] - replicas[told], 0)
+        there[told] = np.maximum(on_places(table, fleet.placed)[told] - replicas[told], 0)
         seen = np.bincount(row, there, len(fleet)).astype(np.int64)[row]
         leave = in_order(table, there, told_to_go[row])
         surge[told] = (there - leave + np.clip(going + surge - seen, 0, surge))[
@@ -142,6 +142,14 @@ def _beyond(table: PoolTable, fleet: Fleet, replicas: Ints, told_to_go: Ints, ho
         ]  # who is there already needs no second place
         going[told] = leave[told]
     return going, surge
+
+
+def _draining(table: PoolTable, fleet: Fleet, home: Bools) -> Ints:
+    """Replicas (J,) that are leaving, on the pools where they are; those that nobody tells of, or that are on none, on the home."""
+    there = on_places(table, fleet.draining_on)
+    seen = np.bincount(table.row, there, len(fleet)).astype(np.int64)
+    rest: Ints = np.where(home, np.maximum(fleet.draining - seen, 0)[table.row], 0)
+    return there + rest
 
 
 def _homes(table: PoolTable, replicas: Ints) -> Bools:

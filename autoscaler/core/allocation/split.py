@@ -7,6 +7,7 @@ Where the pods then land is the scheduler's business: the split says where room 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -32,12 +33,12 @@ def in_order(table: PoolTable, room: Ints, whole: Ints, first: Ints | None = Non
     return taken
 
 
-def placed_replicas(table: PoolTable, fleet: Fleet) -> Ints:
-    """Replicas (J,) that are on each place's pool, where anybody tells and there are several."""
+def on_places(table: PoolTable, told: Mapping[int, Mapping[str, int]] | None) -> Ints:
+    """Replicas (J,) that are on each place's pool, of what is told by row and pool (as Fleet.placed); of rows with several places."""
     placed = np.zeros(len(table.row), dtype=np.int64)
-    if fleet.placed:
+    if told:
         for place in table.several.tolist():
-            there = fleet.placed.get(int(table.row[place]), {})
+            there = told.get(int(table.row[place]), {})
             placed[place] = there.get(table.names[int(table.pool[place])], 0)
     return placed
 
@@ -64,7 +65,7 @@ class Split:
         """What a place's row has not yet put anywhere: the same at all its places."""
         self.held: Ints = np.where(mine, 0, held)
         if held[mine].any():
-            there = in_order(table, np.where(mine, np.minimum(placed_replicas(table, fleet) // table.multiple, held), 0), held)
+            there = in_order(table, np.where(mine, np.minimum(on_places(table, fleet.placed) // table.multiple, held), 0), held)
             self.units = self.held = np.where(mine, there, 0)
             self._place(np.where(mine, held - self._by_row(there), 0))
             self.held = np.where(mine, self.units, held)

@@ -155,3 +155,7 @@ async def test_of_services_on_several_pools_too_where_they_are_on_this_one_s_nod
         assert seen(fleet).counts == {"ready": 1}
         assert seen(fleet, "l4").counts == {"silent": 1}, "nobody serves there"
         assert fleet.pool_facts["h100"].silent is None
+        assert fleet.draining_on == {0: {"h100": 0, "l4": 0}}
+        team.fake.patch("pods", "llama-1", {"metadata": {"deletionTimestamp": "2026-01-01T02:00:00Z"}})
+        fleet = await observed(cluster, lambda fleet: fleet.draining.sum() == 1)
+        assert (fleet.placed, fleet.draining_on) == ({0: {"h100": 0, "l4": 0}}, {0: {"h100": 1, "l4": 0}})

@@ -213,6 +213,18 @@ def test_nodes_are_kept_where_replicas_are_told_to_go_from_and_who_is_spread_is_
     assert plan_of(specs, [8, 0], [8, 8], pools=full, placed={0: {"a": 8, "b": 0}}).replicas.tolist() == [0, 8]
 
 
+def test_who_is_leaving_holds_the_nodes_that_it_is_on() -> None:
+    uses = (PoolUse(name="a"), PoolUse(name="b"))
+    pools = (a_pool("a", 2, cost_per_hour=1.0), a_pool("b", 2, cost_per_hour=9.0))
+    fleet: dict[str, Any] = {"pools": pools, "placed": {0: {"a": 8, "b": 0}}, "draining": np.array([8])}
+    service = a_service("either", pools=uses)
+    assert plan_of([service], [8], [8], **fleet).nodes == {"a": 2, "b": 0}, "nobody tells where: on the pool with most of it"
+    assert plan_of([service], [8], [8], **fleet, draining_on={0: {"a": 0, "b": 8}}).nodes == {"a": 1, "b": 1}
+    assert plan_of([service], [8], [8], **fleet, draining_on={0: {"a": 0, "b": 3}}).nodes == {"a": 2, "b": 1}, (
+        "five are on neither"
+    )
+
+
 @pytest.mark.parametrize(
     ("current", "desired", "surge", "placed", "nodes", "words"),
     [
