@@ -31,7 +31,7 @@ from policies.predictive_allowance import Allowance
 from policies.predictive_backlog import coming, most_kept
 from policies.predictive_belief import FURTHEST, Belief
 from policies.predictive_grace import CLAIM, Grace
-from policies.predictive_memory import put_back, text_of
+from policies.predictive_memory import of_outlook, put_back, text_of
 from policies.predictive_quantiles import QUANTILES, Quantiles
 from policies.predictive_recent import Recent
 from policies.predictive_room import Room
@@ -308,15 +308,9 @@ class Predictive:
         self._forget()
 
     def _remembered(self) -> list[tuple[Kept, str]]:
-        outlook = self._outlook
         return [
-            (outlook.mix, "weights"),
-            (outlook.mix, "covariances"),
-            (outlook.spreads, "squares"),
-            (outlook.spreads, "seen"),
-            (outlook.spreads.regression, "weights"),
-            (outlook.spreads.regression, "covariances"),
-            (outlook.misses, "counts"),
+            *of_outlook(self._outlook),
+            (self._outlook.misses, "counts"),
             (self._allowance, "care"),
             (self._allowance, "typical"),
             (self._grace, "missed"),

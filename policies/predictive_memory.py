@@ -17,11 +17,24 @@ import numpy as np
 
 from autoscaler.core.kept import Column, Kept
 from autoscaler.core.model import Floats
+from policies.forecasters.outlook import Outlook
 
 VERSION: Final = 1
 
 Place = tuple[Kept, str]
 """(who keeps it, the name of its array)."""
+
+
+def of_outlook(outlook: Outlook) -> list[Place]:
+    """What a forecast has learnt from its own errors."""
+    return [
+        (outlook.mix, "weights"),
+        (outlook.mix, "covariances"),
+        (outlook.spreads, "squares"),
+        (outlook.spreads, "seen"),
+        (outlook.spreads.regression, "weights"),
+        (outlook.spreads.regression, "covariances"),
+    ]
 
 
 def text_of(places: Sequence[Place], row: int, names: Sequence[str]) -> str:

@@ -13,11 +13,10 @@ from typing import Any, Final
 import numpy as np
 
 from autoscaler.core.columns import floats, plain, rearranged
-from autoscaler.core.kept import Kept
 from autoscaler.core.model import Bools, Floats, Ints, Observation
 from policies.forecasters.installed import forecasters
 from policies.forecasters.outlook import Outlook
-from policies.predictive_memory import put_back, text_of
+from policies.predictive_memory import of_outlook, put_back, text_of
 
 SPREADS_RATIO: Final = 0.5
 """Of the parameter `room`: errors are larger so far ahead, and a node that comes in vain costs more than a wait that is seldom."""
@@ -104,7 +103,7 @@ class Room:
         place = int(np.searchsorted(self.rows, row))
         if place == len(self.rows) or self.rows[place] != row or self.outlook.spreads.seen[place] < after:
             return ""
-        return text_of(self._remembered(), place, self.outlook.names)
+        return text_of(of_outlook(self.outlook), place, self.outlook.names)
 
     def recall(self, row: int, text: str, services: int) -> None:
         """What ``remember`` gave goes back into that service. services: n. After a start thousands come one by one, before anybody tells which of
@@ -113,19 +112,8 @@ class Room:
         if place == len(self.rows) or self.rows[place] != row:
             self._follow(np.arange(services))
             self._pooled, place = None, row
-        if put_back(self._remembered(), place, self.outlook.names, text):
+        if put_back(of_outlook(self.outlook), place, self.outlook.names, text):
             self.outlook.tell_anew(place)
-
-    def _remembered(self) -> list[tuple[Kept, str]]:
-        outlook = self.outlook
-        return [
-            (outlook.mix, "weights"),
-            (outlook.mix, "covariances"),
-            (outlook.spreads, "squares"),
-            (outlook.spreads, "seen"),
-            (outlook.spreads.regression, "weights"),
-            (outlook.spreads.regression, "covariances"),
-        ]
 
     def rearrange(self, rows: Ints) -> None:
         """As ``Policy.rearrange``; rows (n,)."""
