@@ -289,11 +289,11 @@ class World:
         await self.control_plane.apply(list(objects), namespace=self.namespace)
 
     async def until_status(self, name: str, condition: Callable[[Object], bool], *, timeout_s: float = 40.0) -> Object:
-        """The object once `condition` holds for it."""
+        """The object once it has a status and `condition` holds for it."""
         path = f"{GROUP_PATH}/namespaces/{self.namespace}/inferenceautoscalers"
         found = await self.control_plane.api.until(
             path,
-            lambda objects: name in objects and condition(objects[name]),
+            lambda objects: "status" in objects.get(name, {}) and condition(objects[name]),
             timeout_s=timeout_s,
             fieldSelector=f"metadata.name={name}",
         )

@@ -201,4 +201,5 @@ async def test_the_rights_are_those_that_are_used(world: World) -> None:
     await world.control_plane.audited(lambda event: event["user"]["username"] == user and event["verb"] == "update")
     events = [event for event in world.control_plane.audit_events() if event["user"]["username"] == user]
     assert {(event["objectRef"]["resource"], event["verb"]) for event in events} == wanted
-    assert {event["responseStatus"]["code"] for event in events if "responseStatus" in event} <= {200, 201, 404, 409}
+    # Requests that were under way when the keeper stopped may end in anything, but for a refusal.
+    assert not {401, 403} & {event["responseStatus"]["code"] for event in events if "responseStatus" in event}
