@@ -143,4 +143,4 @@ def _spread(placed: Mapping[str, int]) -> bool:
 
 
 def _stops_down(pause: Pause, at_s: float) -> bool:
-    return pause.direction != "Up" and (pause.until_s is None or at_s < pause.until_s)
+    return pause.direction != "Up" and pause.in_force(at_s)
