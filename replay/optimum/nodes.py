@@ -39,8 +39,8 @@ _MOST_COUNTS: Final = 200
 class PoolShare:
     """A service's place on its pool. pool: its name. slots: of a node. each: slots of a replica. services: how many are on the pool.
 
-    initial_nodes: there at the trace's start. least_nodes: that the pool, or the lower bounds of all its services, always hold. node_s: from a
-    node's request until it is ready.
+    initial_nodes: there at the trace's start. least_nodes: that the pool, or the lower bounds of all its services, always hold;
+    pool_least_nodes: that the pool alone does. node_s: from a node's request until it is ready.
     """
 
     pool: str

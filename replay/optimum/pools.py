@@ -14,12 +14,11 @@ _HOUR_S = 3600.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptimum:
     """Hours since the warm-up, all pools together, in slots (nodes times the accelerators of each). slot_hours: of the cheapest schedule that
-    was found, nodes asked for just in time. bound_slot_hours: no schedule that keeps the promises holds fewer. rounded: False where pools are
-    shared, whose bound knows no whole nodes."""
+    was found, nodes asked for just in time. bound_slot_hours: no schedule that keeps the promises holds fewer; of pools that are shared it knows no
+    whole nodes."""
 
     slot_hours: float
     bound_slot_hours: float
-    rounded: bool
 
 
 def node_optimum(found: Sequence[Optimum]) -> NodeOptimum | None:
@@ -32,7 +31,6 @@ def node_optimum(found: Sequence[Optimum]) -> NodeOptimum | None:
     return NodeOptimum(
         slot_hours=sum(_found_s(of) for of in pools.values()) / _HOUR_S,
         bound_slot_hours=sum(_bound_s(of) for of in pools.values()) / _HOUR_S,
-        rounded=all(len(of) == 1 for of in pools.values()),
     )
 
 
