@@ -99,8 +99,8 @@ class Shortages:
             state = self._pools.get(name)
             if state is None or not state.trying:
                 self._told_at_try.pop(name, None)
-            if state is not None and state.trying and name not in self._told_at_try:
-                self._told_at_try[name] = told.short  # the same words may be those of the attempt before
+            else:
+                self._told_at_try.setdefault(name, told.short)  # the same words may be those of the attempt before
         for gone in self._pools.keys() - {pool.name for pool in fleet.pools}:
             del self._pools[gone]
         self._look_at_services(fleet, at_s, stuck_on)
@@ -194,22 +194,21 @@ class Shortages:
     def _look_at_services(self, fleet: Fleet, at_s: float, stuck_on: Mapping[str, str]) -> None:
         """Services of one pool whose replicas are stuck though no node is missing: it fits nowhere, and must not keep others from growing."""
         alone = {
-            spec.key: row
-            for row in fleet.stuck
+            spec.key: stuck.words
+            for row, stuck in fleet.stuck.items()
             if (spec := fleet.specs[row]).pool is not None
             and not stuck_on.keys() & set(spec.pool_names)
             and self._seen(fleet, row)
         }
-        for key in (*alone, *(key for key in tuple(self._services) if key not in alone)):
+        for key in dict.fromkeys((*alone, *self._services)):
             row = self._row_of.get(key)
             if row is None:
                 del self._services[key]
                 continue
             stuck = fleet.stuck.get(row)
-            short = key in alone and stuck is not None
             ran = int(fleet.current[row]) - (stuck.replicas if stuck is not None else 0)
             state = self._services.get(key)
-            if state is not None and state.trying and not short and fleet.ready[row] < state.there + state.trying:
+            if state is not None and state.trying and key not in alone and fleet.ready[row] < state.there + state.trying:
                 ran = min(ran, state.there)  # not yet come
             elif state is not None and not state.trying:
                 ran = min(ran, state.there)
@@ -217,7 +216,7 @@ class Shortages:
                 self._services,
                 key,
                 there=ran,
-                why=stuck.words if short and stuck is not None else "",
+                why=alone.get(key, ""),
                 busy=bool(fleet.current[row] > fleet.ready[row]),
                 at_s=at_s,
                 resource=stuck.resource if stuck is not None else "",
