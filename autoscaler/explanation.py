@@ -184,23 +184,9 @@ def _document(
     for signal in signals:
         known = SIGNALS.get(signal["name"])
         signal["unit"] = known.unit if known else ""
-    steps: list[dict[str, Any]] = [
-        {
-            "step": "policy",
-            "name": ", ".join(policies),
-            "before": None,
-            "after": None if recommended is None else math.ceil(recommended - 1e-9),
-            "words": reason or "no policy said anything",
-        }
-    ]
-    steps += [
-        {"step": "limit", "name": limit["name"], "before": limit["before"], "after": limit["after"], "words": limit["why"]}
-        for limit in limits
-    ]
     writing = _writing_words(mode, leading, act, written, error, hands_off, counts["current"], planned)
     if leaving:
         writing = f"{'not lowered yet' if written is Written.NOTHING else writing}; {leaving}"
-    steps.append({"step": "write", "name": "Write", "before": counts["current"], "after": planned, "words": writing})
     return {
         "schema": SCHEMA,
         "key": key,
@@ -230,9 +216,35 @@ def _document(
         "nodes": nodes,
         "node_words": node_words,
         "lead_times": lead_times,
-        "steps": steps,
+        "steps": _steps(policies, recommended, reason, limits, counts["current"], planned, writing),
         "problems": problems,
     }
+
+
+def _steps(
+    policies: list[str],
+    recommended: float | None,
+    reason: str,
+    limits: list[dict[str, Any]],
+    current: int,
+    planned: int,
+    writing: str,
+) -> list[dict[str, Any]]:
+    """From the policy's wish over each limit that changed it to what was written."""
+    return [
+        {
+            "step": "policy",
+            "name": ", ".join(policies),
+            "before": None,
+            "after": None if recommended is None else math.ceil(recommended - 1e-9),
+            "words": reason or "no policy said anything",
+        },
+        *(
+            {"step": "limit", "name": limit["name"], "before": limit["before"], "after": limit["after"], "words": limit["why"]}
+            for limit in limits
+        ),
+        {"step": "write", "name": "Write", "before": current, "after": planned, "words": writing},
+    ]
 
 
 def _sentence(
