@@ -55,14 +55,8 @@ def plan_nodes(
         carried = packed(table, replicas + leaving + surge).nodes
         most = np.minimum(largest, np.maximum(np.maximum(table.most_nodes, table.least_nodes), carried))
     nodes = np.minimum(np.maximum(needed, table.least_nodes), most)
-    lead_s = np.zeros(len(table.pools))
-    np.maximum.at(lead_s, table.pool, fleet.node_lead_time_s[row])
-    for_losses = _for_losses(table, nodes, lead_s, bounds)
-    kept = {} if needs is None else _keep_spare(table, fleet, nodes, lead_s, needs, at_s)
+    kept = _add_spare(table, fleet, nodes, most, needs, at_s, bounds)
     if bounds is not None:
-        for place, (beyond, why) in for_losses.items():
-            if (count := min(beyond, int(most[place]))) > nodes[place]:
-                nodes[place], kept[place] = count, why
         # A node that counts for nothing is still one of the pool: its replacement comes on top, as far as the pool's bound allows.
         extra = np.array([bounds.ordered_for_lost.get(name, 0) for name in table.names], dtype=np.int64)
         nodes = np.maximum(np.minimum(nodes + extra, largest), nodes)
@@ -90,6 +84,21 @@ def plan_nodes(
         if pool.spot_ratio > 0:
             made.spot[pool.name] = spot_nodes(pool, count)
     return made
+
+
+def _add_spare(
+    table: PoolTable, fleet: Fleet, nodes: Ints, most: Ints, needs: NodeNeeds | None, at_s: float, bounds: Bounds | None
+) -> dict[int, str]:
+    """Raises `nodes` (P,), within `most` (P,), to what is worth keeping or what makes up for losses, whichever is more; why, in words, by pool
+    where it is more than before."""
+    lead_s = np.zeros(len(table.pools))
+    np.maximum.at(lead_s, table.pool, fleet.node_lead_time_s[table.row])
+    for_losses = _for_losses(table, nodes, lead_s, bounds)  # of the need: what is kept stands in for what is lost
+    kept = {} if needs is None else _keep_spare(table, fleet, nodes, lead_s, needs, at_s)
+    for place, (wanted, why) in for_losses.items():
+        if (count := min(wanted, int(most[place]))) > nodes[place]:
+            nodes[place], kept[place] = count, why
+    return kept
 
 
 def _for_losses(table: PoolTable, nodes: Ints, lead_s: Floats, bounds: Bounds | None) -> dict[int, tuple[int, str]]:
@@ -137,9 +146,8 @@ def _beyond(table: PoolTable, fleet: Fleet, replicas: Ints, told_to_go: Ints, ho
         there[told] = np.maximum(on_places(table, fleet.placed)[told] - replicas[told], 0)
         seen = np.bincount(row, there, len(fleet)).astype(np.int64)[row]
         leave = in_order(table, there, told_to_go[row])
-        surge[told] = (there - leave + np.clip(going + surge - seen, 0, surge))[
-            told
-        ]  # who is there already needs no second place
+        # Who is there already needs no second place.
+        surge[told] = (there - leave + np.clip(going + surge - seen, 0, surge))[told]
         going[told] = leave[told]
     return going, surge
 
