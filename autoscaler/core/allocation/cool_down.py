@@ -93,23 +93,20 @@ class NodeNeeds:
         self._worth: dict[str, int] = {}
         self._standing: dict[str, int] = {}
 
-    def keep(
-        self, at_s: float, names: Sequence[str], needed: Ints, lead_s: Floats, late_ratio: Sequence[float] | None = None
-    ) -> Ints:
+    def keep(self, at_s: float, names: Sequence[str], needed: Ints, lead_s: Floats, late_ratios: Sequence[float]) -> Ints:
         """Nodes by pool (P,) at `at_s` (Unix seconds, rising), of what is needed now and a node's lead time: `needed`, and what of the nodes that
-        this gave before is worth keeping. Remembers both. late_ratio: each pool's own, in the place of the rule's."""
+        this gave before is worth keeping. Remembers both. late_ratios: each pool's own, in the place of the rule's."""
         step = int(at_s // self.rule.step_s)
-        moved = 0 if self._step is None else max(step - self._step, 0)
-        new_step = self._step is None or moved > 0
-        self._step = step if self._step is None else max(step, self._step)
+        last = step if self._step is None else self._step
+        moved = max(step - last, 0)
+        self._step = last + moved
         for gone in self._needed.keys() - set(names):
             del self._needed[gone]
         self._worth = {name: worth for name, worth in self._worth.items() if name in self._needed}
-        ratios = [self.rule.late_ratio] * len(names) if late_ratio is None else late_ratio
-        for name, count, seconds, ratio in zip(names, needed.tolist(), lead_s.tolist(), ratios, strict=True):
+        for name, count, seconds, ratio in zip(names, needed.tolist(), lead_s.tolist(), late_ratios, strict=True):
             steps = max(int(np.ceil(seconds / self.rule.step_s)), 1)
             self._take(name, count, steps, moved)
-            if new_step or name not in self._worth:
+            if moved or name not in self._worth:
                 self._worth[name] = worth_keeping(
                     np.asarray(self._needed[name], dtype=np.float64), steps, replace(self.rule, late_ratio=ratio)
                 )

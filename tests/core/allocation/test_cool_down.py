@@ -74,7 +74,7 @@ def test_a_pool_over_a_day() -> None:
         nodes = []
         for minute in range(24 * 60):
             needed = np.array([4 if minute % 60 < 10 else 3], dtype=np.int64)
-            nodes.append(int(needs.keep(60.0 * minute, ["a100"], needed, np.array([lead_s]))[0]))
+            nodes.append(int(needs.keep(60.0 * minute, ["a100"], needed, np.array([lead_s]), [8.0])[0]))
         assert nodes[-1] == 3 + spares
         assert min(nodes) == 3 + spares
         assert nodes[23 * 60] == 4
@@ -84,7 +84,7 @@ def test_after_a_start_what_stands_stays_until_something_is_known() -> None:
     needs = NodeNeeds()
     needs.standing({"a100": 7})
     lead_s = np.array([120.0])
-    found = [int(needs.keep(15.0 * tick, ["a100"], np.array([2]), lead_s)[0]) for tick in range(4 * 60)]
+    found = [int(needs.keep(15.0 * tick, ["a100"], np.array([2]), lead_s, [8.0])[0]) for tick in range(4 * 60)]
     assert found[0] == 7
     assert found[-1] == 2
     gone_s = 15.0 * found.index(2)
