@@ -315,10 +315,7 @@ class Engine:
         self._remember(readings)
         self._remember_changes(fleet)
         if fleet is not self._fleet:
-            self._fleet = fleet
-            self._any_starting = bool(np.count_nonzero(fleet.starting))
-            self._any_at_zero = bool(np.count_nonzero(fleet.current) < len(fleet))
-            self._any_none_ready = bool(np.count_nonzero(fleet.ready) < len(fleet))
+            self._see(fleet)
 
         merged, wishes, forecasts = self._wished(fleet, table, readings)
         recommended = table.no_wish if merged.recommended is None else merged.recommended
@@ -326,8 +323,7 @@ class Engine:
         blind: Bools = table.nowhere if merged.complete else np.isnan(recommended)
         any_blind = not merged.complete and some(blind)
         if any_blind or self._any_was_blind:
-            self._blind_since_s = np.where(blind, np.fmin(self._blind_since_s, at_s), np.nan)
-            self._any_was_blind = any_blind
+            self._note_blind(blind, any_blind, at_s)
         context = _context(
             at_s=at_s,
             interval_s=self.interval_s,
@@ -377,6 +373,17 @@ class Engine:
             idle_s=self._idle_s,
             roles=None if roles is None else roles.said(),
         )
+
+    def _see(self, fleet: Fleet) -> None:
+        """What decisions ask of the counts, told once for as long as they stay."""
+        self._fleet = fleet
+        self._any_starting = bool(np.count_nonzero(fleet.starting))
+        self._any_at_zero = bool(np.count_nonzero(fleet.current) < len(fleet))
+        self._any_none_ready = bool(np.count_nonzero(fleet.ready) < len(fleet))
+
+    def _note_blind(self, blind: Bools, any_blind: bool, at_s: float) -> None:
+        self._blind_since_s = np.where(blind, np.fmin(self._blind_since_s, at_s), np.nan)
+        self._any_was_blind = any_blind
 
     def _wished(
         self, fleet: Fleet, table: Table, readings: Readings
