@@ -122,8 +122,8 @@ class Predictive:
         if judged is not None:
             self._recent.surprised = judged > _SURPRISE * self._quantiles.promised
             self._grace.judge(judged, self._quantiles.watched, JUDGED * interval_s)
-        self._belief.follow(outlook.spreads.seen, interval_s)
         if self._room:
+            self._belief.follow(outlook.spreads.seen, interval_s)
             highest = self._belief.highest_log(self._recent.peak, self._room.middle(len(observation)))
             margin = self._quantiles.promised * outlook.spread
             self._room.foretell(margin, self.params["room"], highest, self._recent.peak + FURTHEST)
