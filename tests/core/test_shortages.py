@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from autoscaler.core.allocation import ChangeBudget, allocate
+from autoscaler.core.allocation.cool_down import NodeNeeds
 from autoscaler.core.model import Fleet, Plan, PoolSpec, PoolUse, ScalingSpec
 from autoscaler.core.node_facts import PoolFacts, SilentNodes, StageTime, StuckReplicas
 from autoscaler.core.short import Short
@@ -356,10 +357,12 @@ def test_nodes_that_are_not_seen_are_not_given_back() -> None:
         assert (plan.replicas.tolist(), plan.nodes) == ([24], {"h100": 3})
 
 
-def test_fewer_nodes_seen_than_carry_replicas_give_none_back_and_room_waits() -> None:
+@pytest.mark.parametrize("waiting_cost", [0.0, 1.0])
+def test_fewer_nodes_seen_than_carry_replicas_give_none_back_and_room_waits(waiting_cost: float) -> None:
     facts = PoolFacts(nodes=1, ready=1, advertised=1, stages=STAGES)
-    fleet = fleet_of([a_service("chat")], [16], pools=(a_pool(max_nodes=9),), pool_facts={"h100": facts})
+    pool = a_pool(max_nodes=9, waiting_cost=waiting_cost)
+    fleet = fleet_of([a_service("chat")], [16], pools=(pool,), pool_facts={"h100": facts})
     shortages = Shortages()
     bounds = shortages.look(fleet, {"h100": PoolAsked(asked=3, short="NoCapacity")}, {"h100": 3}, 0.0)
-    plan = allocate(Table(fleet), fleet, decided([16], [8]), ChangeBudget(), bounds=bounds)
+    plan = allocate(Table(fleet), fleet, decided([16], [8]), ChangeBudget(), needs=NodeNeeds(), bounds=bounds)
     assert plan.nodes == {"h100": 2}

@@ -126,7 +126,9 @@ def _keep_spare(table: PoolTable, fleet: Fleet, nodes: Ints, lead_s: Floats, nee
         needs.standing(fleet.pool_nodes)
     ratios = [table.pools[place].waiting_cost for place in chosen.tolist()]
     before = nodes[chosen]
-    nodes[chosen] = np.minimum(needs.keep(at_s, names, before, lead_s[chosen], ratios), table.most_nodes[chosen])
+    # A short pool may count on fewer nodes than carry something: then nothing is kept beyond those, and none of them is given back.
+    within = np.maximum(table.most_nodes[chosen], before)
+    nodes[chosen] = np.minimum(needs.keep(at_s, names, before, lead_s[chosen], ratios), within)
     return {
         place: words(int(nodes[place]) - least, needs.worth(name), float(lead_s[place]), replace(needs.rule, late_ratio=ratio))
         for place, name, least, ratio in zip(chosen.tolist(), names, before.tolist(), ratios, strict=True)
