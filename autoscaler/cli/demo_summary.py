@@ -141,9 +141,7 @@ def _clock(at_s: float | None) -> str:
     return "–" if at_s is None else datetime.fromtimestamp(at_s, UTC).strftime("%H:%M:%S")
 
 
-def minutes(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
+def minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f}".removesuffix(".0") + " min"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -124,6 +125,10 @@ def _listed(there: list[str], total: int) -> str:
     return f"there are {', '.join(there[:_MOST_LISTED])}" + (f" and {more} more" if more > 0 else "")
 
 
+def _sentences(words: Iterable[str]) -> str:
+    return "\n  ".join(f"{one[:1].upper()}{one[1:]}." for one in words)
+
+
 def _print(document: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.padding import Padding
@@ -147,11 +152,9 @@ def _print(document: dict[str, Any]) -> None:
     if (capacity := document.get("capacity")) is not None:  # an older controller tells none
         out.print(f"\n[bold]Capacity[/]\n  {escape(capacity['words'])}")
     for told in document.get("forecasts", ()):
-        words = "\n  ".join(f"{words[:1].upper()}{words[1:]}." for words in told["words"])
-        out.print(f"\n[bold]Forecast of {escape(told['policy'])}[/]\n  {escape(words)}", soft_wrap=True)
+        out.print(f"\n[bold]Forecast of {escape(told['policy'])}[/]\n  {escape(_sentences(told['words']))}", soft_wrap=True)
     if (lead := document.get("lead_times")) is not None:
-        words = "\n  ".join(f"{words[:1].upper()}{words[1:]}." for words in lead["words"])
-        out.print(f"\n[bold]Lead times[/]\n  {escape(words)}", soft_wrap=True)
+        out.print(f"\n[bold]Lead times[/]\n  {escape(_sentences(lead['words']))}", soft_wrap=True)
     counts = ", ".join(f"{name} {document[name]}" for name in ("current", "ready", "starting", "draining"))
     if update := document.get("update"):
         counts += f"; {update}"

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from autoscaler.adapters.kubernetes.deletion_costs import COST
+from autoscaler.adapters.kubernetes.pods import DELETION_COST
 from autoscaler.core.emptying import TargetPods, choose
 from autoscaler.manifests import load_manifests
 from replay.plugins import policy_ref
@@ -28,7 +30,6 @@ from tests.realparts.control_plane import ControlPlane
 GPUS: Final = 8
 EVERY_TICKS: Final = 24
 """Counts are set every six minutes of two days: that is 480 of them."""
-COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 NAME: Final = "server"
 
 
@@ -113,7 +114,7 @@ class Cluster:
             held=np.zeros(len(self._nodes), dtype=np.bool_),
         )
         for place in choose(columns, leave).marked:
-            await self._plane.api.patch(f"{self._pods}/{names[place]}", {"metadata": {"annotations": {COST: "-1"}}})
+            await self._plane.api.patch(f"{self._pods}/{names[place]}", {"metadata": {"annotations": {DELETION_COST: COST}}})
 
 
 async def held(counts: list[int], *, emptying: bool) -> list[int]:

@@ -14,17 +14,15 @@ import pytest_asyncio
 from autoscaler.adapters.kubernetes.api import MERGE_PATCH, HttpKubeApi
 from autoscaler.adapters.kubernetes.api_error import ApiError
 from autoscaler.adapters.kubernetes.credentials import find
+from autoscaler.adapters.kubernetes.pods import DELETION_COST
 from autoscaler.clock import SystemClock
 from autoscaler.record_files import files
 from tests.conftest import ROOT
-from tests.e2e.audit import ours, used
-from tests.e2e.world import SYSTEM, Controller, World, autoscaler, deployment
+from tests.e2e.audit import WHO, ours, used
+from tests.e2e.world import Controller, World, autoscaler, deployment
 from tests.realparts.api import Object, Objects
 from tests.realparts.control_plane import ControlPlane
 from tests.realparts.prometheus_server import PrometheusServer
-
-ACCOUNT = f"system:serviceaccount:{SYSTEM}:{SYSTEM}"
-COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -33,7 +31,7 @@ async def fleet(control_plane: ControlPlane, prometheus: PrometheusServer, deplo
     component = str(ROOT / "deploy" / "components" / "empty-nodes")
     done = await control_plane.kubectl("apply", "--server-side", "-k", component)
     assert not done.code, done.err
-    await control_plane.until_allowed(ACCOUNT, verb="patch", resource="pods", namespace=namespace)
+    await control_plane.until_allowed(WHO, verb="patch", resource="pods", namespace=namespace)
     for number in range(3):
         await control_plane.add_gpu_node(f"node-{number}", 8, namespace=namespace)
     yield World(control_plane, prometheus, namespace, deployed)
@@ -46,7 +44,8 @@ def by_node(pods: Objects) -> Counter[str]:
 
 
 def costs(pods: Objects) -> list[str]:
-    return [pod["metadata"]["annotations"][COST] for pod in pods.values() if COST in (pod["metadata"].get("annotations") or {})]
+    found = [pod["metadata"].get("annotations") or {} for pod in pods.values()]
+    return [one[DELETION_COST] for one in found if DELETION_COST in one]
 
 
 async def test_l_a_scale_down_leaves_a_whole_node_and_evicts_nobody(fleet: World) -> None:
@@ -119,8 +118,8 @@ async def test_l_of_a_pod_only_its_deletion_cost_may_be_changed(fleet: World) ->
         for body, words in ((ended, "what pods run"), ({"metadata": {"annotations": {"a": "b"}}}, "its deletion cost only")):
             with pytest.raises(ApiError, match=words):
                 await patch(body)
-        await patch({"metadata": {"annotations": {COST: "-1"}}})
-        await patch({"metadata": {"annotations": {COST: None}}})
+        await patch({"metadata": {"annotations": {DELETION_COST: "-1"}}})
+        await patch({"metadata": {"annotations": {DELETION_COST: None}}})
 
 
 def leavings(controller: Controller) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -15,14 +15,12 @@ from autoscaler.adapters.kubernetes.cluster import KubernetesCluster
 from autoscaler.adapters.kubernetes.credentials import find
 from autoscaler.clock import SystemClock
 from autoscaler.core.node_facts import NODE_STAGES, PoolFacts
-from autoscaler.spec import AcceleratorPoolStatus
-from tests.e2e.world import GROUP_PATH, SYSTEM, World, autoscaler, deployment
-from tests.realparts.api import Object, Objects, is_ready
+from tests.e2e.node_pools import POOLS, Pools
+from tests.e2e.world import SYSTEM, World, autoscaler, deployment
+from tests.realparts.api import Objects, is_ready
 from tests.realparts.control_plane import NAMESPACE_LABEL, ControlPlane
 from tests.realparts.karpenter import POOL_LABEL, Karpenter
 from tests.realparts.prometheus_server import PrometheusServer
-
-POOLS = f"{GROUP_PATH}/acceleratorpools"
 
 
 def stages(lead_time: Any) -> dict[str, float]:
@@ -60,14 +58,7 @@ async def test_l_lead_times_by_stage_and_what_is_stuck(
         pool, llama, autoscaler("llama", mode="Shadow", nodePool=namespace, acceleratorsPerReplica=8, leadTime=lead_time)
     )
 
-    async def until_pool(condition: Any, timeout_s: float = 60.0) -> Object:
-        found = await control_plane.api.until(
-            POOLS, lambda pools: condition(pools.get(namespace, {}).get("status", {})), timeout_s=timeout_s
-        )
-        status: Object = found[namespace]["status"]
-        msgspec.convert(status, AcceleratorPoolStatus)
-        return status
-
+    until_pool = partial(Pools(world).until_status, namespace, timeout_s=60.0)
     try:
         async with world.controller("story-l") as controller:
             await until_pool(lambda status: status.get("nodes") == 0)
@@ -107,7 +98,7 @@ async def test_l_lead_times_by_stage_and_what_is_stuck(
             message = next(c["message"] for c in item["status"]["conditions"] if c["type"] == "Ready")
             assert "nvidia.com/gpu is short" in message, message
             status = await until_pool(
-                lambda status: any(c["reason"] == "DevicePluginSilent" for c in status.get("conditions", [])), timeout_s=60.0
+                lambda status: any(c["reason"] == "DevicePluginSilent" for c in status.get("conditions", []))
             )
             silent = next(one for one in status["conditions"] if one["reason"] == "DevicePluginSilent")
             assert "1 node is Ready without any accelerator" in silent["message"]

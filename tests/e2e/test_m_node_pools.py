@@ -8,11 +8,11 @@ from typing import Any
 import pytest_asyncio
 
 from tests.adapters.nodepools.definitions import NODE_POOLS, Definitions
-from tests.e2e.world import GROUP_PATH, World, autoscaler, deployment
+from tests.e2e.node_pools import POOLS, ready, static
+from tests.e2e.world import World, autoscaler, deployment
 from tests.realparts.api import Object
 
 KARPENTER = "/apis/karpenter.sh/v1/nodepools"
-POOLS = f"{GROUP_PATH}/acceleratorpools"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -36,18 +36,12 @@ async def static_pool(world: World, sizes_pools: None) -> AsyncIterator[str]:
 
 
 def pool(name: str, **backend: Any) -> Object:
-    ref = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "name": name}
-    spec = {"maxNodes": 9, "acceleratorsPerNode": 8, "backend": {"type": "Scale", "scale": ref, **backend}}
+    spec = {"maxNodes": 9, "acceleratorsPerNode": 8, "backend": static(name, **backend)}
     return {"apiVersion": "inference-autoscaler.io/v1alpha1", "kind": "AcceleratorPool", "metadata": {"name": name}, "spec": spec}
 
 
 def replicas(items: dict[str, Object], name: str) -> int:
     return int(items[name]["spec"]["replicas"])
-
-
-def ready(items: dict[str, Object], name: str) -> Object:
-    conditions = items[name].get("status", {}).get("conditions") or [{}]
-    return dict(conditions[0])
 
 
 async def test_m_a_static_pool_follows_the_plan_over_a_kill_and_is_left_to_another_owner(world: World, static_pool: str) -> None:
@@ -62,7 +56,7 @@ async def test_m_a_static_pool_follows_the_plan_over_a_kill_and_is_left_to_anoth
         # The nodes that were asked for never come here: no more than the step is ever on its way.
         await plane.api.until(KARPENTER, lambda items: replicas(items, name) == 2)
         items = await plane.api.until(POOLS, lambda items: items[name].get("status", {}).get("askedNodes") == 2)
-        assert ready(items, name)["reason"] == "Scaling"
+        assert ready(items[name]["status"])["reason"] == "Scaling"
         await controller.process.kill()
         versions = (await plane.api.get(f"{KARPENTER}/{name}"))["metadata"]["resourceVersion"]
         async with world.controller("story-m-next"):
@@ -71,9 +65,9 @@ async def test_m_a_static_pool_follows_the_plan_over_a_kill_and_is_left_to_anoth
             assert (await plane.api.get(f"{KARPENTER}/{name}"))["metadata"]["resourceVersion"] == versions
             done = await plane.kubectl("scale", f"nodepool/{name}", "--replicas=4")
             assert not done.code, done.err
-            items = await plane.api.until(POOLS, lambda items: ready(items, name).get("reason") == "OwnedElsewhere")
+            items = await plane.api.until(POOLS, lambda items: ready(items[name].get("status", {}))["reason"] == "OwnedElsewhere")
             assert "kubectl" in items[name]["status"]["owner"]
-            assert "takeOwnership" in ready(items, name)["message"]
+            assert "takeOwnership" in ready(items[name]["status"])["message"]
             assert replicas(await plane.api.until(KARPENTER, lambda items: name in items), name) == 4
             await plane.api.patch(f"{POOLS}/{name}", {"spec": {"backend": {"takeOwnership": True, "maxStep": 9}}})
             await plane.api.until(KARPENTER, lambda items: replicas(items, name) not in (2, 4), timeout_s=60)

@@ -23,7 +23,7 @@ from autoscaler.adapters.kubernetes.scale import ScaleClient, ScaleState
 from autoscaler.adapters.kubernetes.services import Judge, Service, decoded
 from autoscaler.adapters.kubernetes.stuck import stuck_replicas
 from autoscaler.clock import ClockSteps
-from autoscaler.core.model import Direction, Fleet, Ints, Memory, Outcome, Pause, Plan, ScalingSpec, Written
+from autoscaler.core.model import Direction, Fleet, Ints, Memory, Outcome, Pause, Plan, Written
 from autoscaler.core.node_facts import POD_STAGES, StageTime, StuckReplicas
 from autoscaler.core.seen_nodes import SeenPool
 from autoscaler.errors import OutsideError
@@ -163,8 +163,9 @@ class KubernetesCluster:
                 del self.picture.wrote[service.target]
         members = self.pods.members(service.target) if service.target is not None else None
         pools = () if service.spec is None else service.spec.pool_names
-        seen = len(pools) > 1 and members is not None and self.picture.pools.synced
-        placed = self._on_pools(members, pools) if seen and members is not None else None
+        placed = None
+        if len(pools) > 1 and members is not None and self.picture.pools.synced:
+            placed = self._on_pools(members, pools)
         self._columns.set_row(service, state, members, why, self.picture.pools.lead_s(pools), placed)
 
     def _on_pools(self, members: Members, pools: Collection[str]) -> OnPools:
@@ -202,16 +203,13 @@ class KubernetesCluster:
             members = self.pods.members(service.target) if service.target is not None else None
             assert service.spec is not None
             assert service.manifest is not None
-            measured_p99_s = self._node_late_s(service.spec) if service.manifest.spec.lead_time.measured else None
+            measured = service.manifest.spec.lead_time.measured
+            measured_p99_s = self.picture.pools.late_s(service.spec.pool_names) if measured else None
             pods = (self.pods.pods[key] for key in (members.pods if members is not None else ()))
             stuck = stuck_replicas(pods, at_s, measured_p99_s=measured_p99_s, start_s=service.spec.node_lead_time_s)
             if stuck is not None:
                 found[row] = stuck
         return found
-
-    def _node_late_s(self, spec: ScalingSpec) -> float | None:
-        """The p99 of a node's lead time, of several pools the slowest; None where too little is known of any."""
-        return self.picture.pools.late_s(spec.pool_names)
 
     def _lead_stages(self, row: int) -> tuple[StageTime, ...]:
         return self.services.rows[row].lead.told(POD_STAGES)

@@ -86,7 +86,7 @@ class DeletionCosts:
                 Reason.UnknownOrder,
                 "only ReplicaSets are known to remove pods by controller.kubernetes.io/pod-deletion-cost",
             )
-        if not self._allowed.get(target[1], (0.0, True))[1]:
+        if not self._may_patch(target[1]):
             return (
                 False,
                 Reason.PodsNotPatchable,
@@ -166,12 +166,16 @@ class DeletionCosts:
 
     async def _annotate(self, key: Key, cost: str | None, timeout_s: float) -> None:
         pod = self._pods.pods.get(key)
-        if pod is None or not self._allowed.get(key[0], (0.0, True))[1]:
+        if pod is None or not self._may_patch(key[0]):
             return
         annotations = {DELETION_COST: cost, OUR_COST: cost}
         body: Object = {"metadata": {"resourceVersion": pod.resource_version, "annotations": annotations}}
         params = {"fieldManager": FIELD_MANAGER}
         await self._api.request("PATCH", PODS.path(*key), params=params, body=body, content_type=MERGE_PATCH, timeout_s=timeout_s)
+
+    def _may_patch(self, namespace: str) -> bool:
+        """Whether we may patch its pods, as far as is known; we may until somebody says no."""
+        return self._allowed.get(namespace, (0.0, True))[1]
 
     async def _ask(self, namespaces: Iterable[str], end_s: float) -> None:
         """Whether we may patch their pods, where that was not asked lately."""

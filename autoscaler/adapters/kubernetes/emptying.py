@@ -88,7 +88,7 @@ def _held(pods: PodIndex, node: str, target: TargetKey) -> bool:
     of every node, a small pod) does not keep a node autoscaler from taking it."""
     for key in pods.on_node.get(node, ()):
         pod, targets = pods.pods[key], pods.targets_of(key)
-        if target not in targets and pod.state is not PodState.OVER and (targets or pod.accelerated):
+        if target not in targets and pod.state is not PodState.OVER and (targets or pod.accelerators):
             return True
     return False
 

@@ -66,10 +66,6 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     resource_version: str = ""
 
     @property
-    def accelerated(self) -> bool:
-        return self.accelerators > 0
-
-    @property
     def version(self) -> str:
         """Which template it is made of, "" where its controller doesn't say."""
         for label in _VERSION_LABELS:

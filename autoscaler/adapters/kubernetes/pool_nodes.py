@@ -78,20 +78,18 @@ class PoolNodes:
     def node_changed(self, name: str, new: Node | None, now_s: float) -> None:
         """Takes in a node that came, changed or (None) went."""
         self._facts = None
-        before = self._ways.get(name)
-        if before is not None and not before.node.leaving and (new is None or new.leaving) and self._unasked(name, before.node):
+        way = self._ways.get(name)
+        if way is not None and not way.node.leaving and (new is None or new.leaving) and self._unasked(name, way.node):
             self.losses.lost()
         if new is None:
             self._ways.pop(name, None)
             self._unfinished.discard(name)
             return
-        way = self._ways.get(name)
         if way is None:
             way = self._ways[name] = _Way(new, watched=self._from_its_start(new, now_s))
+            requested_at_s = self.orders.answered(new.created_at_s)
             if way.watched:
-                self._provisioned(way, self.orders.answered(new.created_at_s))
-            else:
-                self.orders.answered(new.created_at_s)
+                self._provisioned(way, requested_at_s)
         if way.watched:
             self._progress(way, new, now_s)
         way.node = new
@@ -135,7 +133,7 @@ class PoolNodes:
     def facts(self, now_s: float, serving: Callable[[], bool]) -> PoolFacts:
         """serving: whether replicas that run on the pool are ready; asked where it matters. Where they are and no node advertises anything,
         accelerators are not told by device plugins there (dynamic resource allocation), and nothing is wrong."""
-        silent = self._silent(now_s, serving) if self._unfinished else None
+        silent = self._silent(now_s, serving)
         there = len(self._ways) if self._facts is None else self._facts.nodes
         self.losses.passed(there, now_s)
         if self._facts is None or self._facts.silent != silent or now_s - self._told_at_s >= LOSSES_TOLD_S:

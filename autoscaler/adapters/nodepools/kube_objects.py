@@ -9,6 +9,7 @@ from typing import Any, Final
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason, problem_of
 from autoscaler.errors import RequestFailed
 from autoscaler.ports import KubernetesRequests
+from autoscaler.spec import ObjectRef
 
 FIELD_MANAGER: Final = "inference-autoscaler"
 """Our name in managedFields; the kubernetes adapter writes scales under the same."""
@@ -67,10 +68,17 @@ class KubeObjects:
             self._kinds[api_version] = (now_s, kinds)
         return kinds.get(kind)
 
-    async def must_be_served(self, api_version: str, kind: str, deadline_s: float) -> Served:
-        served = await self.served(api_version, kind, deadline_s)
+    async def must_be_served(self, ref: ObjectRef, field: str, deadline_s: float, *, scaled: bool = False) -> Served:
+        """The kind of the object that a manifest names in `field` of its backend. scaled: it must have a scale subresource."""
+        served = await self.served(ref.api_version, ref.kind, deadline_s)
         if served is None:
-            raise PoolProblem(PoolReason.NotUsable, f"the API server knows no {kind} of {api_version}; is its CRD installed?")
+            raise PoolProblem(
+                PoolReason.NotUsable, f"the API server knows no {ref.kind} of {ref.api_version}; is its CRD installed?"
+            )
+        if scaled and not served.scale:
+            raise PoolProblem(PoolReason.NotUsable, f"{ref.kind} of {ref.api_version} has no scale subresource")
+        if served.namespaced and ref.namespace is None:
+            raise PoolProblem(PoolReason.NotUsable, f"{ref.kind} is namespaced: {field}.namespace must say where {ref.name} is")
         return served
 
     async def request(

@@ -56,11 +56,8 @@ class MinSize:
         return replace(over, target=wish.nodes, version=version)
 
     async def _path(self, deadline_s: float) -> str:
-        ref = self._ref
-        served = await self._objects.must_be_served(ref.api_version, ref.kind, deadline_s)
-        if served.namespaced and ref.namespace is None:
-            raise PoolProblem(PoolReason.NotUsable, f"{ref.kind} is namespaced: minSize.namespace must say where {ref.name} is")
-        return served.path(ref.namespace, ref.name)
+        served = await self._objects.must_be_served(self._ref, "minSize", deadline_s)
+        return served.path(self._ref.namespace, self._ref.name)
 
 
 def _count(text: str | None, name: str) -> int:

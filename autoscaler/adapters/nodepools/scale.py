@@ -69,13 +69,7 @@ class Scale:
         return replace(over, target=whole(dig(answer, "spec", "replicas")) or 0, version=answer.get("metadata") or {})
 
     async def _served(self, deadline_s: float) -> Served:
-        ref = self._ref
-        served = await self._objects.must_be_served(ref.api_version, ref.kind, deadline_s)
-        if not served.scale:
-            raise PoolProblem(PoolReason.NotUsable, f"{ref.kind} of {ref.api_version} has no scale subresource")
-        if served.namespaced and ref.namespace is None:
-            raise PoolProblem(PoolReason.NotUsable, f"{ref.kind} is namespaced: scale.namespace must say where {ref.name} is")
-        return served
+        return await self._objects.must_be_served(self._ref, "scale", deadline_s, scaled=True)
 
 
 def _must_be_static(served: Served, item: Object) -> None:

@@ -22,33 +22,30 @@ def pool_series(tick: Tick) -> Iterator[Family]:
                 for state, count in (("there", seen.nodes), ("ready", seen.ready), ("advertised", seen.advertised))
             ),
         ),
-        _gauge(
+        _by_pool(
             "pool_silent_nodes",
             "Nodes that are Ready without accelerators for longer than it takes.",
-            (((("pool", pool),), 0 if seen.silent is None else seen.silent.nodes) for pool, seen in facts),
+            ((pool, 0 if seen.silent is None else seen.silent.nodes) for pool, seen in facts),
         ),
-        _gauge(
+        _by_pool(
             "pool_short",
             "1 while the pool has no more nodes to give, as far as is known: only what is there is counted on, and a few more are tried at times.",
-            (
-                ((("pool", pool.name),), int(tick.plan.bounds is not None and pool.name in tick.plan.bounds.pools))
-                for pool in fleet.pools
-            ),
+            ((pool.name, int(tick.plan.bounds is not None and pool.name in tick.plan.bounds.pools)) for pool in fleet.pools),
         ),
-        _gauge(
+        _by_pool(
             "pool_noticed_nodes",
             "Nodes that were told to go (a spot reclaim, maintenance), and not by us.",
-            (((("pool", pool),), seen.noticed) for pool, seen in facts),
+            ((pool, seen.noticed) for pool, seen in facts),
         ),
-        _gauge(
+        _by_pool(
             "pool_lost_nodes",
             "Nodes that went though nobody asked them to, as far back as is remembered.",
-            (((("pool", pool),), seen.losses) for pool, seen in facts if seen.loss_per_node_hour is not None),
+            ((pool, seen.losses) for pool, seen in facts if seen.loss_per_node_hour is not None),
         ),
-        _gauge(
+        _by_pool(
             "pool_losses_per_node_hour",
             "How often a node of the pool is lost, as learnt.",
-            (((("pool", pool),), seen.loss_per_node_hour) for pool, seen in facts if seen.loss_per_node_hour is not None),
+            ((pool, seen.loss_per_node_hour) for pool, seen in facts if seen.loss_per_node_hour is not None),
         ),
         _gauge(
             "pool_lead_time_seconds",
@@ -73,6 +70,10 @@ def pool_series(tick: Tick) -> Iterator[Family]:
         ),
     )
     return (family for family in families if family.samples)
+
+
+def _by_pool(name: str, help_text: str, values: Iterable[tuple[str, float]]) -> Family:
+    return _gauge(name, help_text, (((("pool", pool),), value) for pool, value in values))
 
 
 def _gauge(name: str, help_text: str, samples: Iterable[tuple[Labels, float]]) -> Family:

@@ -108,7 +108,7 @@ class Pool {
     setText(this.figures, figures(pool));
     const planned = pool.planned ?? 0;
     setText(this.question, `Why ${count(planned)} ${planned === 1 ? "node" : "nodes"}?`);
-    setText(this.reason, pool.words ? `${sentence(pool.words)}` : "Nothing is planned for it.");
+    setText(this.reason, pool.words ? sentence(pool.words) : "Nothing is planned for it.");
     tell(this.coming, pool.coming_words && sentence(pool.coming_words));
     tell(this.trouble, trouble(pool));
     const compact = pool.nodes.length > BOXES_WITH_WORDS;
@@ -164,7 +164,7 @@ class Pool {
     this.said.hidden = !item;
     if (!item) return;
     const node = this.pool.nodes[[...this.strip.children].indexOf(item)];
-    const words = `${node.name ?? "A node"}: ${stateWords(node, this.pool, this.now)}; ${use(node, this.pool)}${node.runs.length ? ": " : "."}`;
+    const words = nodeWords(node, this.pool, this.now) + (node.runs.length ? ": " : ".");
     const text = `${words}${node.runs.map(runWords).join(", ")}${others(node)}`;
     if (this.said.dataset.text === text) return;
     this.said.dataset.text = text;
@@ -206,6 +206,10 @@ function left(pool) {
   return `and ${count(pool.more)} more: ${states.join(", ")}.`;
 }
 
+function nodeWords(node, pool, now) {
+  return `${node.name ?? "A node"}: ${stateWords(node, pool, now)}; ${use(node, pool)}`;
+}
+
 function stateWords(node, pool, now) {
   const words = STATES[node.state][2];
   if (node.state === "noticed") return `${words} (${node.why})${node.replaced ? "; another one comes without us" : ""}`;
@@ -225,12 +229,15 @@ function use(node, pool) {
   return node.accelerators ? `${count(node.taken)} of ${count(node.accelerators)} GPUs in use` : "no GPUs told";
 }
 
+function podsOf(runs) {
+  return runs.ready + runs.starting + runs.draining;
+}
+
 function runWords(runs) {
-  const pods = runs.ready + runs.starting + runs.draining;
   const parts = [];
   if (runs.starting) parts.push(`${count(runs.starting)} starting`);
   if (runs.draining) parts.push(`${count(runs.draining)} leaving`);
-  return `${runs.service} × ${count(pods)}${parts.length ? ` (${parts.join(", ")})` : ""}`;
+  return `${runs.service} × ${count(podsOf(runs))}${parts.length ? ` (${parts.join(", ")})` : ""}`;
 }
 
 function others(node) {
@@ -259,7 +266,7 @@ function fill(button, node, pool, now, key) {
   const [name, gpus, words] = button.children;
   button.dataset.state = node.state;
   button.dataset.mark = STATES[node.state][1];
-  const label = `${node.name ?? "A node"}: ${stateWords(node, pool, now)}; ${use(node, pool)}${node.runs.length ? `: ${node.runs.map(runWords).join(", ")}` : ""}${others(node)}`;
+  const label = `${nodeWords(node, pool, now)}${node.runs.length ? `: ${node.runs.map(runWords).join(", ")}` : ""}${others(node)}`;
   if (button.getAttribute("aria-label") !== label) {
     button.setAttribute("aria-label", label);
     button.title = label;
@@ -273,13 +280,13 @@ function fill(button, node, pool, now, key) {
 function cellsOf(node, pool, key) {
   const cells = [];
   for (const runs of node.runs) {
-    const pods = runs.ready + runs.starting + runs.draining;
+    const pods = podsOf(runs);
     const whose = runs.service === key ? "mine" : "in-use";
     let told = 0;
     let given = 0;
     for (const [kind, of] of [[whose, runs.ready], [`${whose} starting`, runs.starting], [`${whose} draining`, runs.draining]]) {
       told += of;
-      const upTo = Math.round((Math.max(runs.accelerators, runs.accelerators ? 0 : pods) * told) / pods);
+      const upTo = Math.round(((runs.accelerators || pods) * told) / pods);
       if (upTo > given) cells.push([kind, upTo - given]);
       given = upTo;
     }
@@ -311,7 +318,7 @@ function showWords(box, node, pool, now, key) {
   }
   const mineFirst = [...node.runs].sort((a, b) => (b.service === key) - (a.service === key));
   for (const runs of mineFirst.slice(0, NAMED_ON_A_BOX)) {
-    lines.push([runs.service === key ? "mine" : "", `${runs.service.split("/")[1]} × ${count(runs.ready + runs.starting + runs.draining)}`]);
+    lines.push([runs.service === key ? "mine" : "", `${runs.service.split("/")[1]} × ${count(podsOf(runs))}`]);
   }
   if (node.runs.length > NAMED_ON_A_BOX) lines.push(["", `${count(node.runs.length - NAMED_ON_A_BOX)} more services`]);
   if (node.others) lines.push(["", `others × ${count(node.others)}`]);

@@ -26,6 +26,14 @@ def put(
     team.fake.create("pods", {"metadata": meta, "spec": spec, "status": status})
 
 
+def two_to_choose_from(team: Team) -> None:
+    """A service of two pods, each on a node of its own."""
+    team.deployment(replicas=2)
+    team.service(drain=EMPTY)
+    put(team, "a", "n1")
+    put(team, "b", "n2")
+
+
 def costs(team: Team) -> dict[str, str]:
     """Of the pods that have one."""
     found = {}
@@ -105,10 +113,7 @@ async def test_what_somebody_else_set_is_respected(team: Team) -> None:
 
 
 async def test_a_cost_that_somebody_sets_in_between_is_not_overwritten(team: Team) -> None:
-    team.deployment(replicas=2)
-    team.service(drain=EMPTY)
-    put(team, "a", "n1")
-    put(team, "b", "n2")
+    two_to_choose_from(team)
     async with team.cluster() as cluster:
         fleet = await observed(cluster, lambda fleet: fleet.ready[0] == 2)
         for name in ("a", "b"):  # not seen by our informer yet: no task of it runs before the next await
@@ -138,10 +143,7 @@ async def test_a_node_that_others_hold_is_not_emptied_in_vain(team: Team) -> Non
 
 async def test_without_the_right_replicas_leave_as_before(team: Team) -> None:
     team.fake.may_read_definitions = False  # what a SelfSubjectAccessReview is answered
-    team.deployment(replicas=2)
-    team.service(drain=EMPTY)
-    put(team, "a", "n1")
-    put(team, "b", "n2")
+    two_to_choose_from(team)
     async with team.cluster() as cluster:
         fleet = await observed(cluster, lambda fleet: fleet.ready[0] == 2)
         assert cluster.emptying()[0][0]
@@ -153,10 +155,7 @@ async def test_without_the_right_replicas_leave_as_before(team: Team) -> None:
 
 
 async def test_a_refused_patch_counts_as_a_missing_right(team: Team) -> None:
-    team.deployment(replicas=2)
-    team.service(drain=EMPTY)
-    put(team, "a", "n1")
-    put(team, "b", "n2")
+    two_to_choose_from(team)
     team.fake.fail("PATCH", "", status=403)
     async with team.cluster() as cluster:
         fleet = await observed(cluster, lambda fleet: fleet.ready[0] == 2)
@@ -166,10 +165,7 @@ async def test_a_refused_patch_counts_as_a_missing_right(team: Team) -> None:
 
 
 async def test_costs_that_can_not_be_written_stop_nobody_for_ever(team: Team) -> None:
-    team.deployment(replicas=2)
-    team.service(drain=EMPTY)
-    put(team, "a", "n1")
-    put(team, "b", "n2")
+    two_to_choose_from(team)
     team.fake.fail("PATCH", "", status=500, times=99)
     async with team.cluster() as cluster:
         await observed(cluster, lambda fleet: fleet.ready[0] == 2)
@@ -204,10 +200,7 @@ async def test_who_does_not_ask_for_it_or_can_not_have_it(team: Team) -> None:
 
 
 async def test_during_an_update_nothing_is_chosen(team: Team) -> None:
-    team.deployment(replicas=2)
-    team.service(drain=EMPTY)
-    put(team, "a", "n1")
-    put(team, "b", "n2")
+    two_to_choose_from(team)
     team.fake.patch("pods", "a", {"metadata": {"labels": {"pod-template-hash": "old"}}})
     async with team.cluster(sets_costs=True) as cluster:
         fleet = await observed(cluster, lambda fleet: fleet.ready[0] == 2)
@@ -231,10 +224,7 @@ async def test_in_shadow_no_pod_is_touched(team: Team) -> None:
 
 
 async def test_after_a_restart_our_own_costs_are_known_again(team: Team) -> None:
-    team.deployment(replicas=2)
-    team.service(drain=EMPTY)
-    put(team, "a", "n1")
-    put(team, "b", "n2")
+    two_to_choose_from(team)
     async with team.cluster() as cluster:
         fleet = await observed(cluster, lambda fleet: fleet.ready[0] == 2)
         await cluster.act(fleet, plan_of(fleet, 1), 2.0)

@@ -108,6 +108,32 @@ async def around(folder: Path) -> AsyncIterator[Around]:
         yield Around(kube, api, http, folder)
 
 
+def cloud_bed(
+    around: Around,
+    server: Google | Amazon | Microsoft | Hook,
+    make: Callable[[], Backend],
+    target: Callable[[], int],
+    expire: Callable[[], None],
+    secrets: list[str],
+    **how: Any,
+) -> Bed:
+    """Of a server whose orders take time. how: further fields of the bed."""
+    return Bed(
+        make(),
+        make,
+        server.fail,
+        target,
+        lambda: len(server.orders),
+        around.kube,
+        around.clock,
+        server.finish,
+        expire,
+        secrets,
+        server,
+        **how,
+    )
+
+
 def gke(around: Around, server: Google, set_by: Any = "Size") -> Bed:
     settings = GkeSettings(
         project="example-project", location="europe-west4", cluster="inference", node_pool="h100", set_by=set_by
@@ -124,20 +150,7 @@ def gke(around: Around, server: Google, set_by: Any = "Size") -> Bed:
         return sum(server.zones.values()) if set_by == "Size" else int(server.autoscaling.get("totalMinNodeCount", 0))
 
     secrets = ["ya29.first-secret", "ya29.second-secret"]
-    return Bed(
-        make(),
-        make,
-        server.fail,
-        target,
-        lambda: len(server.orders),
-        around.kube,
-        around.clock,
-        server.finish,
-        expire,
-        secrets,
-        server,
-        write_part=":set",
-    )
+    return cloud_bed(around, server, make, target, expire, secrets, write_part=":set")
 
 
 def eks(around: Around, server: Amazon, set_by: Any = "Size", *, agent: bool = False) -> Bed:
@@ -164,21 +177,7 @@ def eks(around: Around, server: Amazon, set_by: Any = "Size", *, agent: bool = F
 
     secrets = ["first/secret+key", "first-session-token", "second/secret+key", "second-session-token"]
     secrets += [server.web_identity_token, server.agent_token]
-    orders = lambda: len(server.orders)  # noqa: E731
-    return Bed(
-        make(),
-        make,
-        server.fail,
-        target,
-        orders,
-        around.kube,
-        around.clock,
-        server.finish,
-        expire,
-        secrets,
-        server,
-        write_part="update-config",
-    )
+    return cloud_bed(around, server, make, target, expire, secrets, write_part="update-config")
 
 
 def aks(around: Around, server: Microsoft, set_by: Any = "Size") -> Bed:
@@ -201,10 +200,7 @@ def aks(around: Around, server: Microsoft, set_by: Any = "Size") -> Bed:
         return int(server.properties["count" if set_by == "Size" else "minCount"])
 
     secrets = ["eyJ.first-secret", "eyJ.second-secret", server.assertion]
-    orders = lambda: len(server.orders)  # noqa: E731
-    return Bed(
-        make(), make, server.fail, target, orders, around.kube, around.clock, server.finish, expire, secrets, server, write="PUT"
-    )
+    return cloud_bed(around, server, make, target, expire, secrets, write="PUT")
 
 
 class Hook(CloudServer):
@@ -270,22 +266,7 @@ def webhook(around: Around, server: Hook, ca: str) -> Bed:
         around.kube.patch("secrets", "hook", {"data": {"token": encoded(server.token)}}, namespace="system")
 
     secrets = ["hook-first-secret", "hook-second-secret"]
-    orders = lambda: len(server.orders)  # noqa: E731
-    return Bed(
-        make(),
-        make,
-        server.fail,
-        lambda: server.nodes,
-        orders,
-        around.kube,
-        around.clock,
-        server.finish,
-        expire,
-        secrets,
-        server,
-        write_part="/size",
-        reads_each_time=True,
-    )
+    return cloud_bed(around, server, make, lambda: server.nodes, expire, secrets, write_part="/size", reads_each_time=True)
 
 
 def machine_deployment(replicas: int, annotations: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -304,13 +285,11 @@ def kube_fault(kube: FakeKubeApi) -> Callable[..., Any]:
     """The words of ``CloudServer.fail`` in the fake API server's."""
 
     def fail(**how: Any) -> Any:
-        method, content = how.pop("method", ""), how.pop("content", None)
-        document, echo, _ = how.pop("document", None), how.pop("echo", False), how.pop("headers", None)
-        part = how.pop("part", "")
+        method, part, content = how.pop("method", ""), how.pop("part", ""), how.pop("content", None)
+        for of_clouds_only in ("document", "echo", "headers"):
+            how.pop(of_clouds_only, None)
         if content is not None:
             how = {"document": ["no", "object"], "times": how.get("times", 1)}
-        elif echo or document is not None:
-            pass
         return kube.fail(method, part, **how)
 
     return fail
