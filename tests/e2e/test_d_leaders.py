@@ -10,11 +10,6 @@ from typing import Any
 from tests.e2e.world import SYSTEM, Controller, World, autoscaler, deployment
 
 
-async def leader_of(world: World) -> str:
-    lease = await world.control_plane.api.get(f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/{SYSTEM}")
-    return str(lease["spec"].get("holderIdentity") or "")
-
-
 async def leads(controller: Controller) -> bool:
     return "inference_autoscaler_leading 1.0" in await controller.metrics()
 
