@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, eq=False)
 class Cohort:
-    """Replicas of one service that were created together and are not ready. begun: they have a slot on a ready node and are starting.
-    A cancelled cohort has count 0 and stays where it lies until it is met."""
+    """Replicas of one service that were created together and are not ready. on: the pool on whose ready nodes they have slots and are starting, None
+    while they wait for some. A cancelled cohort has count 0 and stays where it lies until it is met."""
 
     row: int
     count: int
     created_s: int
-    begun: bool = False
+    on: Pool | None = None
     begun_s: int = 0
 
 
@@ -30,10 +30,11 @@ class Request:
 class Pool:
     """A pool's nodes and slots.
 
-    held: slots of all replicas (starting, ready, draining, and those that wait for a node). used: the part of it on ready nodes.
-    warm: free slots in which a replica has run on this node, so that only a model must be loaded into it. waiting: who waits for slots,
-    in the order in which they get them. headroom: slots to hold beyond the replicas. fixed: the count that a plan set, None where the
-    rule (600 s spare) rules. price_per_h: what so many nodes cost in an hour, None where nobody says.
+    held: slots of all replicas (starting, ready, draining, and those that wait for a node of this pool alone). used: the part of it on ready
+    nodes. owed: further slots that nodes are made for here by the rule, of services on several pools (``replay.plant.growing``). warm: free slots in
+    which a replica has run on this node, so that only a model must be loaded into it. waiting: who waits for slots, in the order in which they get
+    them. headroom: slots to hold beyond the replicas. fixed: the count that a plan set, None where the rule (600 s spare) rules. price_per_h: what
+    so many nodes cost in an hour, None where nobody says.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class Pool:
         "max_nodes",
         "min_nodes",
         "name",
+        "owed",
         "price_per_h",
         "ready",
         "requests",
@@ -76,6 +78,7 @@ class Pool:
         self.held = 0
         self.used = 0
         self.headroom = 0
+        self.owed = 0
         self.fixed: int | None = None
         self.spare_since_s: int | None = None
         self.requests: list[Request] = []
@@ -91,8 +94,8 @@ class Pool:
         return self.ready + self.coming
 
     def needed(self) -> int:
-        """Nodes for all slots held and the headroom, by the rule."""
-        return max(-(-(self.held + self.headroom) // self.slots), self.min_nodes)
+        """Nodes for all slots held and owed and the headroom, by the rule."""
+        return max(-(-(self.held + self.owed + self.headroom) // self.slots), self.min_nodes)
 
     def wanted(self) -> int:
         """Nodes to have now: what the plan says (but none with replicas on it goes), or what is needed, within the pool's size."""
