@@ -18,40 +18,9 @@ from replay.scenario import load_scenario
 from replay.tune.batch import Batch, Setting, Traffic, scores_of
 from replay.tune.parts import Stretch
 from replay.world import World, build_world, node_pools, services
-from tests.replay.made import series, write
+from tests.replay.made import STANDARD, series, write
 
 START_S = 1704067200.0
-# 8 replicas fill the only node of h100, for 32 requests/s; four more run on l40s, for 4.
-MANIFEST = """
-apiVersion: inference-autoscaler.io/v1alpha1
-kind: AcceleratorPool
-metadata: {name: h100}
-spec: {maxNodes: 1, acceleratorsPerNode: 8, costPerHour: 30}
----
-apiVersion: inference-autoscaler.io/v1alpha1
-kind: AcceleratorPool
-metadata: {name: l40s}
-spec: {maxNodes: 2, acceleratorsPerNode: 4, costPerHour: 10}
----
-apiVersion: inference-autoscaler.io/v1alpha1
-kind: InferenceAutoscaler
-metadata: {name: chat, namespace: team-a}
-spec:
-  scaleTargetRef: {kind: Deployment, name: chat}
-  mode: Active
-  nodePools:
-    - {name: h100, requestsPerSecond: 4}
-    - {name: l40s, requestsPerSecond: 1}
-  minReplicas: 1
-  maxReplicas: 20
-  objective: {signal: queue_wait_s, target: 5s, promised: 99%}
-  capacity: {requestsPerSecond: 4, concurrency: 32}
-  leadTime: {replica: 60s, node: 120s}
-  policies: [POLICY]
-  behavior:
-    scaleUp: {policies: []}
-    scaleDown: {stabilizationWindowSeconds: 0, policies: []}
-"""
 SCENARIO = """
 scale: {mode: Factor, factor: 1}
 noise: false
@@ -61,10 +30,11 @@ nodes: {start: 120s, spare: 60s, owner: OWNER}
 
 
 def made(folder: Path, owner: str = "Rule", policy: str = "") -> list[str]:
-    """Arguments of a replay of ten minutes with 32 requests/s."""
+    """Arguments of a replay of ten minutes with 32 requests/s: what 8 replicas do, which fill the only node of h100."""
     wishes = write(folder / "chat.csv", "at_s,replicas\n0,8\n60,12\n390,6\n")
     policy = policy or f"{{name: schedule, params: {{file: {wishes}}}}}"
-    manifest = write(folder / "manifest.yaml", MANIFEST.replace("POLICY", policy))
+    text = (STANDARD / "several-pools.yaml").read_text("utf-8")
+    manifest = write(folder / "manifest.yaml", text.replace("{name: target, params: {signal: concurrency, target: 10}}", policy))
     setting = write(folder / "scenario.yaml", SCENARIO.replace("OWNER", owner))
     trace = write(folder / "steady.csv", "offset_s,requests\n" + "".join(f"{at_s},1920\n" for at_s in range(0, 600, 60)))
     return ["-f", str(manifest), "-s", str(setting), "-t", str(trace)]
