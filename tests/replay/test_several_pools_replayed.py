@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autoscaler.manifests import load_manifests
 from replay.cli import main
+from replay.optimum.nodes import pool_shares
+from replay.optimum.pools import node_optimum
+from replay.optimum.solve import optimum
 from replay.plant.fluid import FluidPlant
 from replay.run import demand_of
 from replay.scenario import load_scenario
 from replay.tune.batch import Batch, Setting, Traffic, scores_of
 from replay.tune.parts import Stretch
-from replay.world import World, build_world, node_pools, services
+from replay.world import World, build_world, node_pools, plant_pools, services
 from tests.replay.made import STANDARD, series, write
 
 START_S = 1704067200.0
@@ -166,6 +173,36 @@ def test_the_optimum_has_all_on_the_pool_where_each_does_the_most_and_bounds_eve
     assert compared.exit_code == 0, compared.output
     (row,) = orjson.loads(compared.stdout)["scores"]
     assert row["node_bound_ratio"] == pytest.approx(1.0, rel=0.03)
+
+
+@settings(max_examples=25)
+@given(
+    loads=st.lists(st.sampled_from([0.0, 4.0, 16.0, 40.0]), min_size=10, max_size=10),
+    wishes=st.lists(st.integers(1, 16), min_size=10, max_size=10),
+)
+def test_no_mixture_of_the_pools_goes_below_the_bounds(tmp_path_factory: Any, loads: list[float], wishes: list[int]) -> None:
+    """Whatever is asked for minute by minute, on nodes by the rule: a promise of as much as that kept costs no less than the bounds say."""
+    folder = tmp_path_factory.mktemp("world")
+    made(folder)
+    manifests = load_manifests([folder / "manifest.yaml"])
+    scenario = load_scenario(folder / "scenario.yaml", {})
+    specs, pools = services(manifests), node_pools(manifests)
+    demand = np.repeat(loads, 60)[None, :]
+    world = build_world(specs, pools, scenario, demand)
+    plant = world.plant
+    for minute, replicas in enumerate(wishes):
+        plant.advance_to(60 * minute)
+        plant.life.set_replicas(0, replicas, plant.now_s)
+    plant.advance_to(plant.end_s)
+    kept = plant.verdicts()[0].attained_ratio - 1e-6
+    promised = replace(specs[0], objective=replace(specs[0].objective, promised_ratio=kept))
+    places, pools_of = plant_pools([promised], pools, 8)
+    (share,) = pool_shares([promised], places, pools_of, initial=8, node_s=120)
+    best = optimum(promised, pools, scenario, demand[0], share)
+    nodes = node_optimum([best])
+    assert nodes is not None
+    assert best.lower_bound_replica_hours <= float(plant.replica_s()[0]) / 3600 + 1e-9
+    assert nodes.bound_slot_hours <= float(plant.node_s() @ [pool.slots for pool in plant.life.pools]) / 3600 + 1e-9
 
 
 def test_what_the_request_level_plant_cannot_play_is_said(tmp_path: Path) -> None:
