@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner
@@ -260,16 +261,10 @@ async def test_what_the_budget_cut_is_worked_out_again(tmp_path: Path, shadow: b
         assert {one.field for one in differences} == {field}
 
 
-async def test_what_was_short_is_read_from_the_records(tmp_path: Path) -> None:
-    """Nobody records what led to it: the bounds of the tick are what is worked with again."""
-    gpus = PoolSpec(name="gpu", min_nodes=0, max_nodes=9, accelerators_per_node=8)
-    spec = a_spec(pool="gpu", accelerators_per_replica=4)
-    controller, cluster, _, clock = a_controller([spec], lambda _at_s, _row: 80.0)
-    short = Short(since_s=0.0, until_s=9e9, pause_s=300.0, there=3, trying=0, resource="nvidia.com/gpu", said="nobody")
-    bound = Bound(most=3, trying=0, words="pool gpu is short of nvidia.com/gpu", state=short)
-    cluster.changes = {"pools": (gpus,), "bounds": Bounds(pools={"gpu": bound}, released={0: 1})}
+async def written(folder: Path, controller: Controller, clock: ManualClock) -> Path:
+    """Records of twenty ticks, by the writer of the live controller."""
     writer = RecordWriter(
-        tmp_path,
+        folder,
         seed=0,
         budget=controller.budget,
         shadow=False,
@@ -278,14 +273,41 @@ async def test_what_was_short_is_read_from_the_records(tmp_path: Path) -> None:
     )
     for _ in range(20):
         clock.advance_to(clock.now_s() + 15.0)
-        tick = await controller.tick()
-        await writer.report(tick)
-    assert (tick.plan.replicas.tolist(), tick.plan.limits[0].name) == ([6], "ScaleUpStuck")
+        await writer.report(await controller.tick())
     await writer.close()
-    (path,) = record_files(tmp_path)
+    (path,) = record_files(folder)
+    return path
+
+
+async def test_what_was_short_is_read_from_the_records(tmp_path: Path) -> None:
+    """Nobody records what led to it: the bounds of the tick are what is worked with again."""
+    gpus = PoolSpec(name="gpu", min_nodes=0, max_nodes=9, accelerators_per_node=8)
+    spec = a_spec(pool="gpu", accelerators_per_replica=4)
+    controller, cluster, _, clock = a_controller([spec], lambda _at_s, _row: 80.0)
+    short = Short(since_s=0.0, until_s=9e9, pause_s=300.0, there=3, trying=0, resource="nvidia.com/gpu", said="nobody")
+    bound = Bound(most=3, trying=0, words="pool gpu is short of nvidia.com/gpu", state=short)
+    cluster.changes = {"pools": (gpus,), "bounds": Bounds(pools={"gpu": bound}, released={0: 1})}
+    path = await written(tmp_path, controller, clock)
+    last = orjson.loads(path.read_bytes().splitlines()[-1])
+    assert (last["planned"], last["limits"][0][0]["name"]) == ([6], "ScaleUpStuck")
     verdict = await asyncio.to_thread(verify, [path], policies={"per-replica": PER_REPLICA})
     assert verdict.differences == []
     assert verdict.ticks > 10
     line = next(number for number, text in enumerate(path.read_bytes().splitlines()) if b'"short"' in text and number > 5)
     found = await asyncio.to_thread(verify, [changed(path, tmp_path, line, {"short": {}})], policies={"per-replica": PER_REPLICA})
     assert {one.field for one in found.differences} >= {"planned"}
+
+
+async def test_who_leaves_with_its_node_is_read_from_the_records(tmp_path: Path) -> None:
+    gpus = PoolSpec(name="gpu", min_nodes=0, max_nodes=9, accelerators_per_node=8)
+    controller, cluster, _, clock = a_controller([a_spec(pool="gpu")], lambda _at_s, _row: 80.0)
+    cluster.changes = {"pools": (gpus,), "draining": np.array([8]), "draining_lost": {0: 8}}
+    path = await written(tmp_path, controller, clock)
+    verdict = await asyncio.to_thread(verify, [path], policies={"per-replica": PER_REPLICA})
+    assert verdict.differences == []
+    assert verdict.ticks > 10
+    told = orjson.loads(path.read_bytes().splitlines()[-1])
+    assert (told["nodes"], told["draining"], told["draining_lost"]) == ({"gpu": 1}, [8], {"0": 8})
+    edited = changed(path, tmp_path, -1, {"draining_lost": {}})
+    (found,) = (await asyncio.to_thread(verify, [edited], policies={"per-replica": PER_REPLICA})).differences
+    assert (found.field, found.recorded, found.again) == ("nodes", {"gpu": 1}, {"gpu": 2})

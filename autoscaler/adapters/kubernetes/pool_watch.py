@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 
 
 class PoolWatch:
-    """measured: pools whose lead time may have changed, and moved: nodes that became another pool's, since somebody emptied them."""
+    """measured: pools whose lead time may have changed, and moved: nodes that became another pool's, or began or ceased to be lost, since
+    somebody emptied them."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self.pools: dict[str, PoolNodes] = {}
@@ -63,6 +64,22 @@ class PoolWatch:
         """Whose node it is."""
         return self._pool_of.get(node)
 
+    def lost(self, node: str) -> bool:
+        """Whether the node counts for nothing: it is gone, told to go, or silent."""
+        found = self._nodes.get(node)
+        return found is None or found.leaving or bool(found.notice) or self._silent(node)
+
+    def ours_to_replace(self, node: str) -> bool:
+        """Whether the node is still there, counts for nothing, and nobody but us replaces it (of the pool: ``PoolFacts.beyond``)."""
+        found = self._nodes.get(node)
+        if found is None or found.leaving:
+            return False
+        return not found.replaced if found.notice else self._silent(node)
+
+    def _silent(self, node: str) -> bool:
+        pool = self.pools.get(self._pool_of.get(node, ""))
+        return pool is not None and node in pool.silent
+
     def lead_s(self, pools: Collection[str]) -> float | None:
         """What a new node takes as measured, of several pools the slowest; None while too little is known of any."""
         return _slowest(self.pools[name].lead.reckoned_s() if name in self.pools else None for name in pools)
@@ -87,7 +104,12 @@ class PoolWatch:
         if not self.synced:
             return {}
         now_s = self._now_s()
-        return {name: nodes.facts(now_s, partial(serving, name)) for name, nodes in self.pools.items()}
+        found = {}
+        for name, nodes in self.pools.items():
+            before = nodes.silent
+            found[name] = nodes.facts(now_s, partial(serving, name))
+            self.moved |= before ^ nodes.silent
+        return found
 
     def nodes_of(self, pool: str) -> PoolNodes | None:
         """The pool's nodes; None where they can't be seen."""
@@ -143,6 +165,8 @@ class PoolWatch:
                 self.pools[pool].node_changed(name, None, self._now_s())
             return
         self._nodes[name] = new
+        if old is None or old.going != new.going:
+            self.moved.add(name)
         if old is None or (old.labels, old.pools) != (new.labels, new.pools):
             self._place(name, new)
         elif (pool := self._pool_of.get(name)) is not None:
