@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytest_asyncio
 
+from autoscaler.adapters.nodepools.backend import Wish
+from autoscaler.adapters.nodepools.pools import BackendPools
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason
+from autoscaler.core.model import PoolSpec, Zone
+from autoscaler.spec import PoolBackend
 from tests.adapters.nodepools import beds
 from tests.adapters.nodepools.amazon import Amazon
 from tests.adapters.nodepools.beds import Around, Bed
 from tests.adapters.nodepools.google import Google
 from tests.adapters.nodepools.microsoft import Microsoft
+from tests.adapters.nodepools.test_pools import plan
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -210,6 +217,65 @@ async def test_a_webhook_tells_problems_in_the_list_s_words(base: Around, tmp_pa
         for wrong in ({"target": -1}, {"target": "3"}, {"target": True}, {"ready": 2}, {"target": 2, "ready": 1.5}):
             bed.fail(document=wrong)
             assert (await problem(bed.get())).reason == PoolReason.UnexpectedAnswer
+
+
+async def test_a_webhook_is_told_of_zones_and_spot_where_the_pool_has_them(base: Around, tmp_path: Path) -> None:
+    tls, ca = beds.hook_tls(tmp_path)
+    async with beds.Hook(tls) as server:
+        bed = beds.webhook(base, server, ca)
+        settings = PoolBackend(type="EKS", cool_down="0s", max_step=4)  # the backend is handed in
+        plain = PoolSpec(name="h100", min_nodes=0, max_nodes=20, accelerators_per_node=8, backend=settings)
+        split = replace(plain, zones=(Zone(name="a", max_nodes=1), Zone(name="b")), spot_ratio=0.5, on_demand_nodes=2)
+        pools = BackendPools(lambda _pool, _settings: bed.again(), clock=bed.clock, rng=np.random.default_rng(1))
+
+        async def ordered(pool: PoolSpec, nodes: int) -> dict[str, Any]:
+            """Of the order of a tick, {} where there is none."""
+            server.finish()
+            bed.clock.advance_to(bed.clock.now_s() + 15.0)
+            before = len(server.orders)
+            assert await pools.act([pool], plan(h100=nodes), 2.0) == {}
+            assert len(server.orders) - before in (0, 1)
+            return {name: server.orders[-1].get(name) for name in ("nodes", "zones", "spot")} if server.orders[before:] else {}
+
+        assert await ordered(plain, 3) == {"nodes": 3, "zones": None, "spot": None}
+        assert server.orders[-1].keys() == {"schema", "pool", "operation", "nodes", "reason"}
+        assert await ordered(split, 3) == {}, "what was never told again is no other split"
+        # Two are ready and four a step: what is ordered is split, not what is planned.
+        assert await ordered(split, 9) == {"nodes": 6, "zones": {"a": 1, "b": 5}, "spot": 3}
+        assert await ordered(split, 6) == {}
+        assert await ordered(replace(split, on_demand_nodes=6), 6) == {"nodes": 6, "zones": {"a": 1, "b": 5}, "spot": 0}
+        wider = replace(split, zones=(Zone(name="a"), Zone(name="b")))
+        assert await ordered(wider, 6) == {"nodes": 6, "zones": {"a": 3, "b": 3}, "spot": 3}
+        server.tells_split = False
+        assert await ordered(split, 6) == {}, "nobody tells how they were asked for"
+        assert await ordered(split, 5) == {"nodes": 5, "zones": {"a": 1, "b": 4}, "spot": 2}
+        assert await ordered(plain, 4) == {"nodes": 4, "zones": None, "spot": None}
+        await pools.close()
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"zones": ["a"]}, "zones is ['a']; whole numbers by zone are expected"),
+        ({"zones": {"a": "1"}}, "zones is {'a': '1'}; whole numbers by zone are expected"),
+        ({"zones": 5}, "zones is 5; whole numbers by zone are expected"),
+        ({"spot": -1}, "spot is -1; a whole number from 0 is expected"),
+        ({"spot": {"a": 1}}, "spot is {'a': 1}; a whole number from 0 is expected"),
+    ],
+)
+async def test_a_split_that_a_webhook_tells_in_no_numbers_is_said_where_one_is_ordered(
+    base: Around, tmp_path: Path, told: dict[str, Any], words: str
+) -> None:
+    tls, ca = beds.hook_tls(tmp_path)
+    async with beds.Hook(tls) as server:
+        bed = beds.webhook(base, server, ca)
+        bed.fail(document={"target": 2, **told})
+        over = await bed.get()
+        split = Wish(nodes=2, reason="a test", zones={"a": 2}, spot=1)
+        met = await problem(bed.backend.set_target(split, over, beds.CALL_S))
+        assert (met.reason, met.words) == (PoolReason.UnexpectedAnswer, words)
+        assert await bed.backend.set_target(Wish(nodes=2, reason="a test"), over, beds.CALL_S) is over, "nobody asked for it"
+        assert server.orders == []
 
 
 async def test_a_webhook_s_certificate_is_verified_and_no_redirect_is_followed(base: Around, tmp_path: Path) -> None:
