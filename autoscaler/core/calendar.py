@@ -131,20 +131,20 @@ class Calendar:
     # ------------------------------------------------------------ when something may change
 
     def _turns(self, at_s: float, ahead_s: float) -> tuple[Ints, Floats]:
-        """Moments (c,) after at_s at which windows begin or end, each with its service (c,): all of the next ahead_s and a day more, and some
-        later ones. At some of them nothing changes."""
-        until_s = at_s + ahead_s + _DAY_S
+        """Moments (c,) after at_s at which windows begin or end, each with its service (c,): all of the next ahead_s and of what an answer may
+        hold beyond them, and some later ones. At some of them nothing changes."""
+        until_s = at_s + ahead_s + _HOLDS_S
         offsets = [_offsets(name, at_s, until_s) for name in self._zones]
         windows = np.arange(len(self._zone))
         found = [(windows, self._from_s), (windows, self._until_s)]
         for zone, known in enumerate(offsets):
             here = np.flatnonzero(self._zone == zone)
             found += [(here, np.full(len(here), change_s)) for change_s, _ in known[1:]]
-        # A clock that is set back shows a time twice: each offset of a zone is tried, from the day before on.
+        # Times of day, as each offset shows them that a zone has until then: a clock that is set back shows some twice.
         for turn in range(max(map(len, offsets))):
             offset_s = np.array([known[min(turn, len(known) - 1)][1] for known in offsets])[self._zone]
             midnight_s = np.floor((at_s + offset_s) / _DAY_S) * _DAY_S - offset_s
-            for day in range(-1, int((until_s - at_s) // _DAY_S) + 2):
+            for day in range(int((until_s - at_s) // _DAY_S) + 2):
                 begins_s = midnight_s + day * _DAY_S
                 found += [(windows, begins_s + self._start_s), (windows, begins_s + self._end_s)]
         window = np.concatenate([one for one, _ in found])

@@ -631,8 +631,8 @@ class Plan:
     spot_nodes: Mapping[str, int] = field(default_factory=dict)
     """Of pools that may have spot nodes: how many of `nodes` may be."""
     taken: Mapping[str, int] | None = None
-    """By pool: accelerators that pods ask for by themselves (planned replicas, those on their way out, an update's), headroom not among them; None:
-    nobody reckons it."""
+    """By pool: accelerators that pods ask for by themselves (planned replicas, those on their way out, an update's), headroom not among them, and
+    those of lost nodes that nobody can take; None: nobody reckons it."""
     bounds: Bounds | None = None
     """What was short; None: nothing."""
 

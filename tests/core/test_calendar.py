@@ -18,7 +18,7 @@ from autoscaler.core.table import Table
 from tests.core.allocation.fleets import a_pool, a_service, fleet_of
 
 HOUR_S = 3600.0
-ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
+ZONES = ("UTC", "Europe/Berlin", "Asia/Beirut", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
 FORWARD_S = datetime(2025, 3, 30, 1, tzinfo=UTC).timestamp()
 """Berlin: from 02:00 to 03:00."""
 BACK_S = datetime(2025, 10, 26, 1, tzinfo=UTC).timestamp()
@@ -29,6 +29,7 @@ CHANGES_S = (
     datetime(2025, 3, 9, 7, tzinfo=UTC).timestamp(),  # New York forward
     datetime(2025, 11, 2, 6, tzinfo=UTC).timestamp(),  # and back
     datetime(2025, 4, 5, 15, tzinfo=UTC).timestamp(),  # Lord Howe, by half an hour
+    datetime(2025, 10, 25, 21, tzinfo=UTC).timestamp(),  # Beirut, from midnight into the day before
     datetime(2025, 6, 16, 12, tzinfo=UTC).timestamp(),  # none
 )
 
@@ -65,6 +66,10 @@ def highest_min(spec: ScalingSpec, at_s: float, ahead_s: float) -> int:
 def window(name: str = "window", days: Sequence[int] = range(7), **given: object) -> Schedule:
     made = Schedule(name=name, timezone="UTC", days=frozenset(days), start_minute=0, end_minute=0)
     return replace(made, **given)  # type: ignore[arg-type]
+
+
+def in_berlin(start_minute: int, end_minute: int) -> Schedule:
+    return window(timezone="Europe/Berlin", start_minute=start_minute, end_minute=end_minute, min_replicas=7)
 
 
 def near(moment_s: float) -> st.SearchStrategy[float]:
@@ -115,8 +120,11 @@ def test_bounds_are_those_of_the_wall_clock(windows: list[list[Schedule]], at_s:
 
 @settings(max_examples=60, deadline=None)
 @given(SERVICES, st.sampled_from(CHANGES_S).flatmap(near), st.lists(st.floats(0.0, 3 * HOUR_S), min_size=4, max_size=4))
-@example([[window(timezone="Europe/Berlin", start_minute=150, end_minute=170, min_replicas=7)]], FORWARD_S - 60.5, [120.0] * 4)
-@example([[window(timezone="Europe/Berlin", start_minute=150, end_minute=160, min_replicas=7)]], BACK_S - HOUR_S, [5400.0] * 4)
+@example([[in_berlin(150, 170)]], FORWARD_S - 60.5, [120.0] * 4)  # all of it in the hour that isn't there
+@example([[in_berlin(150, 240)], [window(start_minute=55, min_replicas=3)]], FORWARD_S - 600.0, [900.0] * 4)  # begins late
+@example([[in_berlin(210, 240)]], FORWARD_S - 900.0, [3600.0] * 4)
+@example([[in_berlin(150, 160)]], BACK_S - 900.0, [3600.0] * 4)  # for the second time
+@example([[in_berlin(0, 10)]], BACK_S - 30 * HOUR_S, [0.0] * 4)  # nothing for half a day
 def test_the_highest_minimum_is_that_of_every_second(windows: list[list[Schedule]], at_s: float, ahead_s: list[float]) -> None:
     specs = [spec for spec in services(windows) if spec.schedules]
     if not specs:

@@ -49,7 +49,8 @@ class PoolState:
 class Wish:
     """What a pool is to be. nodes: within all bounds. reason: in words, for systems that keep it.
 
-    taken: accelerators that pods of services ask for by themselves, of nodes × per_node (None: nobody tells); only headroom asks for the rest.
+    taken: of nodes × per_node accelerators, those that pods of services ask for by themselves or nobody can take (None: nobody tells); only
+    headroom asks for the rest.
     zones: of `nodes`, how many are to be in each of the pool's zones; none where it names no zones. Fewer than `nodes` in all where the zones'
     own bounds allow no more. spot: how many of them may be spot at the most; None where it says nothing of spot. For systems that can place
     nodes so: others order `nodes` alone.

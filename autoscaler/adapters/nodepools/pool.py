@@ -26,8 +26,8 @@ SHORT: Final = (PoolReason.NoCapacity, PoolReason.QuotaExceeded)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What the plan says of the pool. taken: accelerators that pods ask for by themselves. passing: of the nodes, those that stand in for
-    ones about to go: with these they go at once, without the cool-down."""
+    """What the plan says of the pool. taken: as in ``Wish``. passing: of the nodes, those that stand in for ones about to go: with these they
+    go at once, without the cool-down."""
 
     pool: PoolSpec
     nodes: int

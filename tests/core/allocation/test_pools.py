@@ -258,6 +258,14 @@ def test_what_nobody_can_take_of_a_lost_node_is_no_room(staying: int, free: int)
     assert (plan.nodes, plan.nodes["h100"] * 8 - plan.taken["h100"]) == ({"h100": 2}, free)
 
 
+def test_replicas_that_a_shadow_watches_too_are_on_a_lost_node_once() -> None:
+    specs = [a_service("chat"), a_service("watcher", target="Deployment/chat", mode="Shadow")]
+    lost = Bounds(lost={"h100": 2}, ordered_for_lost={"h100": 2})
+    fleet = fleet_of(specs, [8, 8], pools=(a_pool(max_nodes=3),), staying_lost={0: {"h100": 8}, 1: {"h100": 8}})
+    plan = allocate(Table(fleet), fleet, decided([8, 8]), ChangeBudget(), bounds=lost)
+    assert (plan.nodes, plan.taken) == ({"h100": 3}, {"h100": 16})
+
+
 @pytest.mark.parametrize(
     ("current", "desired", "surge", "placed", "nodes", "words"),
     [
