@@ -178,6 +178,9 @@ class KubernetesCluster:
     def _on_nodes(self, members: Members, pools: Collection[str]) -> tuple[OnPools | None, OnLost | None]:
         """As ``Columns.set_row`` takes them. Of each pool those on other nodes, or on none, are left out."""
         nodes = self.picture.pools
+        on_lost = (self.pods.on_node[node] for node in nodes.to_replace if node in self.pods.on_node)
+        if len(pools) == 1 and not members.counts[PodState.DRAINING] and all(map(members.pods.isdisjoint, on_lost)):
+            return None, None  # as nearly always: there are tens of thousands of pods
         found = OnPools(staying=dict.fromkeys(pools, 0), draining=dict.fromkeys(pools, 0))
         staying_lost: dict[str, int] = {}
         draining_lost = 0
@@ -191,7 +194,7 @@ class KubernetesCluster:
                 continue
             if (pool := nodes.pool_of_node(pod.node)) in counts:
                 counts[pool] += 1
-                if nodes.ours_to_replace(pod.node):
+                if pod.node in nodes.to_replace:
                     staying_lost[pool] = staying_lost.get(pool, 0) + 1
         lost = OnLost(staying_lost, draining_lost) if staying_lost or draining_lost else None
         return found if len(pools) > 1 else None, lost

@@ -35,12 +35,14 @@ log = logging.getLogger(__name__)
 
 class PoolWatch:
     """measured: pools whose lead time may have changed, and moved: nodes that became another pool's, or began or ceased to be lost, since
-    somebody emptied them."""
+    somebody emptied them. to_replace: nodes that are still there, count for nothing, and that nobody but us replaces (of one pool: as many as
+    ``PoolFacts.beyond``)."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self.pools: dict[str, PoolNodes] = {}
         self.measured: set[str] = set()
         self.moved: set[str] = set()
+        self.to_replace: set[str] = set()
         self._now_s = now_s
         self._nodes: dict[str, Node] = {}
         self._pool_of: dict[str, str] = {}
@@ -69,12 +71,13 @@ class PoolWatch:
         found = self._nodes.get(node)
         return found is None or found.leaving or bool(found.notice) or self._silent(node)
 
-    def ours_to_replace(self, node: str) -> bool:
-        """Whether the node is still there, counts for nothing, and nobody but us replaces it (of the pool: ``PoolFacts.beyond``)."""
+    def _judge(self, node: str) -> None:
+        """Has it in `to_replace`, or no more."""
         found = self._nodes.get(node)
-        if found is None or found.leaving:
-            return False
-        return not found.replaced if found.notice else self._silent(node)
+        ours = False
+        if found is not None and not found.leaving:
+            ours = not found.replaced if found.notice else self._silent(node)
+        (self.to_replace.add if ours else self.to_replace.discard)(node)
 
     def _silent(self, node: str) -> bool:
         pool = self.pools.get(self._pool_of.get(node, ""))
@@ -108,7 +111,9 @@ class PoolWatch:
         for name, nodes in self.pools.items():
             before = nodes.silent
             found[name] = nodes.facts(now_s, partial(serving, name))
-            self.moved |= before ^ nodes.silent
+            for node in before ^ nodes.silent:
+                self.moved.add(node)
+                self._judge(node)
         return found
 
     def nodes_of(self, pool: str) -> PoolNodes | None:
@@ -161,16 +166,18 @@ class PoolWatch:
         if new is None:
             del self._nodes[name]
             self.moved.add(name)
+            self._judge(name)
             if (pool := self._pool_of.pop(name, None)) is not None and pool in self.pools:
                 self.pools[pool].node_changed(name, None, self._now_s())
             return
         self._nodes[name] = new
-        if old is None or old.going != new.going:
-            self.moved.add(name)
         if old is None or (old.labels, old.pools) != (new.labels, new.pools):
             self._place(name, new)
         elif (pool := self._pool_of.get(name)) is not None:
             self._tell(pool, name, new)
+        if old is None or old.going != new.going:
+            self.moved.add(name)
+            self._judge(name)
 
     def pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         """Notes which pods that had waited for a node were placed on which."""
@@ -193,6 +200,7 @@ class PoolWatch:
         if pool is not None:
             self._pool_of[name] = pool
             self._tell(pool, name, node)
+        self._judge(name)
 
     def _find(self, node: Node) -> str | None:
         return next((name for name, nodes in self.pools.items() if nodes.pool.has(node)), None)

@@ -302,6 +302,10 @@ async def test_a_node_that_falls_silent_is_lost_to_replicas_on_it(team: Team) ->
         fleet = await cluster.observe(clock.now_s())
         assert fleet.pool_facts["h100"].silent is not None
         assert (fleet.draining_lost, fleet.staying_lost) == ({0: 1}, {0: {"h100": 1}}), "in the same look"
+        team.fake.delete("acceleratorpools", "h100")
+        await observed(cluster, lambda fleet: (fleet.draining_lost, cluster.picture.pools.to_replace) == ({}, set()))
+        pool(team)
+        await observed(cluster, lambda fleet: fleet.draining_lost == {0: 1} and cluster.picture.pools.to_replace == {"a"})
         change_node(team, "a")
         await observed(
             cluster, lambda fleet: counts(fleet) == (1, 1, 1) and (fleet.draining_lost, fleet.staying_lost) == ({}, {})

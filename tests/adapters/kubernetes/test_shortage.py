@@ -189,6 +189,7 @@ async def test_a_node_with_a_notice_is_replaced_by_one_also_while_its_replicas_d
         assert await planned(lambda fleet: counts(fleet) == (2, 2, 1) and fleet.draining_lost == {0: 8}) == (2, 0)
         team.fake.delete("nodes", "a")  # the pods' objects go within a minute after it
         assert await planned(lambda fleet: counts(fleet) == (1, 1, 1) and fleet.draining_lost == {0: 8}) == (1, 0)
+        assert cluster.picture.pools.to_replace == set()
         for name in old:
             team.fake.delete("pods", name)
         assert await planned(lambda fleet: fleet.draining.tolist() == [0]) == (1, 0)
