@@ -65,8 +65,8 @@ class AcceleratorPoolSpec(Base):
         Meta(
             max_length=16,
             description=(
-                "Zones of its nodes, each once. Their maxNodes bound the pool, and nodes are to be spread equally within these: shown in records, "
-                "and ordered by the backend Webhook alone."
+                "Zones of its nodes, each once. Their maxNodes bound the pool, and nodes are to be spread equally within these: records show it, "
+                "and of the backends the Webhook alone orders by it."
             ),
             extra_json_schema=unique_by("name"),
         ),
@@ -75,8 +75,8 @@ class AcceleratorPoolSpec(Base):
         Spot | None,
         Meta(
             description=(
-                "How much of it may be spot nodes: counts in the price of a node, is shown in records, and ordered by the backend Webhook alone. "
-                "None where left out."
+                "How much of it may be spot nodes: counts in the price of a node, records show it, and of the backends the Webhook alone orders by "
+                "it. None where left out."
             )
         ),
     ] = None

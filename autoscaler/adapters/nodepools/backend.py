@@ -52,8 +52,8 @@ class Wish:
     taken: of nodes × per_node accelerators, those that pods of services ask for by themselves or nobody can take (None: nobody tells); only
     headroom asks for the rest.
     zones: of `nodes`, how many are to be in each of the pool's zones; none where it names no zones. Fewer than `nodes` in all where the zones'
-    own bounds allow no more. spot: how many of them may be spot at the most; None where it says nothing of spot. For systems that can place
-    nodes so: others order `nodes` alone.
+    own bounds allow no more. spot: how many of them may be spot at the most; None where it says nothing of spot. Both say where nodes come
+    and which go first, for systems that can tell; others order `nodes` alone.
     """
 
     nodes: int

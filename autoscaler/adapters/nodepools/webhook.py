@@ -21,7 +21,6 @@ from autoscaler.spec import Webhook as Settings
 SCHEMA: Final = 1
 _COUNTS: Final = {"target": "target", "ready": "ready", "minNodes": "min_nodes", "maxNodes": "max_nodes"}
 _TEXTS: Final = ("owner", "changing")
-_SPLIT: Final = ("zones", "spot")
 
 
 class Webhook:
@@ -41,13 +40,12 @@ class Webhook:
         return await self._ask({"operation": "Get"}, deadline_s)
 
     async def set_target(self, wish: Wish, over: PoolState, deadline_s: float) -> PoolState:
+        # Another split of the same number is no order: nodes would go in one zone and come in another, however many, and whatever is paused.
+        if over.target == wish.nodes or over.changing:
+            return over
         split: dict[str, Any] = {"zones": dict(wish.zones)} if wish.zones else {}
         if wish.spot is not None:
             split["spot"] = wish.spot
-        # Of what the answer doesn't tell again the number says whether anything is to be ordered.
-        same = all(_known(name, over.version[name]) in (None, wanted) for name, wanted in split.items())
-        if (over.target == wish.nodes and same) or over.changing:
-            return over
         return await self._ask({"operation": "Set", "nodes": wish.nodes, **split, "reason": wish.reason}, deadline_s)
 
     async def _ask(self, question: Mapping[str, Any], deadline_s: float) -> PoolState:
@@ -98,7 +96,7 @@ def _state(told: Mapping[str, Any]) -> PoolState:
     found: dict[str, Any] = {}
     for name, field in _COUNTS.items():
         value = told.get(name)
-        if value is not None and not _is_count(value):
+        if value is not None and (whole(value) is None or not 0 <= value <= 100000):
             raise PoolProblem(PoolReason.UnexpectedAnswer, f"{name} is {str(value)[:32]}; a whole number from 0 is expected")
         found[field] = value
     if found["target"] is None:
@@ -111,17 +109,4 @@ def _state(told: Mapping[str, Any]) -> PoolState:
         words = dig(told, "problem", "reason")
         known = PoolReason(words) if words in list(PoolReason) else PoolReason.Failed
         found |= {"reason": known, "problem": str(dig(told, "problem", "message") or known)[:400]}
-    return PoolState(**found, version={name: told.get(name) for name in _SPLIT})
-
-
-def _known(name: str, told: Any) -> Any:
-    """How the nodes that were asked for last are split, as an answer tells it; None where it doesn't."""
-    counts = told.values() if isinstance(told, dict) else [told]
-    if told is not None and (isinstance(told, dict) != (name == "zones") or not all(map(_is_count, counts))):
-        expected = "whole numbers by zone are" if name == "zones" else "a whole number from 0 is"
-        raise PoolProblem(PoolReason.UnexpectedAnswer, f"{name} is {str(told)[:64]}; {expected} expected")
-    return told
-
-
-def _is_count(value: Any) -> bool:
-    return (count := whole(value)) is not None and 0 <= count <= 100000
+    return PoolState(**found)

@@ -211,8 +211,6 @@ class Hook(CloudServer):
         self.nodes = 2
         self.token = "hook-first-secret"
         self.changing = ""
-        self.tells_split = True
-        self.split: dict[str, Any] = {}
         self.orders: list[Any] = []
 
     async def answer(self, seen: Seen) -> web.Response:
@@ -227,9 +225,7 @@ class Hook(CloudServer):
                 raise Refusal(409, "Conflict", "another order is under way")
             self.orders.append(asked)
             self.nodes, self.changing = asked["nodes"], "machines are fetched"
-            self.split = {name: asked[name] for name in ("zones", "spot") if name in asked}
-        told = {"target": self.nodes, "ready": 2, "minNodes": 0, "maxNodes": 20, "changing": self.changing}
-        return web.json_response(told | (self.split if self.tells_split else {}))
+        return web.json_response({"target": self.nodes, "ready": 2, "minNodes": 0, "maxNodes": 20, "changing": self.changing})
 
     def refusal(self, status: int, code: str, message: str) -> web.Response:
         return web.json_response({"code": code, "message": message}, status=status)
