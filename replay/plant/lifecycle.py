@@ -116,7 +116,7 @@ class Lifecycle:
     def set_headroom(self, row: int, replicas: int, at_s: int) -> None:
         """Replicas' worth of slots to hold beyond the replicas."""
         if row in self.where:
-            self._growing.headroom[row] = replicas
+            self._growing.set_headroom(row, replicas)
         else:
             self._own[row][0].headroom += (replicas - self._headroom[row]) * self._slots_each[row]
             self._headroom[row] = replicas
@@ -182,6 +182,7 @@ class Lifecycle:
         """Before the number of replicas changes, or (of a service on several pools) of those that are on one."""
         if (where := self.where.get(row)) is not None:
             where.replica_s = self.replica_s_by_pool(row, at_s)
+            where.changes += 1
         self._replica_s[row] += self._alive(row) * (at_s - self._touched_s[row])
         self._touched_s[row] = at_s
         self._changes += 1

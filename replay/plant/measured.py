@@ -21,21 +21,23 @@ class Measured:
     def __init__(self, configured_s: Iterable[float], kinds: int, kinds_of: Sequence[Sequence[int]] | None = None) -> None:
         self.lead_time_s: Floats = np.array(list(configured_s), dtype=np.float64)
         self._starts: list[deque[int]] = [deque(maxlen=_SAMPLES) for _ in range(kinds)]
+        self._late_s: list[float | None] = [None] * kinds  # a kind may be ten thousand services' own
         self._several = {row: own for row, own in enumerate(kinds_of or ()) if len(own) > 1}
 
     def add(self, kind: int, took_s: int, rows: Sequence[int]) -> None:
         """A start took so long; it is one of these services'."""
         starts = self._starts[kind]
         starts.append(took_s)
-        value = _late_s(starts)
+        value = self._late_s[kind] = _late_s(starts)
         found = [value if row not in self._several else self._slowest_s(row) for row in rows]
         if any(self.lead_time_s[row] != own for row, own in zip(rows, found, strict=True)):
             self.lead_time_s = self.lead_time_s.copy()
             self.lead_time_s[list(rows)] = found
 
     def _slowest_s(self, row: int) -> float:
-        own = [self._starts[kind] for kind in self._several[row]]
-        return max(map(_late_s, own)) if all(own) else self.lead_time_s.item(row)
+        late_s = [self._late_s[kind] for kind in self._several[row]]
+        known = [one for one in late_s if one is not None]
+        return max(known) if len(known) == len(late_s) else self.lead_time_s.item(row)
 
 
 def _late_s(starts: Collection[int]) -> float:

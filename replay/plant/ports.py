@@ -137,6 +137,9 @@ class PlantCluster:
         self._last_headroom: Ints | None = None
         self._placings: dict[str, Placing] = {}
         self._several = [row for row, spec in enumerate(specs) if len(spec.pool_names) > 1]
+        self._staying: dict[int, Mapping[str, int]] = {}
+        self._leaving: dict[int, Mapping[str, int]] = {}
+        self._placed_at = dict.fromkeys(self._several, -1)
 
     async def observe(self, at_s: float) -> Fleet:
         life = self._plant.life
@@ -172,16 +175,20 @@ class PlantCluster:
         if not self._several:
             return None, None
         life = self._plant.life
-        staying: dict[int, dict[str, int]] = {}
-        leaving: dict[int, dict[str, int]] = {}
         for row in self._several:
+            if (where := life.where.get(row)) is not None:
+                if where.changes == self._placed_at[row]:
+                    continue  # as nearly all, of ten thousand
+                self._placed_at[row] = where.changes
             names = self._specs[row].pool_names
-            staying[row], leaving[row] = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+            staying, leaving = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
             for pool in (life.pools[number] for number in life.pools_of[row]):
                 if pool.name in names:  # else it is on nodes of its own, since none of its pools is there
-                    ready, starting, leaving[row][pool.name] = life.on_nodes(row, pool)
-                    staying[row][pool.name] = ready + starting
-        return staying, leaving
+                    ready, starting, leaving[pool.name] = life.on_nodes(row, pool)
+                    staying[pool.name] = ready + starting
+            self._staying[row], self._leaving[row] = staying, leaving
+        # Fleets that were given away stay as they are.
+        return self._staying.copy(), self._leaving.copy()
 
     def _nodes_of(self, pool: str) -> SeenPool | None:
         life = self._plant.life

@@ -17,7 +17,7 @@ from replay.plant.nodes import Cohort, Pool
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """Replicas of one service on one pool that became ready, or began to leave, together."""
+    """Replicas of one service on one pool that became ready, or began to leave, one after the other."""
 
     pool: Pool
     count: int
@@ -39,6 +39,8 @@ class Whereabouts:
         self._ready: list[Group] = []  # in the order in which they became ready
         self.replica_s = [0.0] * len(self.pools)
         """Replica-seconds on the nodes of each pool, from a place to the end of draining."""
+        self.changes = 0
+        """Counts the moments at which some of its replicas may have come, moved on or gone (``Lifecycle``)."""
 
     def first_places(self, replicas: int, each: int) -> list[Group]:
         """Where replicas are at the trace's start: the pools are filled in the manifest's order; whom none has room for is on the first."""
@@ -52,7 +54,10 @@ class Whereabouts:
 
     def came(self, pool: Pool, replicas: int) -> None:
         """So many are ready there."""
-        self._ready.append(Group(pool, replicas))
+        if self._ready and self._ready[-1].pool is pool:
+            self._ready[-1].count += replicas
+        else:
+            self._ready.append(Group(pool, replicas))
 
     def leave(self, replicas: int, *, oldest: bool) -> list[Group]:
         """So many ready ones are none any more, the newest first, or the oldest; where they are."""
