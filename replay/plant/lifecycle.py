@@ -37,7 +37,7 @@ class Lifecycle:
         self, specs: Sequence[ScalingSpec], pools: Sequence[Pool], pools_of: Sequence[Sequence[int]], times: Times, faults: Faults
     ) -> None:
         n = len(specs)
-        priorities = [spec.priority for spec in specs]
+        self._priorities = priorities = [spec.priority for spec in specs]
         self._slots_each = [spec.accelerators_per_replica for spec in specs]
         self.pools_of = [tuple(own) for own in pools_of]
         self._own = [[pools[number] for number in own] for own in self.pools_of]
@@ -93,9 +93,10 @@ class Lifecycle:
             pool = group.pool
             pool.held += group.count * each
             pool.used = pool.held
-            pool.ready = max(pool.needed(), pool.ready)
             if where is not None:
                 where.came(pool, group.count)
+        for pool in self._own[row]:
+            pool.ready = max(pool.needed(), pool.ready)
         self._changes += 1
         if self.servers is not None:
             self.servers.join(row, replicas, 0)
@@ -124,8 +125,8 @@ class Lifecycle:
 
     def lose_nodes(self, fault: Fault) -> None:
         """Plans a loss of ready nodes (a share of them, one at least) at the fault's beginning, of each of the service's pools or of all."""
-        for number in range(len(self.pools)) if fault.row is None else self.pools_of[fault.row]:
-            self.events.plan(int(fault.from_s), self._lost, (number, fault.share))
+        numbers = range(len(self.pools)) if fault.row is None else self.pools_of[fault.row]
+        self.events.plan(int(fault.from_s), self._lost, (numbers, fault.share))
 
     def gone(self, row: int, replicas: int, at_s: int) -> None:
         """So many leaving replicas have finished and give back their slots: those that left first."""
@@ -231,13 +232,23 @@ class Lifecycle:
         if group.count:
             self.gone(row, group.count, at_s)
 
-    def _lost(self, at_s: int, about: tuple[int, float]) -> None:
-        """Nodes go with what runs on them; the replicas are created anew, as a Deployment does."""
-        number, share = about
+    def _lost(self, at_s: int, about: tuple[Sequence[int], float]) -> None:
+        """Nodes go with what runs on them; the replicas are created anew, as a Deployment does. Only once all who are lost are off the nodes: none of
+        them is lost twice, no node is made for the slots of those who were leaving, and free ones go by priority."""
+        numbers, share = about
+        anew: dict[int, int] = {}
+        lost = [number for number in numbers if self._lose_share(number, share, at_s, anew)]
+        for row in sorted(anew, key=lambda row: -self._priorities[row]):
+            self.create(row, anew[row], at_s)
+        for number in lost:
+            self.orders.follow(number, at_s)
+
+    def _lose_share(self, number: int, share: float, at_s: int, anew: dict[int, int]) -> bool:
+        """Of one pool; whether it had any nodes. anew: by service, replicas that are to be created; those of here are added."""
         pool = self.pools[number]
         nodes = min(max(round(share * pool.ready), 1), pool.ready)
         if not nodes:
-            return
+            return False
         rows = self.orders.rows[number]
         kinds = [self.on_nodes(row, pool) for row in rows]
         each = [self._slots_each[row] for row in rows]
@@ -264,8 +275,8 @@ class Lifecycle:
             cut_latest([group for group in self._leaving[row] if group.pool is pool], leaving)
             self._leaving[row] = [group for group in self._leaving[row] if group.count]
             if ready + starting:
-                self.create(row, ready + starting, at_s)
-        self.orders.follow(number, at_s)
+                anew[row] = anew.get(row, 0) + ready + starting
+        return True
 
     def _became_ready(self, cohort: Cohort, replicas: int, at_s: int) -> None:
         row = cohort.row

@@ -119,6 +119,37 @@ def test_a_loss_of_a_service_s_nodes_is_on_each_of_its_pools() -> None:
     assert on(life) == [(8, 0, 0), (0, 0, 0)]
 
 
+def test_each_pool_begins_with_its_lower_bound_of_nodes() -> None:
+    life = a_life([Pool("a", 8, 0, 2), Pool("b", 4, 3, 3)], [(0, 1)])
+    life.begin_with(0, 6)
+    assert [pool.ready for pool in life.pools] == [1, 3]
+
+
+def test_what_a_loss_leaves_free_goes_to_the_higher_priority() -> None:
+    life = a_life([Pool("a", 8, 0, 1), Pool("b", 4, 0, 2)], [(0, 1), (0, 1)], priorities=[0, 5])
+    life.begin_with(0, 4)
+    life.begin_with(1, 4)
+    life.faults.add(Fault(kind="ScarceNodes", from_s=0, until_s=900))
+    life.pools[1].ready = 2
+    life.lose_nodes(Fault(kind="SpotLoss", from_s=10, until_s=10, share=0.5))
+    life.happen(10)
+    # One node of each pool goes, and nobody who was lost on the one is lost once more on the other.
+    assert [pool.ready for pool in life.pools] == [0, 1]
+    assert on(life, 1) == [(0, 0, 0), (0, 4, 0)]
+    assert on(life, 0) == [(0, 0, 0), (0, 0, 0)]
+
+
+def test_no_node_is_made_for_who_was_leaving_when_it_was_lost() -> None:
+    life = a_life([Pool("a", 4)], [(0,), (0,)])
+    life.begin_with(0, 4)
+    life.begin_with(1, 4)
+    life.set_replicas(1, 0, 0)
+    life.lose_nodes(Fault(kind="SpotLoss", from_s=10, until_s=10, share=1.0))
+    life.happen(10)
+    (pool,) = life.pools
+    assert (pool.ready, pool.coming, pool.held) == (0, 1, 4)
+
+
 def test_the_plan_s_nodes_are_taken_whatever_the_order() -> None:
     life = a_life([Pool("h100", 8, 0, 4), Pool("l40s", 8, 0, 4)], [(0, 1)])
     life.begin_with(0, 8)
