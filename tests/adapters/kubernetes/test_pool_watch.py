@@ -275,6 +275,31 @@ async def test_replicas_on_nodes_that_count_for_nothing_are_told_apart(team: Tea
         await observed(cluster, lambda fleet: lost(fleet) == ({}, {}))
 
 
+@pytest.mark.parametrize("others", [0, 5])
+async def test_who_stays_on_a_lost_node_is_found_however_many_go_at_once(team: Team, others: int) -> None:
+    pool(team)
+    team.deployment(replicas=2)
+    team.service(nodePool="h100")
+    notice = {"spec": {"taints": [{"key": "aws-node-termination-handler/spot-itn", "effect": "NoSchedule"}]}}
+    for name in ("a", "b", *(f"other-{number}" for number in range(others))):
+        add_node(team, name)
+    for name, on in (("one", "a"), ("two", "b")):
+        team.pod(name, ready=True)
+        team.fake.patch("pods", name, {"spec": {"nodeName": on}})
+    for number in range(others):
+        team.fake.patch("nodes", f"other-{number}", notice)
+
+    def noticed(fleet: Fleet) -> int | None:
+        facts = fleet.pool_facts.get("h100")
+        return None if facts is None else facts.noticed
+
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster, lambda fleet: fleet.ready.tolist() == [2] and noticed(fleet) == others)
+        assert fleet.staying_lost == {}
+        team.fake.patch("nodes", "a", notice)
+        await observed(cluster, lambda fleet: fleet.staying_lost == {0: {"h100": 1}})
+
+
 async def test_a_node_that_falls_silent_is_lost_to_replicas_on_it(team: Team) -> None:
     """By the clock alone: nothing of node or pods changes in that moment."""
 
