@@ -39,6 +39,7 @@ class PoolTable:
         number = {name: place for place, name in enumerate(self.names)}
         places: list[tuple[int, int, int]] = []
         rank: list[int] = []
+        cost: list[float] = []
         scaled = {(spec.namespace, spec.target) for spec in specs if spec.mode != "Shadow"}
         for row, spec in enumerate(specs):
             if not spec.pool_names or spec.accelerators_per_replica < 1:
@@ -47,8 +48,9 @@ class PoolTable:
                 continue  # the other one's replicas are the same
             mine = _places_of(spec, pools, number)
             if mine:
-                places += [(row, pool, size) for pool, size in mine]
+                places += [(row, pool, size) for _, pool, size in mine]
                 rank += range(len(mine))
+                cost += [of_a_request for of_a_request, _, _ in mine]
             elif words := _no_place(spec, pools, number):
                 self.unplaceable[row] = words
         columns = np.array(places, dtype=np.int64).reshape(-1, 3)
@@ -56,6 +58,8 @@ class PoolTable:
         self.pool: Ints = np.ascontiguousarray(columns[:, 1])
         self.size: Ints = np.ascontiguousarray(columns[:, 2])
         self.rank: Ints = np.array(rank, dtype=np.int64)
+        self.cost: Floats = np.array(cost)
+        """What a request/s of the service costs an hour on nodes that are full (J,)."""
         self.pooled: Bools | None = np.bincount(self.row, minlength=len(specs)) > 0 if places else None
         """Rows (n,) that have a place; None: there are none."""
         self.priority: Ints = np.array([specs[row].priority for row in self.row.tolist()], dtype=np.int64)
@@ -123,8 +127,9 @@ def _named(spec: ScalingSpec, number: dict[str, int]) -> list[tuple[int, float |
     return [(number[name], per_s) for name, per_s in uses if name in number]
 
 
-def _places_of(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, int]) -> list[tuple[int, int]]:
-    """(pool, accelerators a replica) where a replica fits, the cheapest first; those of one price in the manifest's order."""
+def _places_of(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, int]) -> list[tuple[float, int, int]]:
+    """(what a request/s costs an hour, pool, accelerators a replica) where a replica fits, the cheapest first; those of one price in the
+    manifest's order."""
     found: list[tuple[float, int, int]] = []
     resource = ""
     for place, per_s in _named(spec, number):
@@ -137,7 +142,7 @@ def _places_of(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, i
         share = nodes if nodes > 1 else 1.0 / (pool.accelerators_per_node // accelerators)
         cost = share * mean_cost(pool) / (does if does > 0 else 1.0)
         found.append((cost, place, nodes * pool.accelerators_per_node if nodes > 1 else accelerators))
-    return [(place, size) for _, place, size in sorted(found, key=lambda one: one[0])]
+    return sorted(found, key=lambda one: one[0])
 
 
 def _no_place(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, int]) -> str:

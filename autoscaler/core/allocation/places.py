@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from autoscaler.core.allocation.fair_share import Claims
+from autoscaler.core.allocation.making_way import making_way
 from autoscaler.core.allocation.packing import Packed, pack
 from autoscaler.core.allocation.priority import grant
 from autoscaler.core.allocation.wishes import Wishes
@@ -40,6 +41,8 @@ def places(table: PoolTable, wishes: Wishes) -> Places:
     units = _within_pools(table, replace(wishes, want=allowed))
     if len(table.several) and (units < wishes.want).any():
         units = _second_choices(table, wishes, units)
+    if len(table.several):
+        units = making_way(table, wishes, units)
     return Places(
         units=units,
         quota_cut=wishes.want - allowed,

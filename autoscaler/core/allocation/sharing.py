@@ -46,8 +46,8 @@ class Shared:
         table = self.table
         cut = self.places.quota_cut + self.places.pool_cut
         # What one pool could not give another one may have given.
-        short = np.bincount(table.row, self.places.net_cut, int(table.row.max(initial=-1)) + 1) > 0
-        return np.where(short[table.row], cut, 0) * table.multiple
+        short = np.bincount(table.row, self.places.net_cut, int(table.row.max(initial=-1)) + 1).astype(np.int64)
+        return in_order(table, cut, np.maximum(short, 0)[table.row]) * table.multiple
 
 
 def share(

@@ -118,7 +118,7 @@ def best(specs: list[ScalingSpec], pools: list[PoolSpec], desired: list[int]) ->
         constraints=LinearConstraint(np.array(rows), ub=np.array(most)),
         integrality=np.ones(count),
         bounds=Bounds(0, np.inf),
-        options={"time_limit": 20.0},
+        options={"time_limit": 20.0, "mip_rel_gap": 0.0},  # what is missing weighs so much that the default allows nodes too many
     )
     assert found.success, found.message
     units = np.round(found.x[: len(places)]).astype(int)
@@ -139,11 +139,9 @@ def planned(specs: list[ScalingSpec], pools: list[PoolSpec], desired: list[int])
 
 def test_the_plan_costs_at_most_two_per_cent_more_than_the_best_one() -> None:
     rng = np.random.default_rng(20_260_101)
-    ours = bests = 0.0
-    for _ in range(CASES):
+    for number in range(CASES):
         case = a_case(rng)
         cost, _ = planned(*case)
         least = best(*case)
         assert cost >= least - 1e-6  # else the oracle would be none
-        ours, bests = ours + cost, bests + least
-    assert ours <= 1.02 * bests, f"{ours / bests:.4f} of the best"
+        assert cost <= 1.02 * least + 1e-6, f"case {number}: {cost / least:.4f} of the best"
