@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -23,7 +23,8 @@ class PoolTable:
     a replica of it fits on, by row, and of one row the cheapest first.
 
     row, pool, size (J,): size is the accelerators that one replica takes there; what spans nodes takes all of each. group (J,): of the same
-    namespace on the same pool; its bound and weight are group_most and group_weight (G,). several: places of rows that have more than one.
+    namespace on the same pool; its bound and weight are group_most and group_weight (G,). team (J,): of the same
+    namespace and priority. several: places of rows that have more than one.
     unplaceable: rows that name pools of which none can take a replica, with the reason in words.
     """
 
@@ -33,6 +34,8 @@ class PoolTable:
         self.per_node: Ints = np.array([pool.accelerators_per_node for pool in pools], dtype=np.int64)
         self.least_nodes: Ints = np.array([pool.min_nodes for pool in pools], dtype=np.int64)
         self.most_nodes: Ints = np.array([pool.most_nodes for pool in pools], dtype=np.int64)
+        self.price: Floats = np.array([mean_cost(pool) for pool in pools])
+        """Of a node for an hour (P,)."""
         self.keeps_spare: Ints = np.array([place for place, pool in enumerate(pools) if pool.waiting_cost > 0], dtype=np.int64)
         """Pools (numbers) that keep spare nodes by what they are worth."""
         self.unplaceable: dict[int, str] = {}
@@ -95,6 +98,17 @@ class PoolTable:
         made.most_nodes = most
         return made
 
+    def by_size(self, replicas: Ints) -> Ints:
+        """How many of each size are on each pool (P, S), of the replicas of each place (J,)."""
+        kinds = len(self.sizes)
+        counts = np.bincount(self.pool * kinds + self.size_number, replicas, len(self.pools) * kinds)
+        return counts.astype(np.int64).reshape(len(self.pools), kinds)
+
+    def standing(self, nodes: Mapping[str, int] | None) -> Ints:
+        """Nodes (P,) that are there, ready or coming, as far as they may be counted on; none where nobody tells."""
+        there = {} if nodes is None else nodes
+        return np.minimum(np.array([there.get(name, 0) for name in self.names], dtype=np.int64), self.most_nodes)
+
     def __bool__(self) -> bool:
         """Whether any service runs on any of the pools."""
         return bool(len(self.row) or self.unplaceable)
@@ -105,6 +119,10 @@ class PoolTable:
             [number.setdefault(key, len(number)) for key in zip(self.pool.tolist(), namespaces, strict=True)], dtype=np.int64
         )
         self.group_namespace = [namespace for _, namespace in number]
+        teams: dict[tuple[str, int], int] = {}
+        self.team: Ints = np.array(
+            [teams.setdefault(key, len(teams)) for key in zip(namespaces, self.priority.tolist(), strict=True)], dtype=np.int64
+        )
         self.group_most: Ints = np.full(len(number), NO_BOUND, dtype=np.int64)
         self.group_weight: Floats = np.ones(len(number))
         for place, pool in enumerate(self.pools):

@@ -16,14 +16,16 @@ _MOST_STEPS: Final = 6_000
 _STEPS_EACH: Final = 2_000
 """Of one try."""
 _STEPS_OF_A_PACKING: Final = 20
+_A_STEP_S_LOOKS: Final = 16
+"""Places or pools that can be looked over in the time of a step."""
 
 
 class Board:
-    """units: by place (J), as they are now; held: of them those that are there, which stay. most (P): nodes that pools may fill.
-    journal: moves (place, by how many) since the beginning. A place is one of the PoolTable's."""
+    """units: by place (J), as they are now; held: of them those that are there, which stay. nodes, most (P): nodes that pools fill, and that they
+    may fill. journal: moves (place, by how many) since the beginning. A place is one of the PoolTable's."""
 
-    def __init__(self, table: PoolTable, wishes: Wishes, units: Ints) -> None:
-        pools, kinds, rows = len(table.pools), len(table.sizes), int(table.row.max()) + 1
+    def __init__(self, table: PoolTable, wishes: Wishes, units: Ints, nodes: Ints) -> None:
+        pools, rows = len(table.pools), int(table.row.max()) + 1
         self.row: list[int] = table.row.tolist()
         self.pool: list[int] = table.pool.tolist()
         self.group: list[int] = table.group.tolist()
@@ -34,9 +36,7 @@ class Board:
         self.held: list[int] = wishes.held.tolist()
         self.journal: list[tuple[int, int]] = []
         self._table = table
-        replicas = np.bincount(table.pool * kinds + table.size_number, units * table.multiple, pools * kinds)
-        self._counts: Ints = replicas.astype(np.int64).reshape(pools, kinds)
-        nodes = pack(table.per_node, table.sizes, self._counts).nodes
+        self._counts: Ints = table.by_size(units * table.multiple)
         self.most: list[int] = np.maximum(table.most_nodes, nodes).tolist()
         self._nodes: list[int | None] = nodes.tolist()
         self._seen: dict[tuple[int, bytes], int] = {}
@@ -47,15 +47,19 @@ class Board:
         self._group_most: list[int] = table.group_most.tolist()
         self._per_node: list[int] = table.per_node.tolist()
         self._of_row: list[int] = _sums(table.row, units, rows)
-        self._least: list[int] = _sums(table.row, np.where(table.minimum_first, wishes.least, 0), rows)
+        least = np.maximum(np.where(table.minimum_first, wishes.least, 0), wishes.firm)
+        self._least: list[int] = _sums(table.row, least, rows)
         self._first: list[int] = np.searchsorted(table.row, np.arange(rows + 1)).tolist()
+        self._team: list[int] = table.team.tolist()
+        self._weight: list[float] = table.group_weight.tolist()
+        self._of_team: list[int] = _sums(table.team, units * table.unit, int(table.team.max()) + 1)
         new = np.flatnonzero(units > wishes.held)
         self._new: Ints = new[np.lexsort((new, -table.unit[new], table.priority[new], table.pool[new]))]
-        self._begins: Ints = np.searchsorted(table.pool[self._new], np.arange(pools + 1))
+        self._begins: list[int] = np.searchsorted(table.pool[self._new], np.arange(pools + 1)).tolist()
 
     def begin(self) -> bool:
         """Another try; False when there were enough."""
-        self._steps_left -= self._given - self._steps
+        self._steps_left -= self._given - self._steps + 1
         self._given = self._steps = min(_STEPS_EACH, self._steps_left)
         return self.goes_on
 
@@ -70,11 +74,17 @@ class Board:
     def new_on(self, pool: int) -> list[int]:
         """Places of the pool that had units which run nowhere yet: lower priorities first, of equals the larger units."""
         mine: list[int] = self._new[self._begins[pool] : self._begins[pool + 1]].tolist()
+        self._steps -= 1 + len(mine) // _A_STEP_S_LOOKS
         return mine
 
     def above_least(self, row: int) -> bool:
-        """Whether a service has more than its lower bound, where that comes first."""
+        """Whether a service has more than its lower bound, where that comes first, and than nobody may take."""
         return self._of_row[row] > self._least[row]
+
+    def share(self, row: int) -> tuple[float, int]:
+        """What a service's namespace has for its weight, with the services of the same priority, and the service: who has less comes first."""
+        place = self._first[row]
+        return self._of_team[self._team[place]] / self._weight[self.group[place]], self._of_row[row] * self.unit[place]
 
     def in_quota(self, place: int) -> bool:
         """Whether one more is within the namespace's quota."""
@@ -93,6 +103,11 @@ class Board:
                 nodes = self._seen[key] = int(pack(self._table.per_node[here], self._table.sizes, self._counts[here]).nodes[0])
             self._nodes[pool] = nodes
         return nodes
+
+    def as_many_nodes(self, free: list[int], bound: list[int]) -> list[int]:
+        """By pool, those that are filled, or cost nothing more (free), within the bound."""
+        self._steps -= len(bound) // _A_STEP_S_LOOKS
+        return [max(self.nodes(pool), min(free[pool], most)) for pool, most in enumerate(bound)]
 
     def put(self, place: int) -> bool:
         """One unit more, if it fits and nothing says that it has been tried for long enough."""
@@ -130,6 +145,7 @@ class Board:
         self._counts[pool, self._table.size_number[place]] += by * self._table.multiple[place]
         self._on_pool[pool] += accelerators
         self._of_group[self.group[place]] += accelerators
+        self._of_team[self._team[place]] += accelerators
         self._of_row[self.row[place]] += by
         self._nodes[pool] = None
 

@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 
 from autoscaler.core.allocation.board import Board
+from autoscaler.core.allocation.packing import pack
 from autoscaler.core.allocation.wishes import Wishes
-from autoscaler.core.model import Ints
+from autoscaler.core.model import Bools, Ints
 from autoscaler.core.node_pools import PoolTable
 
 _DEEP: Final = 2
@@ -24,73 +25,102 @@ _LOWEST: Final = -(1 << 53)
 """A priority for which nobody loses a place."""
 
 
-def making_way(table: PoolTable, wishes: Wishes, units: Ints) -> Ints:
-    """units (J,): those that have a place. The same where nothing is to be gained; else somebody gets more, and nobody of the same or a
-    higher priority less, or as many are on nodes that cost less."""
+def making_way(table: PoolTable, wishes: Wishes, units: Ints, standing: Ints) -> Ints:
+    """units (J,): those that have a place. standing (P,): nodes that are there, ready or coming; what they carry starts at once, so none of them
+    is emptied. The same where nothing is to be gained; else somebody gets more, and nobody of the same or a higher priority less, or as many
+    are on nodes that cost less."""
     movable = table.several[(units > wishes.held)[table.several]]
     if not len(movable):
         return units
-    board = Board(table, wishes, units)
-    _find_places(table, wishes, units, board)
-    _save_nodes(table, board, np.unique(table.pool[movable]).tolist())
+    movers = np.bincount(table.pool[movable], minlength=len(table.pools)) > 0
+    missing = _missing(table, wishes, units, movers)
+    nodes = pack(table.per_node, table.sizes, table.by_size(units * table.multiple)).nodes
+    free = np.maximum(table.least_nodes, standing)
+    dear = np.flatnonzero(movers & (table.price > 0))
+    if not missing.any() and not (nodes > free)[dear].any():
+        return units
+    board = Board(table, wishes, units, nodes)
+    _find_places(missing, board)
+    _save_nodes(
+        table, board, dear[np.argsort(-table.price[dear], kind="stable")].tolist(), free.tolist(), _neighbours(table, movable)
+    )
     return np.array(board.units, dtype=np.int64) if board.journal else units
 
 
-def _find_places(table: PoolTable, wishes: Wishes, units: Ints, board: Board) -> None:
-    """For units without a place: of the highest priority first, of equals of who has least for its weight."""
+def _missing(table: PoolTable, wishes: Wishes, units: Ints, movers: Bools) -> Ints:
+    """Units without a place by row, of those who wish to be where somebody could move; who loses what runs gets nothing elsewhere yet."""
     rows = int(table.row.max()) + 1
     loses = np.bincount(table.row, units < np.minimum(wishes.held, wishes.want), rows) > 0
-    missing = np.where(loses, 0, np.bincount(table.row, wishes.want - units, rows).astype(np.int64))
-    has = np.bincount(table.row, units * table.unit / table.group_weight[table.group], rows)
-    waiting = [
-        (-board.priority[board.places(row)[0]], float(has[row]), row, int(missing[row]))
-        for row in np.flatnonzero(missing > 0).tolist()
-    ]
+    hopes = np.bincount(table.row, movers[table.pool], rows) > 0
+    missing = np.bincount(table.row, wishes.want - units, rows).astype(np.int64)
+    return np.where(hopes & ~loses, np.maximum(missing, 0), 0)
+
+
+def _find_places(missing: Ints, board: Board) -> None:
+    """For units without a place (by row): of the highest priority first, of equals of who has least for its weight."""
+    rows = np.flatnonzero(missing)
+    by_priority: dict[int, list[int]] = {}
+    for row in rows.tolist():
+        by_priority.setdefault(board.priority[board.places(row)[0]], []).append(row)
+    for priority in sorted(by_priority, reverse=True):
+        if not board.begin():
+            return
+        _find_places_of_equals(by_priority[priority], missing, board)
+
+
+def _find_places_of_equals(rows: list[int], missing: Ints, board: Board) -> None:
+    waiting = [(board.share(row), row, int(missing[row])) for row in rows]
     heapq.heapify(waiting)
     in_vain: set[tuple[int, ...]] = set()
     while waiting and board.begin():
-        downward, share, row, units_missing = heapq.heappop(waiting)
+        share, row, units_missing = heapq.heappop(waiting)
+        if share != board.share(row):  # its namespace got something since
+            heapq.heappush(waiting, (board.share(row), row, units_missing))
+            continue
         places = board.places(row)
-        alike = downward, *(number for place in places for number in (board.group[place], board.unit[place]))
+        alike = tuple(number for place in places for number in (board.group[place], board.unit[place]))
         if alike in in_vain:
             continue
         # Rather somebody moves than somebody of a lower priority has no place.
-        if not (_find(board, row, _LOWEST, _DEEP) or _find(board, row, -downward, _DEEP)):
+        if not (_find(board, row, _LOWEST, _DEEP) or _find(board, row, board.priority[places[0]], _DEEP)):
             in_vain.add(alike)
         elif units_missing > 1:
-            more = board.unit[places[0]] / float(table.group_weight[board.group[places[0]]])
-            heapq.heappush(waiting, (downward, share + more, row, units_missing - 1))
+            heapq.heappush(waiting, (board.share(row), row, units_missing - 1))
 
 
-def _save_nodes(table: PoolTable, board: Board, pools: list[int]) -> None:
-    """Moves the units of a node of these pools, the dearest first, into what other nodes have left or onto a new node of a cheaper pool."""
-    bound, prices = board.most, [pool.cost_per_hour for pool in table.pools]
-    by_price = sorted(set(table.pool[table.several].tolist()), key=lambda pool: prices[pool])
-    for pool in sorted(pools, key=lambda pool: -prices[pool]):
-        while prices[pool] > 0 and board.nodes(pool) > int(table.least_nodes[pool]):
-            elsewhere = _within_reach(board, _within_reach(board, {pool}))
-            cheaper = [other for other in by_price if prices[other] < prices[pool] and other in elsewhere]
-            if not any(board.begin() and _one_less(board, bound, pool, new) for new in (None, *cheaper)):
+def _neighbours(table: PoolTable, movable: Ints) -> Bools:
+    """(P, P): the pools that something on a pool could go to, and itself."""
+    near = np.eye(len(table.pools), dtype=np.bool_)
+    for further in range(1, table.most_ranks):
+        some = movable[table.choices[movable] > further]
+        others = some - table.rank[some] + (table.rank[some] + further) % table.choices[some]
+        near[table.pool[some], table.pool[others]] = True
+    return near
+
+
+def _save_nodes(table: PoolTable, board: Board, pools: list[int], free: list[int], near: Bools) -> None:
+    """Moves the units of a node of these pools, the dearest, into what other nodes have left or onto a new node of a cheaper pool. free (P):
+    nodes that are there in any case."""
+    bound = board.most
+    by_price = np.argsort(table.price, kind="stable")
+    for pool in pools:
+        if not board.begin():
+            break
+        if board.nodes(pool) <= free[pool]:
+            continue
+        elsewhere = near[near[pool]].any(axis=0) & (table.price < table.price[pool])
+        cheaper = by_price[elsewhere[by_price]].tolist()
+        while board.nodes(pool) > free[pool]:
+            if not any(board.begin() and _one_less(board, bound, free, pool, new) for new in (None, *cheaper)):
                 break
     board.most = bound
 
 
-def _within_reach(board: Board, pools: set[int]) -> set[int]:
-    """Pools that services on these ones may run on."""
-    return {
-        board.pool[place]
-        for pool in pools
-        for one in board.new_on(pool)
-        if board.choices[one] > 1
-        for place in board.places(board.row[one])
-    }
-
-
-def _one_less(board: Board, bound: list[int], pool: int, new: int | None) -> bool:
+def _one_less(board: Board, bound: list[int], free: list[int], pool: int, new: int | None) -> bool:
     """One node less of a pool. new: a pool that may get one more for it, if requests cost no more there."""
     mark = len(board.journal)
     here = [place for place in board.new_on(pool) if board.choices[place] > 1]
-    board.most = [board.nodes(one) for one in range(len(bound))]
+    board.most = board.as_many_nodes(free, bound)
     board.most[pool] -= 1
     if new is not None:
         board.most[new] = min(board.most[new] + 1, bound[new])
@@ -132,17 +162,28 @@ def _make_way(board: Board, place: int, priority: int, deep: int, closed: frozen
     mark, pool = len(board.journal), board.pool[place]
     if board.in_quota(place):
         closed |= {pool}  # who leaves for somebody that comes makes no room
-    for other in board.new_on(pool):
-        can_leave = board.choices[other] > 1 or board.priority[other] < priority
-        if not can_leave or board.row[other] == board.row[place]:
-            continue
+    waiting = [
+        (_leaves_first(board, other, priority), number, other)
+        for number, other in enumerate(board.new_on(pool))
+        if (board.choices[other] > 1 or board.priority[other] < priority) and board.row[other] != board.row[place]
+    ]
+    heapq.heapify(waiting)
+    while waiting and board.goes_on:
+        _, number, other = heapq.heappop(waiting)
         if not board.in_quota(place) and board.group[other] != board.group[place]:
             continue
-        while board.goes_on and board.units[other] > board.held[other] and _leave(board, other, priority, deep, closed):
+        if board.units[other] > board.held[other] and _leave(board, other, priority, deep, closed):
             if board.put(place):
                 return True
+            heapq.heappush(waiting, (_leaves_first(board, other, priority), number, other))
     board.take_back(mark)
     return False
+
+
+def _leaves_first(board: Board, place: int, priority: int) -> tuple[int, tuple[float, int]]:
+    """In which order services leave a pool: lower priorities first; where they may lose their place, of equals who has most for its weight."""
+    namespace, service = board.share(board.row[place]) if board.priority[place] < priority else (0.0, 0)
+    return board.priority[place], (-namespace, -service)
 
 
 def _leave(board: Board, place: int, priority: int, deep: int, closed: frozenset[int]) -> bool:

@@ -35,14 +35,14 @@ class Places:
     net_cut: Ints
 
 
-def places(table: PoolTable, wishes: Wishes) -> Places:
-    """The places of all services."""
+def places(table: PoolTable, wishes: Wishes, standing: Ints) -> Places:
+    """The places of all services. standing (P,): nodes that are there, ready or coming."""
     allowed = _within_quotas(table, wishes) if table.has_quota else wishes.want
     units = _within_pools(table, replace(wishes, want=allowed))
     if len(table.several) and (units < wishes.want).any():
         units = _second_choices(table, wishes, units)
     if len(table.several):
-        units = making_way(table, wishes, units)
+        units = making_way(table, wishes, units, standing)
     return Places(
         units=units,
         quota_cut=wishes.want - allowed,
@@ -60,10 +60,7 @@ def largest(table: PoolTable, held: Ints) -> Ints:
 
 def packed(table: PoolTable, replicas: Ints) -> Packed:
     """The nodes that replicas (J,) fill."""
-    kinds = len(table.sizes)
-    slots = table.pool * kinds + table.size_number
-    counts = np.bincount(slots, replicas, len(table.pools) * kinds).astype(np.int64).reshape(len(table.pools), kinds)
-    return pack(table.per_node, table.sizes, counts)
+    return pack(table.per_node, table.sizes, table.by_size(replicas))
 
 
 def _claims(table: PoolTable, wishes: Wishes, segment: Ints) -> Claims:
@@ -186,12 +183,14 @@ def _put(table: PoolTable, there: Packed, place: int, wanted: int, most_nodes: i
 
 def _second_choices(table: PoolTable, wishes: Wishes, units: Ints) -> Ints:
     """Services that name several pools get what is left elsewhere of what one of them could not give; who loses what runs on one of them not
-    yet, since with a count that stays nobody would leave."""
+    yet, since with a count that stays nobody would leave, but keeps what still has room where it is."""
     rows = int(table.row.max()) + 1
-    loses = np.bincount(table.row, units < np.minimum(wishes.held, wishes.want), rows) > 0
-    missing = np.where(loses, 0, np.bincount(table.row, wishes.want - units, rows).astype(np.int64))
+    lost = np.maximum(np.minimum(wishes.held, wishes.want) - units, 0)
+    loses = np.bincount(table.row, lost, rows) > 0
+    missing = np.bincount(table.row, wishes.want - units, rows).astype(np.int64)
+    most_here = np.where(loses[table.row], lost, missing[table.row])
     free = table.most_nodes * table.per_node - np.bincount(table.pool, units * table.unit, len(table.pools)).astype(np.int64)
-    some = table.several[(missing[table.row] > 0)[table.several] & (free[table.pool] >= table.unit)[table.several]]
+    some = table.several[(most_here > 0)[table.several] & (free[table.pool] >= table.unit)[table.several]]
     if not len(some):
         return units
     units = units.copy()
@@ -199,7 +198,7 @@ def _second_choices(table: PoolTable, wishes: Wishes, units: Ints) -> Ints:
     taken = np.bincount(table.group, units * table.unit, len(table.group_most)).astype(np.int64)
     for place in some[np.lexsort((some, -table.priority[some]))].tolist():
         row, pool, group, unit = (int(column[place]) for column in (table.row, table.pool, table.group, table.unit))
-        most = min(int(missing[row]), (int(table.group_most[group]) - int(taken[group])) // unit)
+        most = min(int(missing[row]), int(most_here[place]), (int(table.group_most[group]) - int(taken[group])) // unit)
         if most > 0 and (more := _put(table, there, place, most, int(table.most_nodes[pool]))):
             units[place] += more
             missing[row] -= more

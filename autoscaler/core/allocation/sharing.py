@@ -74,7 +74,7 @@ def share(
     kept[anywhere] = current[anywhere]
     firm = np.minimum(kept if firm is None else np.maximum(kept, firm), held)
     wished = wishes(pools, fleet, want=wanted, held=held, firm=firm, least=table.min_replicas)
-    found = places(pools, wished)
+    found = places(pools, wished, pools.standing(fleet.pool_nodes))
     replicas = _replicas(pools, wished, found, wanted, held, firm)
     for row in pools.unplaceable:
         replicas[row] = held[row]

@@ -58,8 +58,7 @@ class Split:
         self._ranks = [mine & (table.rank == rank) for rank in range(table.most_ranks)]
         self._bounds = [self._most]
         if fleet.pool_nodes is not None:
-            nodes = np.array([fleet.pool_nodes.get(name, 0) for name in table.names], dtype=np.int64)
-            self._bounds.insert(0, np.minimum(nodes, table.most_nodes) * table.per_node)
+            self._bounds.insert(0, table.standing(fleet.pool_nodes) * table.per_node)
         self.units: Ints = np.where(mine, 0, held)
         self._rest: Ints = np.zeros_like(units)
         """What a place's row has not yet put anywhere: the same at all its places."""

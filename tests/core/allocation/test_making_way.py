@@ -80,6 +80,38 @@ def test_a_cheaper_node_is_no_reason_where_a_request_would_cost_more_on_it() -> 
     assert plan_of([spec], [0], [8], pools=pools).nodes == {"h100": 1, "l40s": 0}
 
 
+def test_a_node_that_is_there_is_not_emptied_for_one_that_would_have_to_come() -> None:
+    """What it carries starts at once; a cheaper one takes its lead time."""
+    spec = a_service("chat", "dear", pools=on("dear", "cheap"))
+    pools = (a_pool("dear", 4, cost_per_hour=30), a_pool("cheap", 4, cost_per_hour=10))
+    assert plan_of([spec], [0], [1], pools=pools, pool_nodes={"dear": 1, "cheap": 0}).nodes == {"dear": 1, "cheap": 0}
+    assert plan_of([spec], [0], [1], pools=pools, pool_nodes={"dear": 0, "cheap": 0}).nodes == {"dear": 0, "cheap": 1}
+
+
+def test_of_equals_who_has_most_loses_a_place_first() -> None:
+    """As in the story of two services deep, with two equal ones on b."""
+    specs = [
+        a_service("high", "a", priority=2, accelerators_per_replica=8),
+        a_service("middle", "a", pools=on("a", "b"), priority=3, accelerators_per_replica=3),
+        a_service("low-1", "b", accelerators_per_replica=2),
+        a_service("low-2", "b", accelerators_per_replica=2),
+    ]
+    plan = plan_of(specs, [0, 0, 0, 0], [1, 4, 2, 2], pools=(a_pool("a", 1, cost_per_hour=1), a_pool("b", 2, cost_per_hour=2)))
+    assert plan.replicas.tolist() == [1, 4, 1, 1]
+
+
+def test_what_nobody_may_take_is_not_lost_to_a_higher_priority() -> None:
+    """A blind service keeps what it has, whoever could use its places."""
+    specs = [
+        a_service("high", "a", priority=2, accelerators_per_replica=8),
+        a_service("middle", "a", pools=on("a", "b"), priority=3, accelerators_per_replica=3),
+        a_service("low", "b", accelerators_per_replica=2),
+    ]
+    pools = (a_pool("a", 1, cost_per_hour=1), a_pool("b", 2, cost_per_hour=2))
+    plan = plan_of(specs, [0, 0, 4], [1, 4, 4], pools=pools, blind=[False, False, True])
+    assert plan.replicas.tolist() == [0, 4, 4]
+
+
 @st.composite
 def found(draw: st.DrawFn) -> tuple[PoolTable, Wishes, Ints]:
     """Wishes of which a part has its places."""
@@ -94,13 +126,13 @@ def found(draw: st.DrawFn) -> tuple[PoolTable, Wishes, Ints]:
         return wishes(table, fleet, want=want, held=held, firm=np.zeros(count, dtype=np.int64), least=least)
 
     part = np.array([draw(st.integers(int(held[row]), wished)) for row, wished in enumerate(case.desired)], dtype=np.int64)
-    return table, wish(np.array(case.desired)), places(table, wish(part)).units
+    return table, wish(np.array(case.desired)), places(table, wish(part), table.standing(None)).units
 
 
 @given(found())
 def test_the_higher_priority_gains_and_bounds_quotas_and_what_runs_stay(world: tuple[PoolTable, Wishes, Ints]) -> None:
     table, wished, before = world
-    after = making_way(table, wished, before)
+    after = making_way(table, wished, before, table.standing(None))
     rows = int(table.row.max(initial=-1)) + 1
 
     def by_row(units: Ints) -> Ints:
