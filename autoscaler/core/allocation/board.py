@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -70,6 +71,11 @@ class Board:
 
     def places(self, row: int) -> range:
         return range(self._first[row], self._first[row + 1])
+
+    def may_grow(self, row: int) -> Sequence[int]:
+        """A service's places; where it lost some of what is there, those: with a count that stays nobody would leave for one elsewhere."""
+        places = self.places(row)
+        return [place for place in places if self.units[place] < self.held[place]] or places
 
     def new_on(self, pool: int) -> list[int]:
         """Places of the pool that had units which run nowhere yet: lower priorities first, of equals the larger units."""

@@ -48,12 +48,12 @@ def making_way(table: PoolTable, wishes: Wishes, units: Ints, standing: Ints) ->
 
 
 def _missing(table: PoolTable, wishes: Wishes, units: Ints, movers: Bools) -> Ints:
-    """Units without a place by row, of those who wish to be where somebody could move; who loses what runs gets nothing elsewhere yet."""
+    """Units without a place by row, of those who wish to be where somebody could move; of who loses what is there, those."""
     rows = int(table.row.max()) + 1
-    loses = np.bincount(table.row, units < np.minimum(wishes.held, wishes.want), rows) > 0
+    lost = np.bincount(table.row, np.maximum(wishes.held - units, 0), rows).astype(np.int64)
     hopes = np.bincount(table.row, movers[table.pool], rows) > 0
     missing = np.bincount(table.row, wishes.want - units, rows).astype(np.int64)
-    return np.where(hopes & ~loses, np.maximum(missing, 0), 0)
+    return np.where(hopes, np.maximum(np.where(lost > 0, np.minimum(lost, missing), missing), 0), 0)
 
 
 def _find_places(missing: Ints, board: Board) -> None:
@@ -77,7 +77,7 @@ def _find_places_of_equals(rows: list[int], missing: Ints, board: Board) -> None
         if share != board.share(row):  # its namespace got something since
             heapq.heappush(waiting, (board.share(row), row, units_missing))
             continue
-        places = board.places(row)
+        places = board.may_grow(row)
         alike = tuple(number for place in places for number in (board.group[place], board.unit[place]))
         if alike in in_vain:
             continue
@@ -151,7 +151,7 @@ def _find(
 ) -> bool:
     """Puts one unit of a service on one of its places but the one that it leaves, on none of the closed pools, where up to `deep` services
     make way for it one after the other and units of a lower priority than this lose their place."""
-    others = [place for place in board.places(row) if place != leaves and board.pool[place] not in closed]
+    others = [place for place in board.may_grow(row) if place != leaves and board.pool[place] not in closed]
     return any(board.put(place) for place in others) or (
         deep > 0 and any(_make_way(board, place, priority, deep, closed) for place in others)
     )

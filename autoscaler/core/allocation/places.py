@@ -40,7 +40,7 @@ def places(table: PoolTable, wishes: Wishes, standing: Ints) -> Places:
     allowed = _within_quotas(table, wishes) if table.has_quota else wishes.want
     units = _within_pools(table, replace(wishes, want=allowed))
     if len(table.several) and (units < wishes.want).any():
-        units = _second_choices(table, wishes, units)
+        units = _that_fit(table, units, _second_choices(table, wishes, units), table.most_nodes)
     if len(table.several):
         units = making_way(table, wishes, units, standing)
     return Places(
@@ -70,6 +70,7 @@ def _claims(table: PoolTable, wishes: Wishes, segment: Ints) -> Claims:
         base=np.minimum(wishes.firm, wishes.want),
         demand=wishes.want,
         held=wishes.held,
+        ordered=wishes.ordered,
         priority=table.priority,
         group=table.group,
         weight=table.group_weight,
@@ -88,7 +89,14 @@ def _by_stages(claims: Claims, least: Ints, capacity: Ints, over: Bools) -> Ints
     keeps = np.where(over[claims.segment], np.clip(claims.held, claims.base, claims.demand), claims.demand)
     grows = np.flatnonzero(keeps < claims.demand)
     growth = claims.of(grows, claims.base)
-    growth = replace(growth, base=0 * grows, held=0 * grows, demand=growth.demand - keeps[grows], priority=2 * growth.priority)
+    growth = replace(
+        growth,
+        base=0 * grows,
+        held=0 * grows,
+        ordered=0 * grows,
+        demand=growth.demand - keeps[grows],
+        priority=2 * growth.priority,
+    )
     units = grant(replace(claims, demand=keeps, priority=2 * claims.priority + 1).beside(growth), capacity)
     granted = units[: len(keeps)]
     granted[grows] += units[len(keeps) :]
@@ -130,7 +138,7 @@ def _within_pools(table: PoolTable, wishes: Wishes) -> Ints:
         return units
     low = np.bincount(table.pool, claims.held * table.unit, len(capacity)).astype(np.int64)
     found = _refit(table, claims, least, units, (low, capacity), most, bad, over)
-    return _fill_gaps(table, claims, found, most, bad & ~over)
+    return _that_fit(table, found, _fill_gaps(table, claims, found, most, bad & ~over), most)
 
 
 def _refit(
@@ -142,7 +150,7 @@ def _refit(
     some, floor = claims.of(chosen, claims.base), least[chosen]
     low, high = between
     found = units.copy()
-    found[chosen] = np.minimum(claims.held, claims.demand)[chosen]
+    found[chosen] = np.maximum(np.minimum(claims.held, claims.demand), claims.base)[chosen]
     close = np.maximum(table.per_node // _FINE, 1)
     while (bad & (high - low >= close)).any():
         middle = (low + high + 1) // 2
@@ -170,6 +178,18 @@ def _fill_gaps(table: PoolTable, claims: Claims, units: Ints, most: Ints, bad: B
             if more < missing:
                 full.add(kind)
     return units
+
+
+def _that_fit(table: PoolTable, before: Ints, units: Ints, most: Ints) -> Ints:
+    """units (J,), and on pools where those fill more nodes than `most` (P,) what was there before: what is put into gaps one by one can lie
+    better than when all of it is packed by size, as nodes are planned."""
+    if units is before:
+        return units
+    nodes = packed(table, units * table.multiple).nodes
+    if (nodes <= most).all():
+        return units
+    bad = nodes > np.maximum(most, packed(table, before * table.multiple).nodes)
+    return np.where(bad[table.pool], before, units)
 
 
 def _put(table: PoolTable, there: Packed, place: int, wanted: int, most_nodes: int) -> int:

@@ -105,7 +105,7 @@ def _replicas(pools: PoolTable, wished: Wishes, found: Places, wanted: Ints, hel
     replicas = wanted.copy()
     rows = pools.row
     total = np.minimum(np.bincount(rows, found.units * pools.multiple, count).astype(np.int64), wanted)
-    keeps = np.bincount(rows, found.units - wished.held, count) >= 0
+    keeps = np.bincount(rows, found.units - wished.held - wished.ordered, count) >= 0
     total = np.maximum(total, np.where(keeps, held, firm))
     replicas[rows] = total[rows]
     return replicas

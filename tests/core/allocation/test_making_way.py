@@ -112,6 +112,18 @@ def test_what_nobody_may_take_is_not_lost_to_a_higher_priority() -> None:
     assert plan.replicas.tolist() == [0, 4, 4]
 
 
+def test_what_runs_is_not_lost_to_a_higher_priority_that_can_be_elsewhere() -> None:
+    """Threes fill nodes of eight badly: chat and search wish to be on the cheaper pool, where batch has its two whole nodes."""
+    specs = [
+        a_service("chat", "dear", pools=on("dear", "cheap"), priority=2, accelerators_per_replica=3),
+        a_service("search", "dear", pools=on("dear", "cheap"), priority=2, accelerators_per_replica=3),
+        a_service("batch", "cheap", accelerators_per_replica=8, replica_multiple=2),
+    ]
+    pools = (a_pool("cheap", 2, cost_per_hour=23), a_pool("dear", 6, cost_per_hour=39))
+    for there in (0, 2):
+        assert plan_of(specs, [0, 0, there], [2, 3, 2], pools=pools).replicas.tolist() == [2, 3, 2]
+
+
 @st.composite
 def found(draw: st.DrawFn) -> tuple[PoolTable, Wishes, Ints]:
     """Wishes of which a part has its places."""
