@@ -187,11 +187,12 @@ def _leaves_first(board: Board, place: int, priority: int) -> tuple[int, tuple[f
 
 
 def _leave(board: Board, place: int, priority: int, deep: int, closed: frozenset[int]) -> bool:
-    """One unit goes elsewhere, or loses its place where its priority is lower and it isn't of its service's least."""
+    """One unit goes elsewhere, where it takes a place from nobody that its own priority does not come before; or it loses its place, where its
+    priority is lower and it isn't of its service's least."""
     mark, row = len(board.journal), board.row[place]
     may_lose = board.priority[place] < priority and board.above_least(row)
     board.take(place)
-    if _find(board, row, priority, deep - 1, closed, place) or may_lose:
+    if _find(board, row, min(priority, board.priority[place]), deep - 1, closed, place) or may_lose:
         return True
     board.take_back(mark)
     return False

@@ -124,6 +124,36 @@ def test_what_runs_is_not_lost_to_a_higher_priority_that_can_be_elsewhere() -> N
         assert plan_of(specs, [0, 0, there], [2, 3, 2], pools=pools).replicas.tolist() == [2, 3, 2]
 
 
+def test_who_makes_way_for_a_higher_priority_takes_no_place_from_one_that_comes_before_it() -> None:
+    """low leaves a for high. It would have c, if it came before middle there as high does."""
+    pools = (
+        a_pool(
+            "a",
+            2,
+            cost_per_hour=29,
+            min_replicas_first=False,
+            quotas=tuple(
+                Quota(namespace=team, accelerators=most, weight=3) for team, most in (("green", 11), ("red", 29), ("blue", 7))
+            ),
+        ),
+        a_pool("b", 3, quotas=(Quota(namespace="blue", accelerators=30, weight=2),)),
+        a_pool("c", 2, cost_per_hour=31, min_replicas_first=False, quotas=(Quota(namespace="green", accelerators=26, weight=3),)),
+    )
+    specs = [
+        a_service("late", "c", "blue", pools=on("c", "a"), accelerators_per_replica=3, replica_multiple=2),
+        a_service("single", "b", "red", priority=1),
+        a_service(
+            "groups", "b", "blue", pools=on("b", "c"), priority=1, accelerators_per_replica=4, replica_multiple=2, min_replicas=4
+        ),
+        a_service("middle", "c", "red", priority=1, min_replicas=1),
+        a_service("high", "b", "red", pools=on("b", "a", "c"), priority=2, accelerators_per_replica=3, min_replicas=1),
+        a_service("others", "b", "blue", pools=on("b", "a", "c"), priority=1, accelerators_per_replica=4, min_replicas=2),
+        a_service("low", "c", "green", pools=on("c", "a", "b"), accelerators_per_replica=4),
+    ]
+    plan = plan_of(specs, [0] * 7, [24, 3, 16, 12, 6, 10, 2], pools=pools)
+    assert plan.replicas.tolist() == [0, 2, 4, 9, 6, 2, 0]
+
+
 @st.composite
 def found(draw: st.DrawFn) -> tuple[PoolTable, Wishes, Ints]:
     """Wishes of which a part has its places."""

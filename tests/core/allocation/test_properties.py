@@ -262,16 +262,3 @@ def test_the_same_wishes_soon_stand_still(case: Case) -> None:
             placed[row][shared.table.names[pool]] = count
         seen.append(plan.replicas.tolist())
     assert seen[-1] == seen[-2] == seen[-3]
-
-
-@given(cases(fresh=True))
-def test_replicas_that_are_on_their_way_change_no_plan(case: Case) -> None:
-    """They were asked for and are on no node yet: what was planned for them is planned again."""
-    placed = {row: dict.fromkeys(spec.pool_names, 0) for row, spec in enumerate(case.specs) if spec.pools}
-    current, plans = case.current, []
-    for _ in range(3):
-        starting = np.array(current, dtype=np.int64)
-        plans.append(plan_of(case.specs, current, case.desired, pools=tuple(case.pools), placed=placed, starting=starting))
-        current = plans[-1].replicas.tolist()
-    assert [plan.replicas.tolist() for plan in plans[1:]] == [current, current]
-    assert plans[0].nodes == plans[1].nodes == plans[2].nodes
