@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from autoscaler.core.model import Fleet, Ints
-from autoscaler.core.node_facts import ENOUGH, PoolFacts, late_s, moment, unmeasured_late_s
+from autoscaler.core.node_facts import ENOUGH, WHOLE, PoolFacts, late_s, moment, unmeasured_late_s
 from autoscaler.core.short import Bound, Bounds, Short
 
 FIRST_PAUSE_S: Final = 300.0
@@ -234,9 +234,7 @@ class Shortages:
 
     def _limit_s(self, fleet: Fleet, pool: str) -> float:
         """How long a node may take before it is late."""
-        whole = next(
-            (stage for stage in fleet.pool_facts[pool].stages if stage.name == "whole" and stage.samples >= ENOUGH), None
-        )
+        whole = next((stage for stage in fleet.pool_facts[pool].stages if stage.name == WHOLE and stage.samples >= ENOUGH), None)
         if whole is not None:
             return late_s(whole.p99_s)
         rows = self._rows_by_pool.get(pool)
