@@ -7,16 +7,18 @@ trace's start; of the events of one second, all have happened before that second
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from autoscaler.core.model import Floats, Ints, ScalingSpec
 from replay.plant.events import Events
-from replay.plant.faults import Fault, Faults
-from replay.plant.losses import Kinds, lost_by_service
+from replay.plant.faults import Faults
+from replay.plant.losses import Kinds, Losses
 from replay.plant.measured import Measured
 from replay.plant.node_orders import NodeOrders
 from replay.plant.nodes import Cohort, Pool
+from replay.plant.notices import Notice, keep_within
 from replay.plant.servers import Servers
 from replay.plant.times import Times
 from replay.plant.updates import Updates
@@ -26,7 +28,8 @@ class Lifecycle:
     """n services, each with a pool of its own or sharing one. Arrays (n,), to be read only; `changes` counts their changes.
 
     current: the count asked for. ready, starting, draining. lead_time_s, node_lead_time_s: as of ``Measured``. Its nodes are ordered by
-    ``orders``, what is to happen stands in ``events``; happen, next_event_s, check_nodes and set_nodes are theirs.
+    ``orders`` and lost by ``losses``, what is to happen stands in ``events``; happen, next_event_s, check_nodes, set_nodes and lose_nodes are
+    theirs.
     """
 
     def __init__(
@@ -48,10 +51,12 @@ class Lifecycle:
         self.starting: Ints = np.zeros(n, dtype=np.int64)
         self.draining: Ints = np.zeros(n, dtype=np.int64)
         self._changes = 0
+        self.losses = Losses(self)
+        self.lose_nodes = self.losses.plan
         self.servers: Servers | None = None
         self.updates: Updates | None = None
         self._priorities = [spec.priority for spec in specs]
-        self._slots_each = [spec.accelerators_per_replica for spec in specs]
+        self.slots_each = [spec.accelerators_per_replica for spec in specs]
         self._cohorts: list[list[Cohort]] = [[] for _ in specs]
         self._headroom = [0] * n
         self._replica_s: list[float] = [0.0] * n
@@ -78,7 +83,7 @@ class Lifecycle:
         pool = self.pools[self.pool_of[row]]
         self.current[row] = replicas
         self.ready[row] = replicas
-        pool.held += replicas * self._slots_each[row]
+        pool.held += replicas * self.slots_each[row]
         pool.used = pool.held
         pool.ready = max(pool.needed(), pool.ready)
         self._changes += 1
@@ -101,20 +106,18 @@ class Lifecycle:
     def set_headroom(self, row: int, replicas: int, at_s: int) -> None:
         """Replicas' worth of slots to hold beyond the replicas."""
         number = self.pool_of[row]
-        self.pools[number].headroom += (replicas - self._headroom[row]) * self._slots_each[row]
+        self.pools[number].headroom += (replicas - self._headroom[row]) * self.slots_each[row]
         self._headroom[row] = replicas
         self.orders.follow(number, at_s)
-
-    def lose_nodes(self, fault: Fault) -> None:
-        """Plans a loss of ready nodes (a share of them, one at least) at the fault's beginning, of the service's pool or of all."""
-        for number in range(len(self.pools)) if fault.row is None else (self.pool_of[fault.row],):
-            self.events.plan(int(fault.from_s), self._lost, (number, fault.share))
 
     def gone(self, row: int, replicas: int, at_s: int) -> None:
         """So many leaving replicas have finished and give back their slots."""
         self._touch(row, at_s)
         self.draining[row] -= replicas
-        self.pools[self.pool_of[row]].leave(replicas * self._slots_each[row], at_s)
+        pool = self.pools[self.pool_of[row]]
+        pool.leave(replicas * self.slots_each[row], at_s)
+        if pool.notices:
+            keep_within(pool.notices, row, int(self.ready[row]) + self.draining.item(row))
         self.orders.follow(self.pool_of[row], at_s)
 
     # ------------------------------------------------------------ time
@@ -140,26 +143,28 @@ class Lifecycle:
     def _touch(self, row: int, at_s: int) -> None:
         """Before the number of replicas changes."""
         self._replica_s[row] += self._alive(row) * (at_s - self._touched_s[row])
+        self.losses.passed(row, at_s - self._touched_s[row])
         self._touched_s[row] = at_s
         self._changes += 1
 
-    def create(self, row: int, replicas: int, at_s: int) -> None:
-        """So many more, from nothing to ready."""
+    def create(self, row: int, replicas: int, at_s: int) -> int:
+        """So many more, from nothing to ready; how many of them wait for a slot."""
         self._touch(row, at_s)
         number = self.pool_of[row]
         cohort = Cohort(row, replicas, at_s)
         self.starting[row] += replicas
         self._cohorts[row].append(cohort)
         pool = self.pools[number]
-        pool.held += replicas * self._slots_each[row]
+        pool.held += replicas * self.slots_each[row]
         pool.queue(cohort, self._priorities)
         self.orders.follow(number, at_s)
+        return 0 if cohort.begun else cohort.count
 
     def cancel(self, row: int, replicas: int, at_s: int) -> int:
         """Up to so many that are not ready are given up, the newest first; how many there were too few."""
         self._touch(row, at_s)
         pool = self.pools[self.pool_of[row]]
-        each = self._slots_each[row]
+        each = self.slots_each[row]
         cohorts = self._cohorts[row]
         while replicas and cohorts:
             newest = cohorts[-1]
@@ -197,50 +202,45 @@ class Lifecycle:
         if group[0]:
             self.gone(row, group[0], at_s)
 
-    def _lost(self, at_s: int, about: tuple[int, float]) -> None:
-        """Nodes go with what runs on them; the replicas are created anew, as a Deployment does."""
-        number, share = about
-        pool = self.pools[number]
-        nodes = min(max(round(share * pool.ready), 1), pool.ready)
-        if not nodes:
-            return
-        rows = [row for row, own in enumerate(self.pool_of) if own == number]
-        kinds = [self.on_nodes(row) for row in rows]
-        each = [self._slots_each[row] for row in rows]
-        lost = lost_by_service(kinds, each, pool.free, nodes * pool.slots, self.faults.rng)
-        pool.lose(nodes, at_s)
-        self.orders.changes += 1
-        for row, slots, (ready, starting, leaving) in zip(rows, each, lost, strict=True):
-            if not ready + starting + leaving:
-                continue
-            self._touch(row, at_s)
-            self.ready[row] -= ready
-            if self.updates is not None:
-                self.updates.left(row, ready)
-            self.draining[row] -= leaving
-            taken = (ready + starting + leaving) * slots
-            pool.held -= taken
-            pool.used -= taken
-            self._cut(self._cohorts[row], row, starting)
-            if self.servers is not None:
-                self.servers.lose(row, ready, leaving, at_s)
-            else:
-                for group in reversed(self._leaving[row]):
-                    cut = min(group[0], leaving)
-                    group[0] -= cut
-                    leaving -= cut
-            if ready + starting:
-                self.create(row, ready + starting, at_s)
-        self.orders.follow(number, at_s)
-
-    def _cut(self, cohorts: list[Cohort], row: int, replicas: int) -> None:
-        """Replicas that were starting are gone: of the latest cohorts that had begun."""
-        self.starting[row] -= replicas
-        for cohort in [one for one in reversed(cohorts) if one.begun]:
-            cut = min(cohort.count, replicas)
-            cohort.count -= cut
-            replicas -= cut
+    def lose(self, row: int, kinds: Kinds, at_s: int, notice: Notice | None = None) -> None:
+        """So many are gone at once, with their slots: of those that were starting the latest, or those that were on a notice's nodes."""
+        self._touch(row, at_s)
+        ready, starting, leaving = kinds
+        self.ready[row] -= ready
+        if self.updates is not None:
+            self.updates.left(row, ready)
+        self.draining[row] -= leaving
+        pool = self.pools[self.pool_of[row]]
+        taken = sum(kinds) * self.slots_each[row]
+        pool.held -= taken
+        pool.used -= taken
+        self.starting[row] -= starting
+        cohorts = self._cohorts[row]
+        for cohort in self.latest_begun(row, starting, notice):
+            cohort.count = 0
         cohorts[:] = [one for one in cohorts if one.count]
+        if self.servers is not None:
+            self.servers.lose(row, ready, leaving, at_s)
+            return
+        for group in reversed(self._leaving[row]):
+            cut = min(group[0], leaving)
+            group[0] -= cut
+            leaving -= cut
+
+    def latest_begun(self, row: int, replicas: int, notice: Notice | None = None) -> list[Cohort]:
+        """So many of a service's replicas that have begun to start, the latest ones, as cohorts of their own. On nodes that were not told to go, or
+        on a notice's."""
+        found = []
+        for cohort in [one for one in reversed(self._cohorts[row]) if one.begun and one.notice is notice]:
+            if replicas <= 0:
+                break
+            found.append(cohort if cohort.count <= replicas else self._split(cohort, replicas))
+            replicas -= found[-1].count
+        return found
+
+    def rows_on(self, number: int) -> list[int]:
+        """The services whose replicas are on a pool's nodes."""
+        return [row for row, own in enumerate(self.pool_of) if own == number]
 
     def _take_slots(self, pool: Pool, at_s: int) -> None:
         waiting = pool.waiting
@@ -249,7 +249,7 @@ class Lifecycle:
             if cohort.count == 0:
                 waiting.popleft()
                 continue
-            each = self._slots_each[cohort.row]
+            each = self.slots_each[cohort.row]
             fit = min(cohort.count, pool.free // each) if each else cohort.count
             if fit <= 0:
                 return
@@ -262,11 +262,13 @@ class Lifecycle:
             self._take(pool, begun, fit * each, at_s)
 
     def _split(self, cohort: Cohort, replicas: int) -> Cohort:
-        """So many of a cohort as one of their own, before it."""
-        part = Cohort(cohort.row, replicas, cohort.created_s)
+        """So many of a cohort as one of their own, before it; what has begun goes on."""
+        part = replace(cohort, count=replicas)
         cohort.count -= replicas
         cohorts = self._cohorts[cohort.row]
         cohorts.insert(cohorts.index(cohort), part)
+        if part.begun:
+            self.events.plan(part.due_s, self._started, part)
         return part
 
     def _take(self, pool: Pool, cohort: Cohort, slots: int, at_s: int) -> None:
@@ -292,7 +294,8 @@ class Lifecycle:
 
     def _begin(self, cohort: Cohort, at_s: int, takes_s: int) -> None:
         cohort.begun, cohort.begun_s = True, at_s
-        self.events.plan(at_s + self.faults.start_s(takes_s, at_s, cohort.row), self._started, cohort)
+        cohort.due_s = at_s + self.faults.start_s(takes_s, at_s, cohort.row)
+        self.events.plan(cohort.due_s, self._started, cohort)
 
     def _started(self, at_s: int, cohort: Cohort) -> None:
         if cohort.count == 0:
@@ -301,6 +304,7 @@ class Lifecycle:
         cohorts = self._cohorts[row]
         place = cohorts.index(cohort)
         failed = self.faults.failed(cohort.count, at_s, row)
+        again = None
         if failed:
             again = Cohort(row, failed, cohort.created_s)
             cohorts.insert(place, again)
@@ -308,6 +312,8 @@ class Lifecycle:
             self._begin(again, at_s, self.times.start_s if self.times.start is None else self.times.start.draw(self.faults.rng))
         cohorts.pop(place)
         started = cohort.count - failed
+        if cohort.notice is not None:
+            cohort.notice.ended(cohort, started, again)
         if started:
             self._touch(row, at_s)
             self.starting[row] -= started

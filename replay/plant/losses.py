@@ -1,13 +1,144 @@
-"""Which replicas go when nodes go. Slots are counted, not placed, so chance says who was on the lost nodes."""
+"""Nodes that go with what runs on them, at once or some time after they were told to, and what that took.
+
+Slots are counted, not placed, so chance says who was on them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from replay.plant.faults import Fault
+from replay.plant.nodes import Pool
+from replay.plant.notices import Notice
+
+if TYPE_CHECKING:
+    from replay.plant.lifecycle import Lifecycle
+
 Kinds = tuple[int, int, int]
 """Replicas that are ready, starting (in a slot), draining."""
+
+
+class Losses:
+    """Of a lifecycle's nodes. Counted from second 0 on: nodes, noticed (P,): lost ones, and of them those that were told to go; replicas,
+    unplaced (n,): those that were lost (ready or starting) and are made anew, and of them those for which no ready node had room at that moment."""
+
+    def __init__(self, life: Lifecycle) -> None:
+        pools, n = len(life.pools), len(life.current)
+        self.nodes, self.noticed = np.zeros(pools, dtype=np.int64), np.zeros(pools, dtype=np.int64)
+        self.replicas, self.unplaced = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        self._life = life
+        self._owed = [0] * n
+        self._missing_s = [0.0] * n
+
+    def plan(self, fault: Fault) -> None:
+        """A share of the ready nodes, one at least, of some pools is lost at the fault's beginning, and told so before where there is a notice."""
+        life, lost_s = self._life, int(fault.from_s)
+        if fault.pool is not None:
+            numbers: Sequence[int] = (fault.pool,)
+        else:
+            numbers = range(len(life.pools)) if fault.row is None else (life.pool_of[fault.row],)
+        for number in numbers:
+            if fault.notice_s:
+                life.events.plan(max(lost_s - int(fault.notice_s), 0), self._tell, (number, fault.share, lost_s))
+            else:
+                life.events.plan(lost_s, self._lose, (number, fault.share))
+
+    # ------------------------------------------------------------ what happens
+
+    def _tell(self, at_s: int, about: tuple[int, float, int]) -> None:
+        number, share, lost_s = about
+        life, pool = self._life, self._life.pools[number]
+        nodes = _some(share, pool.ready, pool.ready - pool.noticed)
+        if not nodes:
+            return
+        rows = life.rows_on(number)
+        kinds = [self._untold(pool, row) for row in rows]
+        each = [life.slots_each[row] for row in rows]
+        drawn = lost_by_service(kinds, each, pool.free, nodes * pool.slots, life.faults.rng)
+        notice = Notice(nodes, dict(zip(rows, each, strict=True)))
+        for row, (ready, starting, draining) in zip(rows, drawn, strict=True):
+            notice.serving[row] = ready + draining
+            for cohort in life.latest_begun(row, starting):
+                cohort.notice = notice
+                notice.starting.append(cohort)
+        pool.notices.append(notice)
+        life.orders.changes += 1
+        life.events.plan(lost_s, self._lose_noticed, (number, notice))
+        life.orders.follow(number, at_s)
+
+    def _lose(self, at_s: int, about: tuple[int, float]) -> None:
+        number, share = about
+        life, pool = self._life, self._life.pools[number]
+        nodes = _some(share, pool.ready, pool.ready - pool.noticed)
+        if not nodes:
+            return
+        rows = life.rows_on(number)
+        kinds = [self._untold(pool, row) for row in rows]
+        each = [life.slots_each[row] for row in rows]
+        lost = lost_by_service(kinds, each, pool.free, nodes * pool.slots, life.faults.rng)
+        self._take(at_s, number, nodes, dict(zip(rows, lost, strict=True)))
+
+    def _lose_noticed(self, at_s: int, about: tuple[int, Notice]) -> None:
+        number, notice = about
+        lost = {}
+        for row, told in notice.serving.items():
+            ready, _, draining = self._life.on_nodes(row)
+            of_ready = self._of_ready(ready, draining, told)
+            lost[row] = of_ready, notice.starts(row), told - of_ready
+        self._take(at_s, number, notice.nodes, lost, notice)
+
+    def _untold(self, pool: Pool, row: int) -> Kinds:
+        """A service's replicas on those of a pool's nodes that were not told to go."""
+        ready, starting, draining = self._life.on_nodes(row)
+        if not pool.notices:
+            return ready, starting, draining
+        told = sum(one.serving[row] for one in pool.notices)
+        of_ready = self._of_ready(ready, draining, told)
+        return ready - of_ready, starting - sum(one.starts(row) for one in pool.notices), draining - (told - of_ready)
+
+    def _of_ready(self, ready: int, draining: int, told: int) -> int:
+        """How many of those that were told are ready ones: the others drain."""
+        return int(self._life.faults.rng.hypergeometric(ready, draining, told)) if told else 0
+
+    def _take(self, at_s: int, number: int, nodes: int, lost: dict[int, Kinds], notice: Notice | None = None) -> None:
+        """Nodes go with what is on them; the replicas are created anew, as a Deployment does."""
+        life = self._life
+        life.pools[number].lose(nodes, at_s, notice)
+        life.orders.changes += 1
+        self.nodes[number] += nodes
+        self.noticed[number] += 0 if notice is None else nodes
+        for row, kinds in lost.items():
+            if not any(kinds):
+                continue
+            life.lose(row, kinds, at_s, notice)
+            self._owed[row] += kinds[0]
+            if again := kinds[0] + kinds[1]:
+                self.replicas[row] += again
+                self.unplaced[row] += life.create(row, again, at_s)
+        life.orders.follow(number, at_s)
+
+    # ------------------------------------------------------------ what it took
+
+    def passed(self, row: int, seconds: int) -> None:
+        """For so long nothing has changed for a service."""
+        if owed := self._owed[row]:
+            owed = self._owed[row] = self._still(row, owed)
+            self._missing_s[row] += owed * seconds
+
+    def missing_s(self, row: int, since_touched_s: int) -> float:
+        """Replica-seconds that were missing for losses: from a ready replica's loss until as many are ready again, or are no longer asked for."""
+        return self._missing_s[row] + self._still(row, self._owed[row]) * since_touched_s
+
+    def _still(self, row: int, owed: int) -> int:
+        return max(min(owed, self._life.current.item(row) - int(self._life.ready.item(row))), 0)
+
+
+def _some(share: float, of: int, most: int) -> int:
+    """How many nodes: a share, one at least, of those that are there and not told to go yet."""
+    return min(max(round(share * of), 1), most)
 
 
 def lost_by_service(

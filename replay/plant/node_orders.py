@@ -73,7 +73,7 @@ class NodeOrders:
         self._scarce.discard(number)
         if short <= 0:
             return
-        if self._faults.known and self._faults.holds("ScarceNodes", at_s):
+        if self._faults.known and self._faults.scarce(at_s, number, self._rows[number]):
             self._scarce.add(number)
             return
         self.changes += 1

@@ -6,17 +6,23 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from autoscaler.core.node_losses import NodeLosses
+from replay.plant.notices import Notice
+
 
 @dataclass(slots=True, eq=False)
 class Cohort:
     """Replicas of one service that were created together and are not ready. begun: they have a slot on a ready node and are starting.
-    A cancelled cohort has count 0 and stays where it lies until it is met."""
+    due_s: when they are ready. notice: of the nodes that they are on, where these were told to go. A cancelled cohort has count 0 and stays where it
+    lies until it is met."""
 
     row: int
     count: int
     created_s: int
     begun: bool = False
     begun_s: int = 0
+    due_s: int = 0
+    notice: Notice | None = None
 
 
 @dataclass(slots=True)
@@ -33,7 +39,8 @@ class Pool:
     held: slots of all replicas (starting, ready, draining, and those that wait for a node). used: the part of it on ready nodes.
     warm: free slots in which a replica has run on this node, so that only a model must be loaded into it. waiting: who waits for slots,
     in the order in which they get them. headroom: slots to hold beyond the replicas. fixed: the count that a plan set, None where the
-    rule (600 s spare) rules. price_per_h: what so many nodes cost in an hour, None where nobody says.
+    rule (600 s spare) rules. notices: of the ready nodes, those that were told to go. losses: what is learnt from lost nodes. price_per_h: what so
+    many nodes cost in an hour, None where nobody says.
     """
 
     __slots__ = (
@@ -45,9 +52,11 @@ class Pool:
         "fixed",
         "headroom",
         "held",
+        "losses",
         "max_nodes",
         "min_nodes",
         "name",
+        "notices",
         "price_per_h",
         "ready",
         "requests",
@@ -77,6 +86,8 @@ class Pool:
         self.used = 0
         self.headroom = 0
         self.fixed: int | None = None
+        self.notices: list[Notice] = []
+        self.losses = NodeLosses()
         self.spare_since_s: int | None = None
         self.requests: list[Request] = []
         self.warm = 0
@@ -90,21 +101,33 @@ class Pool:
     def total(self) -> int:
         return self.ready + self.coming
 
+    @property
+    def noticed(self) -> int:
+        """Ready nodes that were told to go."""
+        return sum(notice.nodes for notice in self.notices)
+
     def needed(self) -> int:
         """Nodes for all slots held and the headroom, by the rule."""
-        return max(-(-(self.held + self.headroom) // self.slots), self.min_nodes)
+        return max(self._nodes_for(self.held + self.headroom), self.min_nodes)
 
     def wanted(self) -> int:
         """Nodes to have now: what the plan says (but none with replicas on it goes), or what is needed, within the pool's size."""
         if self.fixed is not None:
-            return max(self.fixed, -(-self.used // self.slots))
+            return max(self.fixed, self._nodes_for(self.used))
         needed = self.needed()
         return needed if self.max_nodes is None else min(needed, self.max_nodes)
 
+    def _nodes_for(self, slots: int) -> int:
+        """Nodes for so many slots. Those that were told to go stay until then, and carry what is on them only."""
+        if not self.notices:
+            return -(-slots // self.slots)
+        return self.noticed + -(-(slots - sum(notice.used for notice in self.notices)) // self.slots)
+
     @property
     def free(self) -> int:
-        """Slots on ready nodes that nobody holds."""
-        return self.ready * self.slots - self.used
+        """Slots on ready nodes that nobody holds, and that somebody may take."""
+        free = self.ready * self.slots - self.used
+        return free - sum(notice.nodes * self.slots - notice.used for notice in self.notices) if self.notices else free
 
     def queue(self, cohort: Cohort, priorities: Sequence[int]) -> None:
         """Higher priorities (by service) wait before lower ones, else in the order of their creation."""
@@ -180,10 +203,14 @@ class Pool:
                 self.requests.pop()
         self.ready -= count
 
-    def lose(self, count: int, at_s: int) -> None:
-        """Ready nodes are taken away."""
+    def lose(self, count: int, at_s: int, notice: Notice | None = None) -> None:
+        """Ready nodes are taken away, all of a notice's where there was one."""
         self.touch(at_s)
-        self.ready -= count
+        if notice is not None:
+            self.notices.remove(notice)
+        for _ in range(count):
+            self.ready -= 1
+            self.losses.gone(left=self.ready, asked=self.fixed, noticed=notice is not None)
 
     def spare_to_release(self, at_s: int, spare_s: int) -> int:
         """How many nodes go now by the rule; to be asked every check."""

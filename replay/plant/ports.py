@@ -12,6 +12,7 @@ from autoscaler.core.seen_nodes import SeenPool
 from autoscaler.core.signals import RATES, UNKNOWN
 from autoscaler.core.value import maker
 from autoscaler.ports import Backfill, PoolTold
+from replay.plant.node_facts import NodeFacts, SeenOfNodes
 from replay.plant.placing import Placing
 from replay.plant.plant import Plant, Seen
 
@@ -119,14 +120,24 @@ class PlantMetrics:
 
 
 class PlantCluster:
-    """A Cluster whose replicas are the plant's. The fleet object stays the same while nothing changes."""
+    """A Cluster whose replicas are the plant's. The fleet object stays the same while nothing changes. nodes: what is told of nodes; None: nothing
+    is, as of a cluster whose nodes can't be seen."""
 
-    def __init__(self, plant: Plant, specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], start_s: float) -> None:
+    def __init__(
+        self,
+        plant: Plant,
+        specs: Sequence[ScalingSpec],
+        pools: Sequence[PoolSpec],
+        start_s: float,
+        nodes: NodeFacts | None = None,
+    ) -> None:
         n = len(specs)
         self._plant = plant
         self._specs = tuple(specs)
         self._pools = tuple(pools)
         self._start_s = start_s
+        self._nodes = nodes
+        self._seen_of_nodes = SeenOfNodes()
         self._fleet: Fleet | None = None
         self._seen = -1
         self._nobody_elses: Bools = np.zeros(n, dtype=np.bool_)
@@ -137,8 +148,9 @@ class PlantCluster:
 
     async def observe(self, at_s: float) -> Fleet:
         life = self._plant.life
-        if self._fleet is None or self._seen != life.changes:
-            self._seen = life.changes
+        seen = self._seen_of_nodes if self._nodes is None else self._nodes.look(at_s)
+        if self._fleet is None or self._seen != life.changes or seen is not self._seen_of_nodes:
+            self._seen, self._seen_of_nodes = life.changes, seen
             updates, starting = life.updates, life.starting.copy()
             surge = None if updates is None else updates.surge()
             if surge is not None:
@@ -158,6 +170,9 @@ class PlantCluster:
                 surge=surge if surge is not None and surge.any() else None,
                 versions=None if updates is None else updates.versions(),
                 nodes_of=self._nodes_of,
+                pool_facts=seen.pools,
+                pool_nodes={name: facts.nodes for name, facts in seen.pools.items()} or None,
+                stuck=seen.stuck,
             )
         return self._fleet
 
@@ -191,10 +206,11 @@ class PlantCluster:
 
 
 class PlantNodePools:
-    """A NodePools over the plant's pools, by name; for scenarios where the plan owns the node counts."""
+    """A NodePools over the plant's pools, by name; for scenarios where the plan owns the node counts. tells: whether it says what was asked for."""
 
-    def __init__(self, plant: Plant) -> None:
+    def __init__(self, plant: Plant, *, tells: bool = False) -> None:
         self._plant = plant
+        self._tells = tells
         self._number = {pool.name: number for number, pool in enumerate(plant.life.pools)}
 
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
@@ -208,5 +224,10 @@ class PlantNodePools:
         return errors
 
     def told(self) -> Mapping[str, PoolTold]:
-        """The plant always has the nodes that are asked for."""
-        return {}
+        if not self._tells:
+            return {}
+        return {
+            name: PoolTold(asked=pool.fixed, ready=pool.ready, owner="", ok=True, reason="Reconciled", message="")
+            for name, number in self._number.items()
+            if (pool := self._plant.life.pools[number]).fixed is not None
+        }
