@@ -14,7 +14,7 @@ import numpy as np
 from autoscaler.core.model import Floats, Ints, ScalingSpec
 from replay.plant.events import Events
 from replay.plant.faults import Faults
-from replay.plant.losses import Kinds, Losses
+from replay.plant.losses import Kinds, LossCounts, Losses
 from replay.plant.measured import Measured
 from replay.plant.node_orders import NodeOrders
 from replay.plant.nodes import Cohort, Pool
@@ -125,6 +125,10 @@ class Lifecycle:
     def replica_s(self, row: int, at_s: int) -> float:
         """Replica-seconds until at_s, from creation to the end of draining."""
         return self._replica_s[row] + self._alive(row) * (at_s - self._touched_s[row])
+
+    def lost(self, at_s: int) -> LossCounts:
+        """What losses took until at_s."""
+        return self.losses.counts([at_s - touched_s for touched_s in self._touched_s])
 
     def nodes(self, row: int) -> int:
         """Nodes of the service's pool, requested ones included."""

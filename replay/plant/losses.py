@@ -6,10 +6,12 @@ Slots are counted, not placed, so chance says who was on them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autoscaler.core.model import Floats, Ints
 from replay.plant.faults import Fault
 from replay.plant.nodes import Pool
 from replay.plant.notices import Notice
@@ -21,15 +23,31 @@ Kinds = tuple[int, int, int]
 """Replicas that are ready, starting (in a slot), draining."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossCounts:
+    """What losses took. nodes, noticed (P,): lost ones by pool, and of them those that were told to go. replicas, unplaced (n,): those that were lost
+    (ready or starting) and are made anew, and of them those for which no ready node had room at that moment. missing_s (n,): replica-seconds, each
+    from a ready replica's loss until as many are ready again, or are no longer asked for."""
+
+    nodes: Ints
+    noticed: Ints
+    replicas: Ints
+    unplaced: Ints
+    missing_s: Floats
+
+    def since(self, before: LossCounts) -> LossCounts:
+        """What came after `before`."""
+        return LossCounts(**{one.name: getattr(self, one.name) - getattr(before, one.name) for one in fields(self)})
+
+
 class Losses:
-    """Of a lifecycle's nodes. Counted from second 0 on: nodes, noticed (P,): lost ones, and of them those that were told to go; replicas,
-    unplaced (n,): those that were lost (ready or starting) and are made anew, and of them those for which no ready node had room at that moment."""
+    """Of a lifecycle's nodes."""
 
     def __init__(self, life: Lifecycle) -> None:
         pools, n = len(life.pools), len(life.current)
-        self.nodes, self.noticed = np.zeros(pools, dtype=np.int64), np.zeros(pools, dtype=np.int64)
-        self.replicas, self.unplaced = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self._life = life
+        self._nodes, self._noticed = np.zeros(pools, dtype=np.int64), np.zeros(pools, dtype=np.int64)
+        self._replicas, self._unplaced = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self._owed = [0] * n
         self._missing_s = [0.0] * n
 
@@ -108,32 +126,40 @@ class Losses:
         life = self._life
         life.pools[number].lose(nodes, at_s, notice)
         life.orders.changes += 1
-        self.nodes[number] += nodes
-        self.noticed[number] += 0 if notice is None else nodes
+        self._nodes[number] += nodes
+        self._noticed[number] += 0 if notice is None else nodes
         for row, kinds in lost.items():
             if not any(kinds):
                 continue
             life.lose(row, kinds, at_s, notice)
             self._owed[row] += kinds[0]
             if again := kinds[0] + kinds[1]:
-                self.replicas[row] += again
-                self.unplaced[row] += life.create(row, again, at_s)
+                self._replicas[row] += again
+                self._unplaced[row] += life.create(row, again, at_s)
         life.orders.follow(number, at_s)
 
     # ------------------------------------------------------------ what it took
 
     def passed(self, row: int, seconds: int) -> None:
         """For so long nothing has changed for a service."""
-        if owed := self._owed[row]:
-            owed = self._owed[row] = self._still(row, owed)
-            self._missing_s[row] += owed * seconds
+        if self._owed[row]:
+            self._owed[row] = self._still_owed(row)
+            self._missing_s[row] += self._owed[row] * seconds
 
-    def missing_s(self, row: int, since_touched_s: int) -> float:
-        """Replica-seconds that were missing for losses: from a ready replica's loss until as many are ready again, or are no longer asked for."""
-        return self._missing_s[row] + self._still(row, self._owed[row]) * since_touched_s
+    def counts(self, passed_s: Sequence[int]) -> LossCounts:
+        """From second 0 on. passed_s (n,): for how long nothing has changed for each service."""
+        open_s = np.array([self._still_owed(row) * seconds for row, seconds in enumerate(passed_s)], dtype=np.float64)
+        return LossCounts(
+            nodes=self._nodes.copy(),
+            noticed=self._noticed.copy(),
+            replicas=self._replicas.copy(),
+            unplaced=self._unplaced.copy(),
+            missing_s=np.array(self._missing_s) + open_s,
+        )
 
-    def _still(self, row: int, owed: int) -> int:
-        return max(min(owed, self._life.current.item(row) - int(self._life.ready.item(row))), 0)
+    def _still_owed(self, row: int) -> int:
+        missing = self._life.current.item(row) - int(self._life.ready.item(row))
+        return max(min(self._owed[row], missing), 0)
 
 
 def _some(share: float, of: int, most: int) -> int:
