@@ -290,6 +290,7 @@ def test_a_node_that_is_told_to_go_is_ordered_before_it_goes_unless_its_owner_do
     bounds = Shortages().look(fleet, {"h100": PoolAsked(asked=2)}, {"h100": 2}, 0.0)
     plan = allocate(Table(fleet), fleet, decided([16]), ChangeBudget(), bounds=bounds)
     assert plan.nodes == {"h100": nodes}
+    assert "is its least" not in plan.node_words["h100"]
     assert plan.replicas.tolist() == [16], "the workload's controller replaces its pods by itself"
 
 
