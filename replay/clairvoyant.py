@@ -13,7 +13,7 @@ from autoscaler import spec
 from autoscaler.core.model import ScalingSpec
 from autoscaler.spec import duration_s
 from replay.optimum.kernels import LONG_TICKS
-from replay.optimum.nodes import PoolShare, pool_shares
+from replay.optimum.nodes import PoolShare, on_its_pool, pool_shares
 from replay.optimum.pools import node_optimum
 from replay.optimum.solve import Optimum, calm, optimum
 from replay.run import demand_of
@@ -51,8 +51,8 @@ def optima(
 
 def _shares(manifests: Sequence[spec.Manifest], scenario: Scenario) -> list[PoolShare]:
     specs = services(manifests)
-    pools, pool_of = plant_pools(specs, node_pools(manifests), scenario.nodes.slots)
-    return pool_shares(specs, pools, pool_of, scenario.replicas.initial, whole_s(calm(scenario).nodes.start))
+    pools, pools_of = plant_pools(specs, node_pools(manifests), scenario.nodes.slots)
+    return pool_shares(specs, pools, pools_of, scenario.replicas.initial, whole_s(calm(scenario).nodes.start))
 
 
 def alike_rows(manifests: Sequence[spec.Manifest], scenario: Scenario) -> list[list[int]]:
@@ -62,7 +62,7 @@ def alike_rows(manifests: Sequence[spec.Manifest], scenario: Scenario) -> list[l
         faults = [fault for fault in scenario.faults if fault.service == one.key]
         counts = (one.min_replicas, one.max_replicas, one.replica_multiple, one.accelerators_per_replica)
         # As text, since what is not known is NaN, which equals nothing. A pool's name makes no difference.
-        return repr((one.capacity, scaled_by, one.objective, counts, replace(share, pool=""), faults))
+        return repr((on_its_pool(one, share).capacity, scaled_by, one.objective, counts, replace(share, pool=""), faults))
 
     asked: list[str] = []
     groups: list[list[int]] = []
@@ -111,9 +111,14 @@ def _ticks(trace: CountSeries, scenario: Scenario) -> float:
     return played_s / duration_s(scenario.interval)
 
 
-def notes(scenario: Scenario, *, single_requests: bool) -> list[str]:
+def notes(manifests: Sequence[spec.Manifest], scenario: Scenario, *, single_requests: bool) -> list[str]:
     """What the optimum leaves out of a scenario, in words. single_requests: whether the trace holds them."""
-    found = []
+    found = [
+        f"{one.key} may run on several pools: the optimum has all its replicas on {share.pool}, where each does the most, however many nodes "
+        "that takes; the bound on node-slot-hours counts slots, not whole nodes"
+        for one, share in zip(services(manifests), _shares(manifests, scenario), strict=True)
+        if share.pool in share.joined and len(one.pool_names) > 1
+    ]
     if scenario.plant != "fluid":
         found.append(f"the optimum is the fluid plant's; scenario.plant={scenario.plant} is for policies only")
     if single_requests:

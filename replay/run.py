@@ -20,6 +20,7 @@ from autoscaler.errors import UsageError
 from autoscaler.ports import Reporter
 from replay.foresight import Foresight
 from replay.ledger import Ledger, write_schedule
+from replay.plant.pool_capacity import differs_by_pool
 from replay.plugins import installed, policy_text
 from replay.recording import RecordFile
 from replay.rhythm import in_their_rhythm
@@ -97,7 +98,7 @@ def run_replay(
     return replace(
         result,
         score=_with_factors(result.score, factors),
-        warnings=_doubts(specs, trace.name, played),
+        warnings=_doubts(specs, scenario, trace.name, played),
     )
 
 
@@ -115,16 +116,18 @@ def demand_of(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeri
 
 def doubts(specs: Sequence[ScalingSpec], scenario: Scenario, trace: CountSeries | RequestLog) -> list[str]:
     """What a Result's warnings say of the trace, for commands that show no Result. Raises UsageError as ``run_replay`` does."""
-    return _doubts(specs, trace.name, _scaled(specs, scenario, counted(trace) if isinstance(trace, RequestLog) else trace))
+    return _doubts(
+        specs, scenario, trace.name, _scaled(specs, scenario, counted(trace) if isinstance(trace, RequestLog) else trace)
+    )
 
 
-def _doubts(specs: Sequence[ScalingSpec], trace: str, played: dict[float, Scaled]) -> list[str]:
+def _doubts(specs: Sequence[ScalingSpec], scenario: Scenario, trace: str, played: dict[float, Scaled]) -> list[str]:
     clumped = [one.factor for one in played.values() if one.clumped]
     found = [clumped_words(trace, max(clumped))] if clumped else []
-    if several := [one.key for one in specs if len(one.pool_names) > 1]:
+    if scenario.plant == "requests" and (faster := [one.key for one in specs if differs_by_pool(one)]):
         found.append(
-            f"{', '.join(several)}: the plan shares several nodePools out, but the plant runs all replicas of a service on the first of them: "
-            "node-hours are not those of the plan"
+            f"{', '.join(faster)}: nodePools give requests/s by pool, which the plant `requests` can't play: replicas do what the slowest pool's do, "
+            "wherever they run (the plant `fluid` has each pool's)"
         )
     return found
 

@@ -13,7 +13,7 @@ from replay.cuts import together
 from replay.foresight import Foresight
 from replay.ledger import Ledger
 from replay.lost import lost_as_json
-from replay.plant.plant import QUANTILES, Verdict
+from replay.plant.plant import QUANTILES, Plant, Verdict
 from replay.world import World
 
 SCHEMA: Final = 1
@@ -44,14 +44,14 @@ def fleet_score(
         "ticks": ledger.ticks,
         "wall_s": round(wall_s, 3),
     }
-    pool_of = plant.life.pool_of
-    priced = [pool.price_per_h is not None for pool in plant.life.pools]
-    # A pool that several services share is shared out among them by their replicas' accelerators.
-    weights = np.array([spec.accelerators_per_replica for spec in world.specs]) * replica_h
-    share = np.array([_share(weights, pool_of, row) for row in range(len(world.specs))])
+    each = [spec.accelerators_per_replica for spec in world.specs]
+    weights = np.array(each) * replica_h
+    shares = _shares(plant, each)
+    idle_h = slot_h - used_h
+    priced = np.array([pool.price_per_h is not None for pool in plant.life.pools], dtype=np.bool_)
     rows = []
     for row, spec in enumerate(world.specs):
-        own = pool_of[row]
+        own, share = np.array(plant.life.pools_of[row]), shares[row]
         rows.append(
             _score(
                 trace=trace,
@@ -61,13 +61,14 @@ def fleet_score(
                 verdict=verdicts[row],
                 replica_h=float(replica_h[row]),
                 accelerator_h=float(weights[row]),
-                node_h=float(pool_h[own] * share[row]),
-                node_slot_h=float(slot_h[own] * share[row]),
-                idle_h=float((slot_h[own] - used_h[own]) * share[row]),
-                cost=float(paid[own] * share[row]) if priced[own] else None,
+                node_h=float(pool_h[own] @ share),
+                node_slot_h=float(slot_h[own] @ share),
+                idle_h=float(idle_h[own] @ share),
+                cost=float(paid[own] @ share) if priced[own].any() else None,
+                pools=_by_pool(plant, own.tolist(), share, pool_h, paid),
                 actions=int(ledger.actions[row]),
                 blind=int(ledger.blind_scale_downs[row]),
-                node_losses=lost_as_json(lost, [own], [row]),
+                node_losses=lost_as_json(lost, own.tolist(), [row]),
                 cuts={name: cut.as_json() for name, cut in ledger.cuts.by_row[row].items()},
                 forecast=None if foresight is None else foresight.score(row, spec.objective.target),
                 common=common,
@@ -91,8 +92,9 @@ def fleet_score(
             accelerator_h=float(weights.sum()),
             node_h=float(pool_h.sum()),
             node_slot_h=float(slot_h.sum()),
-            idle_h=float((slot_h - used_h).sum()),
+            idle_h=float(idle_h.sum()),
             cost=sum(costs) if costs else None,
+            pools=_by_pool(plant, range(len(pool_h)), np.ones(len(pool_h)), pool_h, paid) if plant.life.where else {},
             actions=int(ledger.actions.sum()),
             blind=int(ledger.blind_scale_downs.sum()),
             node_losses=lost_as_json(lost, list(range(len(plant.life.pools))), list(range(len(rows)))),
@@ -117,6 +119,7 @@ def _score(
     node_slot_h: float,
     idle_h: float,
     cost: float | None,
+    pools: dict[str, Any],
     actions: int,
     blind: int,
     node_losses: dict[str, Any],
@@ -140,6 +143,7 @@ def _score(
         "node_slot_hours": round(node_slot_h, 6),
         "idle_accelerator_hours": round(idle_h, 6),
         "cost": None if cost is None else round(cost, 6),
+        "pools": pools,
         "actions": actions,
         "actions_per_h": round(actions / evaluated_h, 6) if evaluated_h else 0.0,
         "blind_scale_downs": blind,
@@ -150,10 +154,33 @@ def _score(
     }
 
 
-def _share(weights: Floats, pool_of: Sequence[int], row: int) -> float:
-    together = [other for other, pool in enumerate(pool_of) if pool == pool_of[row]]
-    total = float(weights[together].sum())
-    return float(weights[row]) / total if total > 0 else 1.0 / len(together)
+def _shares(plant: Plant, each: Sequence[int]) -> list[Floats]:
+    """By service, of each of its pools the share that is its own: a pool is shared out among those who may run on it by the accelerators that their
+    replicas held there."""
+    used_s = [np.array(by_pool, dtype=np.float64) * slots for by_pool, slots in zip(plant.replica_s_by_pool(), each, strict=True)]
+    whole: Floats = np.zeros(len(plant.life.pools))
+    for own, used in zip(plant.life.pools_of, used_s, strict=True):
+        whole[list(own)] += used
+    equally = np.array([1.0 / max(len(rows), 1) for rows in plant.life.orders.rows])
+    return [
+        np.divide(used, whole[list(own)], out=equally[list(own)], where=whole[list(own)] > 0)
+        for own, used in zip(plant.life.pools_of, used_s, strict=True)
+    ]
+
+
+def _by_pool(plant: Plant, numbers: Sequence[int], share: Floats, pool_h: Floats, paid: Floats) -> dict[str, Any]:
+    """What pools cost, or a share of each of them; nothing of one alone, which the score itself speaks of."""
+    if len(numbers) < 2:
+        return {}
+    pools = [plant.life.pools[number] for number in numbers]
+    return {
+        pool.name: {
+            "node_hours": round(float(pool_h[number] * part), 6),
+            "node_slot_hours": round(float(pool_h[number] * part * pool.slots), 6),
+            "cost": None if pool.price_per_h is None else round(float(paid[number] * part), 6),
+        }
+        for number, pool, part in zip(numbers, pools, share.tolist(), strict=True)
+    }
 
 
 def _policies(world: World, row: int) -> str:

@@ -14,6 +14,7 @@ from autoscaler.compiled import pool_spec, scaling_spec
 from autoscaler.core.allocation.nodes import cost_per_h
 from autoscaler.core.capacity import service_s
 from autoscaler.core.model import Floats, PolicyRef, PoolSpec, ScalingSpec
+from autoscaler.core.node_pools import PoolTable
 from autoscaler.errors import UsageError
 from autoscaler.ports import MetricSource
 from replay.plant.durations import Durations
@@ -100,12 +101,12 @@ def build_world(
     if settings.warmup_s >= demand.shape[1]:
         raise UsageError(f"scenario.warmup: {scenario.warmup} leaves nothing to score of {demand.shape[1]} s")
     faults = Faults(np.random.Generator(np.random.PCG64([scenario.seed, 1])))
-    on_pools, pool_of = plant_pools(specs, pools, scenario.nodes.slots)
+    on_pools, pools_of = plant_pools(specs, pools, scenario.nodes.slots)
     plant: Plant
     if scenario.plant == "requests":
-        plant = requests_plant(specs, demand, settings, faults, on_pools, pool_of, scenario, log, fast=fast)
+        plant = requests_plant(specs, demand, settings, faults, on_pools, pools_of, scenario, log, fast=fast)
     else:
-        plant = FluidPlant(specs, demand, settings, faults, on_pools, pool_of, allowed_waits_s(specs), kernel)
+        plant = FluidPlant(specs, demand, settings, faults, on_pools, pools_of, allowed_waits_s(specs), kernel)
     row_of = {one.key: row for row, one in enumerate(specs)}
     number_of = {pool.name: number for number, pool in enumerate(on_pools)}
     for window in scenario.faults:
@@ -147,18 +148,18 @@ def _varied(of: Replicas | Nodes) -> Durations | None:
     return found if found.varies else None
 
 
-def plant_pools(specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], slots: int) -> tuple[list[Pool], list[int]]:
-    """A pool for each one that services name, and one of its own (without bounds) for every other service."""
+def plant_pools(specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], slots: int) -> tuple[list[Pool], list[tuple[int, ...]]]:
+    """A pool for each one that services name, and one of its own (without bounds) for every other service; by service the places of its pools."""
     made: list[Pool] = []
     number: dict[str, int] = {}
     known = {pool.name: pool for pool in pools}
-    pool_of = []
-    for one in specs:
-        # Of several pools the first: the plant has one a service.
-        pool = known.get(next(iter(one.pool_names), ""))
-        name = one.key if pool is None else pool.name
-        if name not in number:
+    pools_of = []
+    for names in _names(specs, pools):
+        for name in names:
+            if name in number:
+                continue
             number[name] = len(made)
+            pool = known.get(name)
             made.append(
                 Pool(name, slots)
                 if pool is None
@@ -170,8 +171,23 @@ def plant_pools(specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], slots: 
                     cache(partial(cost_per_h, pool)) if pool.cost_per_hour else None,
                 )
             )
-        pool_of.append(number[name])
-    return made, pool_of
+        pools_of.append(tuple(number[name] for name in names))
+    return made, pools_of
+
+
+def _names(specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec]) -> list[list[str]]:
+    """By service its pools: of several those on which the plan may place it (that are there, of one resource, and large enough)."""
+    known = {pool.name for pool in pools}
+    fits: dict[int, set[str]] = {}
+    if any(len(one.pool_names) > 1 for one in specs):
+        table = PoolTable(specs, tuple(pools))
+        for row, place in zip(table.row.tolist(), table.pool.tolist(), strict=True):
+            fits.setdefault(row, set()).add(pools[place].name)
+    named = [[name for name in one.pool_names if name in known] for one in specs]
+    return [
+        [name for name in own if name in fits.get(row, own)] or [one.key]
+        for row, (one, own) in enumerate(zip(specs, named, strict=True))
+    ]
 
 
 def allowed_waits_s(specs: Sequence[ScalingSpec]) -> Floats:

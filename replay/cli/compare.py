@@ -90,7 +90,7 @@ def command(
         TraceSetting(path=use.path, label=label, scenario=load_scenario(scenario, of_scenario, use))
         for use, label in zip(uses, labels(uses), strict=True)
     ]
-    for note in sorted({note for one in tried for note in notes(one.scenario, single_requests=False)}) if optimum else ():
+    for note in sorted({note for one in tried for note in notes(loaded, one.scenario, single_requests=False)}) if optimum else ():
         click.echo(f"replay: {note}", err=True)
     counted = ((series, one.scenario) for one in tried if isinstance(series := read_any(one.path), CountSeries))
     if optimum and (hint := slow_hint(counted)):

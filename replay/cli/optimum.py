@@ -95,7 +95,7 @@ def command(
         for one in found if len(found) > 1 else ():
             name = one.key.replace("/", "-")
             write_orders(output.with_name(f"{output.stem}-{name}{output.suffix}"), one.orders, one.tick_s)
-    said = notes(setting, single_requests=format_of(use.path).requests is not None)
+    said = notes(loaded, setting, single_requests=format_of(use.path).requests is not None)
     document = {
         "schema": 1,
         "trace": series.name,

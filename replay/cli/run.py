@@ -111,6 +111,8 @@ def words(score: dict[str, Any]) -> str:
         f"  replicas   {score['replica_hours']:.1f} hours ({score['replica_hours'] / hours:.1f} on average)",
         f"  nodes      {score['node_hours']:.1f} hours ({score['node_slot_hours']:.0f} slot hours, idle {score['idle_accelerator_hours']:.0f})",
     ]
+    for pool, of in score.get("pools", {}).items():
+        lines.append(f"    {pool}: {of['node_hours']:.1f} hours" + ("" if of["cost"] is None else f", cost {of['cost']:.2f}"))
     if score["cost"] is not None:
         lines.append(f"  cost       {score['cost']:.2f}")
     lines.append(

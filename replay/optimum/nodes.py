@@ -14,12 +14,16 @@ tick. x then changes at that tick's beginning, and the lead is rounded down to w
 
 **Several on one pool**: what each needs in slots adds up, so the sum of their own bounds (in slots, not rounded up to nodes, without what nodes
 take to start) is one of the pool's; what the dearest of them would need alone is another one. The higher counts.
+
+**On several pools**: the clairvoyant puts all replicas of a service on the one of its pools where each does the most, so its counts are a bound
+for every mixture. Nodes of pools that hang together may be of several sizes, so only slots are bounded: by the same sum over all services of
+these pools, and by what the pools' ``minNodes`` hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -29,7 +33,9 @@ from replay.optimum.orders import held_in_warmup
 from replay.optimum.prices import Progress
 from replay.optimum.problem import FEW, Problem, Settings
 from replay.optimum.search import Found, bound_s, search
+from replay.plant.growing import hanging_together
 from replay.plant.nodes import Pool
+from replay.plant.pool_capacity import per_s_on
 
 _MOST_COUNTS: Final = 200
 """Node counts looked at, where the manifest allows more: or four times what the worst minute needs, if that is more."""
@@ -37,7 +43,9 @@ _MOST_COUNTS: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolShare:
-    """A service's place on its pool. pool: its name. slots: of a node. each: slots of a replica. services: how many are on the pool.
+    """A service's place on its pool. pool: its name. slots: of a node. each: slots of a replica. services: how many are on the pool. joined: where
+    services may run on several pools, the slots that each pool holds at the least of all that hang together (then `pool` is where a replica does
+    the most, and `services` are those on any of them); else empty.
 
     initial_nodes: there at the trace's start. least_nodes: that the pool, or the lower bounds of all its services, always hold;
     pool_least_nodes: that the pool alone does. node_s: from a node's request until it is ready.
@@ -51,20 +59,24 @@ class PoolShare:
     least_nodes: int
     pool_least_nodes: int
     node_s: int
+    joined: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def shared(self) -> bool:
-        return self.services > 1
+        """Whether what the service needs can't be told in whole nodes of its own."""
+        return self.services > 1 or bool(self.joined)
 
 
 def pool_shares(
-    specs: Sequence[ScalingSpec], pools: Sequence[Pool], pool_of: Sequence[int], initial: int, node_s: int
+    specs: Sequence[ScalingSpec], pools: Sequence[Pool], pools_of: Sequence[Sequence[int]], initial: int, node_s: int
 ) -> list[PoolShare]:
-    """Of all services. initial: ready replicas of each at the trace's start."""
+    """Of all services. pools_of: the places of each one's pools. initial: ready replicas of each at the trace's start."""
     found = []
-    for row, spec in enumerate(specs):
-        pool = pools[pool_of[row]]
-        mates = [one for one, own in zip(specs, pool_of, strict=True) if own == pool_of[row]]
+    chosen = [max(own, key=lambda number: per_s_on(spec, pools[number].name)) for spec, own in zip(specs, pools_of, strict=True)]
+    together = hanging_together(pools_of, len(pools))
+    for spec, number in zip(specs, chosen, strict=True):
+        pool, joined = pools[number], together[number]
+        mates = [one for one, own in zip(specs, chosen, strict=True) if own == number]
         each = [one.accelerators_per_replica for one in mates]
         least = sum(size * one.min_replicas for size, one in zip(each, mates, strict=True))
         found.append(
@@ -72,14 +84,22 @@ def pool_shares(
                 pool=pool.name,
                 slots=pool.slots,
                 each=spec.accelerators_per_replica,
-                services=len(mates),
+                services=sum(own in joined for own in chosen) if joined else len(mates),
                 initial_nodes=max(-(-initial * sum(each) // pool.slots), pool.min_nodes),
                 least_nodes=max(-(-least // pool.slots), pool.min_nodes),
                 pool_least_nodes=pool.min_nodes,
                 node_s=node_s,
+                joined={pools[one].name: pools[one].min_nodes * pools[one].slots for one in joined},
             )
         )
     return found
+
+
+def on_its_pool(spec: ScalingSpec, share: PoolShare) -> ScalingSpec:
+    """The service with all its replicas on the pool of its share."""
+    if not spec.pools:
+        return spec
+    return replace(spec, pool=share.pool, pools=(), capacity=replace(spec.capacity, per_s=per_s_on(spec, share.pool)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,22 +123,27 @@ def node_need(
         held_s = float(share.pool_least_nodes * evaluated_s)
         return NodeNeed(bound_node_s=held_s, found_node_s=held_s, bound_slot_s=0.0)
     arrivals = problem.arrivals[: problem.seconds]
+    if share.joined:
+        bound_slot_s = _bound_slot_s(problem, found, max(allowed_late, found.late), share)
+        return NodeNeed(bound_node_s=0.0, found_node_s=np.inf, bound_slot_s=bound_slot_s)
     of_nodes = node_settings(settings, share)
     nodes = Problem(arrivals, of_nodes, _most_nodes(arrivals, of_nodes))
     # Whoever can't keep the promise is bounded for as few as are late with the most replicas.
     allowed = max(allowed_late, found.late)
     best = search(nodes, allowed, held_in_warmup(nodes), progress)
-    bound_slot_s = 0.0
-    if share.shared:
-        own = Problem(arrivals, replace(settings, start_s=_start_in_a_slot_s(settings)), problem.most)
-        bound_slot_s = share.each * bound_s(own, found.bound_prices, allowed)
     return NodeNeed(
         bound_node_s=best.bound_replica_s,
         found_node_s=best.replica_s
         if _replicas_fill(settings, share, int(best.ready.max(initial=0))) and best.late <= allowed
         else np.inf,
-        bound_slot_s=bound_slot_s,
+        bound_slot_s=_bound_slot_s(problem, found, allowed, share) if share.shared else 0.0,
     )
+
+
+def _bound_slot_s(problem: Problem, found: Found, allowed_late: float, share: PoolShare) -> float:
+    own = replace(problem.settings, start_s=_start_in_a_slot_s(problem.settings))
+    arrivals = problem.arrivals[: problem.seconds]
+    return share.each * bound_s(Problem(arrivals, own, problem.most), found.bound_prices, allowed_late)
 
 
 def node_settings(settings: Settings, share: PoolShare) -> Settings:

@@ -14,8 +14,8 @@ _HOUR_S = 3600.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptimum:
     """Hours since the warm-up, all pools together, in slots (nodes times the accelerators of each). slot_hours: of the cheapest schedule that
-    was found, nodes asked for just in time. bound_slot_hours: no schedule that keeps the promises holds fewer; of pools that are shared it knows no
-    whole nodes."""
+    was found, nodes asked for just in time. bound_slot_hours: no schedule that keeps the promises holds fewer; of pools that are shared, or that a
+    service may choose from, it knows no whole nodes."""
 
     slot_hours: float
     bound_slot_hours: float
@@ -23,9 +23,9 @@ class NodeOptimum:
 
 def node_optimum(found: Sequence[Optimum]) -> NodeOptimum | None:
     """Of these services together; None where others share their pools, so that nothing can be said of theirs alone."""
-    pools: dict[str, list[Optimum]] = {}
+    pools: dict[tuple[str, ...], list[Optimum]] = {}
     for one in found:
-        pools.setdefault(one.share.pool, []).append(one)
+        pools.setdefault(tuple(one.share.joined) or (one.share.pool,), []).append(one)
     if any(len(of) < of[0].share.services for of in pools.values()):
         return None
     return NodeOptimum(
@@ -36,12 +36,23 @@ def node_optimum(found: Sequence[Optimum]) -> NodeOptimum | None:
 
 def _bound_s(of: Sequence[Optimum]) -> float:
     """Slot-seconds that no schedule of a pool's services goes below."""
+    evaluated_s = of[0].seconds - of[0].warmup_s
+    held_anyway = float(sum(of[0].share.joined.values()) * evaluated_s)
     alone = max(one.need.bound_node_s * one.share.slots for one in of)
-    return max(alone, sum(one.need.bound_slot_s for one in of))
+    return max(alone, held_anyway, sum(one.need.bound_slot_s for one in of))
 
 
 def _found_s(of: Sequence[Optimum]) -> float:
-    """Slot-seconds of the cheapest schedule that was found: the fewest replica-hours' own nodes, or whole nodes of a service that is alone."""
+    """Slot-seconds of the cheapest schedule that was found: the fewest replica-hours' own nodes, or whole nodes of a service that is alone. Of pools
+    that hang together each has the services that are best on it, and those where none is hold what they always hold."""
+    evaluated_s = of[0].seconds - of[0].warmup_s
+    by_pool = {name: [one for one in of if one.share.pool == name] for name in of[0].share.joined or (of[0].share.pool,)}
+    return sum(
+        _found_on_pool_s(mine) if mine else float(of[0].share.joined[name] * evaluated_s) for name, mine in by_pool.items()
+    )
+
+
+def _found_on_pool_s(of: Sequence[Optimum]) -> float:
     first, share = of[0], of[0].share
     held_s = nodes_held_s(
         [Ordered(orders=one.orders, each=one.share.each, initial=one.initial) for one in of],

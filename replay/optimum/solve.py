@@ -12,7 +12,7 @@ import numpy as np
 
 from autoscaler.core.model import Floats, Ints, PoolSpec, ScalingSpec
 from replay.optimum.forward import late_of
-from replay.optimum.nodes import NodeNeed, PoolShare, node_need
+from replay.optimum.nodes import NodeNeed, PoolShare, node_need, on_its_pool
 from replay.optimum.orders import held_in_warmup, ordered
 from replay.optimum.prices import Progress
 from replay.optimum.problem import Problem, settings_of
@@ -77,8 +77,9 @@ def optimum(
     """The optimum of one service. demand (T,): requests in each second. share: its place on its pool.
 
     The fluid plant's, without rate limits, windows and calendars of the manifest, and without faults other than surges, which are part
-    of the traffic. Raises UsageError where the scenario can't be played.
+    of the traffic. Of several pools it knows the one of its share. Raises UsageError where the scenario can't be played.
     """
+    spec = on_its_pool(spec, share)
     scenario = calm(scenario)
     # A surge is for one service by its name or for all.
     surges = [fault for fault in scenario.faults if fault.service in ("", spec.key)]

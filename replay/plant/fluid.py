@@ -17,6 +17,7 @@ from replay.plant.faults import Faults
 from replay.plant.kernel import FluidState, Kernel, fluid_state, kernel_for
 from replay.plant.nodes import Pool
 from replay.plant.plant import Plant, PlantSettings
+from replay.plant.pool_capacity import PoolCapacity
 from replay.plant.signals import Replica, Scrape, signal
 from replay.plant.waits import Waits, wait_quantile_s
 
@@ -65,16 +66,17 @@ class FluidPlant(Plant):
         settings: PlantSettings,
         faults: Faults,
         pools: Sequence[Pool],
-        pool_of: Sequence[int],
+        pools_of: Sequence[Sequence[int]],
         allowed_wait_s: Floats,
         kernel: Kernel | None = None,
     ) -> None:
-        super().__init__(specs, demand, settings, faults, pools, pool_of)
+        super().__init__(specs, demand, settings, faults, pools, pools_of)
         n = len(specs)
         for row in range(n):
             self.life.begin_with(row, settings.initial)
         self.state: FluidState = fluid_state(tuple(specs), self.life.ready)
         self._given_per_s = self.state.capacity_per_s.copy()
+        self._pool_capacity = PoolCapacity(specs, self.life)
         self._set_capacity(0)
         # The service ran before the trace begins: as much is running as its first second's demand keeps busy.
         capacity = self.state.capacity_per_s * self.state.ready
@@ -100,7 +102,10 @@ class FluidPlant(Plant):
         return self._log_from_s + self._log_s
 
     def _set_capacity(self, at_s: int) -> None:
-        """Where replicas don't do what the manifest says: what they do now. In place, since signals look at the same array."""
+        """Where replicas don't do what the service is reckoned with: what they do now. In place, since signals look at the same array."""
+        if self._pool_capacity.moved():
+            self._pool_capacity.into(self._given_per_s)
+            self.state.capacity_per_s[:] = self._given_per_s
         if (throughput := self.settings.throughput) is not None:
             self.state.capacity_per_s[:] = throughput.capacity_per_s(self._given_per_s, self.life.ready, at_s)
         if (updates := self.life.updates) is not None:

@@ -15,6 +15,7 @@ from autoscaler.core.model import Floats, Ints
 from replay.plant.faults import Fault
 from replay.plant.nodes import Pool
 from replay.plant.notices import Notice
+from replay.plant.starts import Starts
 
 if TYPE_CHECKING:
     from replay.plant.lifecycle import Lifecycle
@@ -43,9 +44,10 @@ class LossCounts:
 class Losses:
     """Of a lifecycle's nodes."""
 
-    def __init__(self, life: Lifecycle) -> None:
+    def __init__(self, life: Lifecycle, starts: Starts) -> None:
         pools, n = len(life.pools), len(life.current)
         self._life = life
+        self._starts = starts
         self._nodes, self._noticed = np.zeros(pools, dtype=np.int64), np.zeros(pools, dtype=np.int64)
         self._replicas, self._unplaced = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self._owed = [0] * n
@@ -57,7 +59,7 @@ class Losses:
         if fault.pool is not None:
             numbers: Sequence[int] = (fault.pool,)
         else:
-            numbers = range(len(life.pools)) if fault.row is None else (life.pool_of[fault.row],)
+            numbers = range(len(life.pools)) if fault.row is None else life.pools_of[fault.row]
         for number in numbers:
             if fault.notice_s:
                 life.events.plan(max(lost_s - int(fault.notice_s), 0), self._tell, (number, fault.share, lost_s))
@@ -72,16 +74,11 @@ class Losses:
         nodes = _some(share, pool.ready, pool.ready - pool.noticed)
         if not nodes:
             return
-        rows = life.rows_on(number)
-        kinds = [self._untold(pool, row) for row in rows]
-        each = [life.slots_each[row] for row in rows]
-        drawn = lost_by_service(kinds, each, pool.free, nodes * pool.slots, life.faults.rng)
-        notice = Notice(nodes, dict(zip(rows, each, strict=True)))
-        for row, (ready, starting, draining) in zip(rows, drawn, strict=True):
+        drawn = self._drawn(number, nodes)
+        notice = Notice(nodes, {row: life.slots_each[row] for row in drawn})
+        for row, (ready, starting, draining) in drawn.items():
             notice.serving[row] = ready + draining
-            for cohort in life.latest_begun(row, starting):
-                cohort.notice = notice
-                notice.starting.append(cohort)
+            self._starts.told(row, pool, starting, notice)
         pool.notices.append(notice)
         life.orders.changes += 1
         life.events.plan(lost_s, self._lose_noticed, (number, notice))
@@ -89,28 +86,31 @@ class Losses:
 
     def _lose(self, at_s: int, about: tuple[int, float]) -> None:
         number, share = about
-        life, pool = self._life, self._life.pools[number]
-        nodes = _some(share, pool.ready, pool.ready - pool.noticed)
-        if not nodes:
-            return
-        rows = life.rows_on(number)
-        kinds = [self._untold(pool, row) for row in rows]
-        each = [life.slots_each[row] for row in rows]
-        lost = lost_by_service(kinds, each, pool.free, nodes * pool.slots, life.faults.rng)
-        self._take(at_s, number, nodes, dict(zip(rows, lost, strict=True)))
+        pool = self._life.pools[number]
+        if nodes := _some(share, pool.ready, pool.ready - pool.noticed):
+            self._take(at_s, number, nodes, self._drawn(number, nodes))
 
     def _lose_noticed(self, at_s: int, about: tuple[int, Notice]) -> None:
         number, notice = about
         lost = {}
         for row, told in notice.serving.items():
-            ready, _, draining = self._life.on_nodes(row)
+            ready, _, draining = self._life.on_nodes(row, self._life.pools[number])
             of_ready = self._of_ready(ready, draining, told)
             lost[row] = of_ready, notice.starts(row), told - of_ready
         self._take(at_s, number, notice.nodes, lost, notice)
 
+    def _drawn(self, number: int, nodes: int) -> dict[int, Kinds]:
+        """By service those that are on so many nodes of a pool that were not told to go yet."""
+        life, pool = self._life, self._life.pools[number]
+        rows = life.orders.rows[number]
+        kinds = [self._untold(pool, row) for row in rows]
+        each = [life.slots_each[row] for row in rows]
+        lost = lost_by_service(kinds, each, pool.free, nodes * pool.slots, life.faults.rng)
+        return dict(zip(rows, lost, strict=True))
+
     def _untold(self, pool: Pool, row: int) -> Kinds:
         """A service's replicas on those of a pool's nodes that were not told to go."""
-        ready, starting, draining = self._life.on_nodes(row)
+        ready, starting, draining = self._life.on_nodes(row, pool)
         if not pool.notices:
             return ready, starting, draining
         told = sum(one.serving[row] for one in pool.notices)
@@ -123,15 +123,15 @@ class Losses:
 
     def _take(self, at_s: int, number: int, nodes: int, lost: dict[int, Kinds], notice: Notice | None = None) -> None:
         """Nodes go with what is on them; the replicas are created anew, as a Deployment does."""
-        life = self._life
-        life.pools[number].lose(nodes, at_s, notice)
+        life, pool = self._life, self._life.pools[number]
+        pool.lose(nodes, at_s, notice)
         life.orders.changes += 1
         self._nodes[number] += nodes
         self._noticed[number] += 0 if notice is None else nodes
         for row, kinds in lost.items():
             if not any(kinds):
                 continue
-            life.lose(row, kinds, at_s, notice)
+            life.lose(row, pool, kinds, at_s, notice)
             self._owed[row] += kinds[0]
             if again := kinds[0] + kinds[1]:
                 self._replicas[row] += again

@@ -10,6 +10,7 @@ from autoscaler.core.model import PoolSpec, ScalingSpec
 from autoscaler.core.node_facts import WHOLE, PoolFacts, StuckReplicas, late_s, unmeasured_late_s
 from autoscaler.core.node_losses import LOSSES_TOLD_S
 from replay.plant.lifecycle import Lifecycle
+from replay.plant.nodes import Cohort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,23 +68,34 @@ class NodeFacts:
         )
 
     def _stuck(self, now_s: float) -> dict[int, StuckReplicas]:
-        found: dict[int, StuckReplicas] = {}
-        for place, told in self._pools.items():
-            pool = self._life.pools[place]
-            late: dict[int, list[int]] = {}
-            for cohort in pool.waiting:
-                if cohort.count and now_s - cohort.created_s > self._limit_s(place, cohort.row):
-                    late.setdefault(cohort.row, []).extend([cohort.created_s] * cohort.count)
-            for row, since_s in late.items():
-                found[row] = StuckReplicas(
-                    replicas=len(since_s),
-                    since_s=self._start_s + min(since_s),
-                    limit_s=round(self._limit_s(place, row), 1),
-                    resource=told.resource,
-                    said=f"0/{pool.ready} nodes are available: {pool.ready} Insufficient {told.resource}.",
-                )
+        waiting: dict[int, list[Cohort]] = {}
+        for place in self._pools:
+            for cohort in self._life.pools[place].waiting:
+                if cohort.count and self._life.pools_of[cohort.row][0] == place:  # who may run on several waits on each of them
+                    waiting.setdefault(cohort.row, []).append(cohort)
+        found = {}
+        for row, cohorts in waiting.items():
+            limit_s = self._limit_s(row)
+            late = [cohort for cohort in cohorts if now_s - cohort.created_s > limit_s]
+            if late:
+                found[row] = self._late(row, late, limit_s)
         return found
 
-    def _limit_s(self, place: int, row: int) -> float:
-        p99_s = self._life.orders.measured.samples[place].quantile_s(0.99)
-        return unmeasured_late_s(self._specs[row].node_lead_time_s) if p99_s is None else late_s(p99_s)
+    def _late(self, row: int, late: Sequence[Cohort], limit_s: float) -> StuckReplicas:
+        places = self._life.pools_of[row]
+        nodes = sum(self._life.pools[place].ready for place in places)
+        resource = self._pools[places[0]].resource
+        return StuckReplicas(
+            replicas=sum(cohort.count for cohort in late),
+            since_s=self._start_s + min(cohort.created_s for cohort in late),
+            limit_s=round(limit_s, 1),
+            resource=resource,
+            said=f"0/{nodes} nodes are available: {nodes} Insufficient {resource}.",
+        )
+
+    def _limit_s(self, row: int) -> float:
+        """From when on a service's replica waits for longer than nodes take, of several pools the slowest."""
+        samples = self._life.orders.measured.samples
+        p99_s = [samples[place].quantile_s(0.99) for place in self._life.pools_of[row]]
+        known = [one for one in p99_s if one is not None]
+        return late_s(max(known)) if len(known) == len(p99_s) else unmeasured_late_s(self._specs[row].node_lead_time_s)

@@ -7,20 +7,22 @@ from collections.abc import Callable, Sequence
 from autoscaler.core.model import ScalingSpec
 from replay.plant.events import Events
 from replay.plant.faults import Faults
+from replay.plant.growing import Growing
 from replay.plant.measured import Measured
 from replay.plant.nodes import Pool, Request
 from replay.plant.times import Times
 
 
 class NodeOrders:
-    """The pools of n services. take_slots: told of a pool that has slots for those who wait. changes: counts the
-    changes of node counts."""
+    """The pools of n services. growing: where nodes are made for services on several. take_slots: told of a pool that has slots for those who wait.
+    changes: counts the changes of node counts."""
 
     def __init__(
         self,
         specs: Sequence[ScalingSpec],
         pools: Sequence[Pool],
-        pool_of: Sequence[int],
+        pools_of: Sequence[Sequence[int]],
+        growing: Growing,
         times: Times,
         faults: Faults,
         events: Events,
@@ -28,12 +30,17 @@ class NodeOrders:
     ) -> None:
         self.pools = list(pools)
         self.changes = 0
-        self.measured = Measured((spec.node_lead_time_s for spec in specs), len(pools))
+        self.measured = Measured((spec.node_lead_time_s for spec in specs), len(pools), pools_of)
+        self.rows: list[list[int]] = [[] for _ in pools]
+        """By pool the services that may run on it."""
+        for row, own in enumerate(pools_of):
+            for number in own:
+                self.rows[number].append(row)
+        self._growing = growing
         self._times = times
         self._faults = faults
         self._events = events
         self._take_slots = take_slots
-        self._rows = [[row for row, own in enumerate(pool_of) if own == number] for number in range(len(pools))]
         self._to_check: set[int] = set(range(len(pools)))
         self._scarce: set[int] = set()
 
@@ -65,15 +72,36 @@ class NodeOrders:
 
     def follow(self, number: int, at_s: int) -> None:
         """Whoever waits takes the free slots; nodes are requested where slots are short."""
+        if together := self._growing.together[number]:
+            for one in together:
+                self._fill(one, at_s)
+            self._growing.owe(together, lambda pool: self._to_be_had(pool, at_s))
+            for one in together:
+                self._order(one, at_s)
+        else:
+            self._fill(number, at_s)
+            self._order(number, at_s)
+
+    def _fill(self, number: int, at_s: int) -> None:
         pool = self.pools[number]
         self._to_check.add(number)
         if pool.waiting:
             self._take_slots(pool, at_s)
+
+    def _to_be_had(self, pool: Pool, at_s: int) -> bool:
+        """Whether new nodes of the pool are."""
+        if not self._faults.known:
+            return True
+        number = self.pools.index(pool)
+        return not self._faults.scarce(at_s, number, self.rows[number])
+
+    def _order(self, number: int, at_s: int) -> None:
+        pool = self.pools[number]
         short = pool.wanted() - pool.total
         self._scarce.discard(number)
         if short <= 0:
             return
-        if self._faults.known and self._faults.scarce(at_s, number, self._rows[number]):
+        if not self._to_be_had(pool, at_s):
             self._scarce.add(number)
             return
         self.changes += 1
@@ -87,5 +115,7 @@ class NodeOrders:
         pool = self.pools[number]
         if pool.arrive(request, at_s):
             self.changes += 1
-            self.measured.add(number, at_s - request.asked_s, self._rows[number])
+            self.measured.add(number, at_s - request.asked_s, self.rows[number])
             self._take_slots(pool, at_s)
+            if self._growing.together[number]:
+                self.follow(number, at_s)  # who has found its place here needs none elsewhere

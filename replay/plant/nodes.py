@@ -12,16 +12,16 @@ from replay.plant.notices import Notice
 
 @dataclass(slots=True, eq=False)
 class Cohort:
-    """Replicas of one service that were created together and are not ready. begun: they have a slot on a ready node and are starting.
-    due_s: when they are ready. notice: of the nodes that they are on, where these were told to go. A cancelled cohort has count 0 and stays where it
-    lies until it is met."""
+    """Replicas of one service that were created together and are not ready. on: the pool on whose ready nodes they have slots and are starting, None
+    while they wait for some; due_s: when they are ready, below 0 before they begin. notice: of the nodes that they are on, where these were told to
+    go. A cancelled cohort has count 0 and stays where it lies until it is met."""
 
     row: int
     count: int
     created_s: int
-    begun: bool = False
+    on: Pool | None = None
     begun_s: int = 0
-    due_s: int = 0
+    due_s: int = -1
     notice: Notice | None = None
 
 
@@ -36,11 +36,12 @@ class Request:
 class Pool:
     """A pool's nodes and slots.
 
-    held: slots of all replicas (starting, ready, draining, and those that wait for a node). used: the part of it on ready nodes.
-    warm: free slots in which a replica has run on this node, so that only a model must be loaded into it. waiting: who waits for slots,
-    in the order in which they get them. headroom: slots to hold beyond the replicas. fixed: the count that a plan set, None where the
-    rule (600 s spare) rules. notices: of the ready nodes, those that were told to go. losses: what is learnt from lost nodes. price_per_h: what so
-    many nodes cost in an hour, None where nobody says.
+    held: slots of all replicas (starting, ready, draining, and those that wait for a node of this pool alone). used: the part of it on ready
+    nodes. owed: further slots that nodes are made for here by the rule, of services on several pools (``replay.plant.growing``). warm: free slots in
+    which a replica has run on this node, so that only a model must be loaded into it. waiting: who waits for slots, in the order in which they get
+    them. headroom: slots to hold beyond the replicas. fixed: the count that a plan set, None where the rule (600 s spare) rules. notices: of the
+    ready nodes, those that were told to go. losses: what is learnt from lost nodes. price_per_h: what so many nodes cost in an hour, None where
+    nobody says.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Pool:
         "min_nodes",
         "name",
         "notices",
+        "owed",
         "price_per_h",
         "ready",
         "requests",
@@ -85,6 +87,7 @@ class Pool:
         self.held = 0
         self.used = 0
         self.headroom = 0
+        self.owed = 0
         self.fixed: int | None = None
         self.notices: list[Notice] = []
         self.losses = NodeLosses()
@@ -107,8 +110,8 @@ class Pool:
         return sum(notice.nodes for notice in self.notices)
 
     def needed(self) -> int:
-        """Nodes for all slots held and the headroom, by the rule."""
-        return max(self._nodes_for(self.held + self.headroom), self.min_nodes)
+        """Nodes for all slots held and owed and the headroom, by the rule."""
+        return max(self._nodes_for(self.held + self.owed + self.headroom), self.min_nodes)
 
     def wanted(self) -> int:
         """Nodes to have now: what the plan says (but none with replicas on it goes), or what is needed, within the pool's size."""
@@ -118,16 +121,17 @@ class Pool:
         return needed if self.max_nodes is None else min(needed, self.max_nodes)
 
     def _nodes_for(self, slots: int) -> int:
-        """Nodes for so many slots. Those that were told to go stay until then, and carry what is on them only."""
-        if not self.notices:
-            return -(-slots // self.slots)
-        return self.noticed + -(-(slots - sum(notice.used for notice in self.notices)) // self.slots)
+        return -(-(slots + self.shut) // self.slots)
+
+    @property
+    def shut(self) -> int:
+        """Free slots on nodes that were told to go: nobody may take them."""
+        return sum(notice.nodes * self.slots - notice.used for notice in self.notices) if self.notices else 0
 
     @property
     def free(self) -> int:
         """Slots on ready nodes that nobody holds, and that somebody may take."""
-        free = self.ready * self.slots - self.used
-        return free - sum(notice.nodes * self.slots - notice.used for notice in self.notices) if self.notices else free
+        return self.ready * self.slots - self.used - self.shut
 
     def queue(self, cohort: Cohort, priorities: Sequence[int]) -> None:
         """Higher priorities (by service) wait before lower ones, else in the order of their creation."""

@@ -98,7 +98,7 @@ class Plant(ABC):
         settings: PlantSettings,
         faults: Faults,
         pools: Sequence[Pool],
-        pool_of: Sequence[int],
+        pools_of: Sequence[Sequence[int]],
     ) -> None:
         for spec in specs:
             if not spec.capacity.per_s > 0:
@@ -111,13 +111,14 @@ class Plant(ABC):
         self.faults = faults
         self.now_s = 0
         self.end_s: int = demand.shape[1]
-        self.life = Lifecycle(specs, pools, pool_of, settings.times, faults)
+        self.life = Lifecycle(specs, pools, pools_of, settings.times, faults)
         ticks = -(-self.end_s // settings.tick_s) if settings.keep_series else 0
         self.queue_by_tick: Floats = np.zeros((n, ticks))
         self.scrapes: deque[Any] = deque(maxlen=settings.late + settings.samples)
         self._next_scrape_s = settings.scrape_s  # at second 0 there is nothing to see yet
         self._next_check_s = 0
         self._replica_s_at_warmup: Floats = np.zeros(n)
+        self._by_pool_at_warmup: list[list[float]] = [[0.0] * len(own) for own in self.life.pools_of]
         self._nodes_at_warmup: Floats = np.zeros((3, len(self.life.pools)))
         self._lost_at_warmup = self.life.lost(0)
         self._warm = False
@@ -248,6 +249,7 @@ class Plant(ABC):
         self._warm = True
         life = self.life
         self._replica_s_at_warmup = np.array([life.replica_s(row, now) for row in range(len(self))])
+        self._by_pool_at_warmup = [life.replica_s_by_pool(row, now) for row in range(len(self))]
         self._nodes_at_warmup = self._nodes(now)
         self._lost_at_warmup = life.lost(now)
 
@@ -257,6 +259,16 @@ class Plant(ABC):
         if not self._warm:
             return np.zeros(len(self))
         return np.array([self.life.replica_s(row, now) for row in range(len(self))]) - self._replica_s_at_warmup
+
+    def replica_s_by_pool(self) -> list[list[float]]:
+        """The same by service and each of its pools (``Lifecycle.pools_of``); of several, what they waited for a place is on none."""
+        now = self.now_s
+        if not self._warm:
+            return [[0.0] * len(own) for own in self.life.pools_of]
+        return [
+            [on_s - before_s for on_s, before_s in zip(self.life.replica_s_by_pool(row, now), before, strict=True)]
+            for row, before in enumerate(self._by_pool_at_warmup)
+        ]
 
     def node_s(self) -> Floats:
         """Node-seconds since the warm-up, by pool; zero before its end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from replay.plant.node_facts import NodeFacts, SeenOfNodes
 from replay.plant.placing import Placing
 from replay.plant.plant import Plant, Seen
 
+OnPools = Mapping[int, Mapping[str, int]] | None
 _column = maker(SignalColumn)
 _readings = maker(Readings)
 _fleet = maker(Fleet)
@@ -156,6 +158,7 @@ class PlantCluster:
             if surge is not None:
                 # As in a cluster: what an update sets beside the rest is not on its way to the count.
                 starting = np.maximum(life.current - life.ready.astype(np.int64), 0)
+            placed, draining_on = self._on_pools()
             self._fleet = _fleet(
                 revision=1,
                 specs=self._specs,
@@ -169,6 +172,8 @@ class PlantCluster:
                 pools=self._pools,
                 surge=surge if surge is not None and surge.any() else None,
                 versions=None if updates is None else updates.versions(),
+                placed=placed,
+                draining_on=draining_on,
                 nodes_of=self._nodes_of,
                 pool_facts=seen.pools,
                 pool_nodes={name: facts.nodes for name, facts in seen.pools.items()} or None,
@@ -176,14 +181,29 @@ class PlantCluster:
             )
         return self._fleet
 
+    def _on_pools(self) -> tuple[OnPools, OnPools]:
+        """As in a cluster: of services on several pools those on the nodes of each, staying and leaving; whoever waits for a place is on none."""
+        life = self._plant.life
+        if not life.where:
+            return None, None
+        staying: dict[int, dict[str, int]] = {}
+        leaving: dict[int, dict[str, int]] = {}
+        for row, where in life.where.items():
+            names = self._specs[row].pool_names
+            staying[row], leaving[row] = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+            for pool in where.pools:
+                ready, starting, leaving[row][pool.name] = life.on_nodes(row, pool)
+                staying[row][pool.name] = ready + starting
+        return staying, leaving
+
     def _nodes_of(self, pool: str) -> SeenPool | None:
         life = self._plant.life
         if pool not in self._placings:
             number = next((number for number, one in enumerate(life.pools) if one.name == pool), None)
             if number is None:
                 return None  # no service runs on it
-            rows = [row for row, own in enumerate(life.pool_of) if own == number]
-            self._placings[pool] = Placing(life.pools[number], self._specs, rows, life.on_nodes, self._start_s)
+            on_nodes = partial(life.on_nodes, pool=life.pools[number])
+            self._placings[pool] = Placing(life.pools[number], self._specs, life.orders.rows[number], on_nodes, self._start_s)
         return self._placings[pool].seen()
 
     async def act(self, fleet: Fleet, plan: Plan, deadline_s: float) -> Outcome:

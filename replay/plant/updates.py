@@ -87,6 +87,11 @@ class Updates:
         ]
         return np.array([mean or 1.0 for mean in means])
 
+    def replacing(self, row: int) -> bool:
+        """Whether replicas of an older version are ready beside the newest."""
+        update, ready = self._going[row], self._ready_of[row]
+        return update is not None and any(count for version, count in ready.items() if version != update.version)
+
     # ------------------------------------------------------------ what happens
 
     def came(self, row: int, replicas: int, at_s: int) -> None:

@@ -97,10 +97,16 @@ def _with_demand(recorded: Recorded, specs: Sequence[ScalingSpec]) -> list[int]:
 
 
 def _as_they_were(recorded: Recorded, specs: Sequence[ScalingSpec]) -> list[ScalingSpec]:
-    """With the replicas that there were: where their capacity is learnt, the plant has what was."""
+    """With the replicas that there were: where their capacity is learnt, the plant has what was, on all pools (nobody knows it of each)."""
     learnt = recorded.learnt_per_s.tolist()
     return [
-        replace(one, capacity=replace(one.capacity, per_s=per_s)) if one.capacity.learnt and per_s > 0 else one
+        replace(
+            one,
+            capacity=replace(one.capacity, per_s=per_s),
+            pools=tuple(replace(use, per_s=None) for use in one.pools),
+        )
+        if one.capacity.learnt and per_s > 0
+        else one
         for one, per_s in zip(specs, learnt, strict=True)
     ]
 

@@ -14,6 +14,7 @@ import orjson
 
 from autoscaler.core.model import Floats, ScalingSpec
 from replay.cuts import cut_words, told
+from replay.plant.pool_capacity import differs_by_pool
 from replay.report.open_loop import open_loop_service
 from replay.report.series import bucket_times, short, thinned
 from replay.report.worst import worst_spans
@@ -95,6 +96,7 @@ def _service(result: Result, row: int, buckets: int, records: Path | None) -> di
         "allowed_s": plant.waits[row].allowed_s,
         "judged": plant.waits[row].signal,
         "signal": spec.objective.signal,
+        "capacity_words": "are reckoned to do (some pools' do more)" if differs_by_pool(spec) else "can do",
         "times_s": short_times(bucket_times(times, buckets)),
         "columns": {name: short(thinned(values[:ticks], buckets)) for name, values in columns.items()},
         "worst": _worst(result, row, spec, columns, late, records),

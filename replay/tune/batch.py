@@ -90,6 +90,7 @@ def scores_of(setting: Setting, batch: Batch) -> list[dict[str, Any]]:
             setting.spec,
             name=_numbered(setting.spec.name, number),
             pool=None if setting.spec.pool is None else _numbered(setting.spec.pool, number),
+            pools=tuple(replace(use, name=_numbered(use.name, number)) for use in setting.spec.pools),
             policies=refs,
         )
         for number, refs in enumerate(batch.candidates)
@@ -97,7 +98,7 @@ def scores_of(setting: Setting, batch: Batch) -> list[dict[str, Any]]:
     pools = [
         replace(pool, name=_numbered(pool.name, number))
         for pool in setting.pools
-        if pool.name == setting.spec.pool
+        if pool.name in setting.spec.pool_names
         for number in range(len(specs))
     ]
     part = traffic.demand[: batch.stretch.until_s]

@@ -50,7 +50,7 @@ def wavy(minutes: int = 240) -> CountSeries:
 def lifecycle(n: int = 1, slots: int = 8, times: Times = TIMES, **pool: Any) -> Lifecycle:
     rng = np.random.Generator(np.random.PCG64(1))
     pools = [Pool(f"pool-{number}", slots, **pool) for number in range(n)]
-    return Lifecycle(specs(n), pools, range(n), times, Faults(rng))
+    return Lifecycle(specs(n), pools, [(number,) for number in range(n)], times, Faults(rng))
 
 
 def noise(seed: int, *shape: int) -> Floats:

@@ -120,7 +120,7 @@ def test_a_plan_s_node_count_is_followed_and_no_busy_node_goes() -> None:
 
 def test_scarce_nodes_and_shared_pools() -> None:
     rng = np.random.Generator(np.random.PCG64(1))
-    life = Lifecycle(specs(2), [Pool("shared", 8, 0, 2)], [0, 0], TIMES, Faults(rng))
+    life = Lifecycle(specs(2), [Pool("shared", 8, 0, 2)], [(0,), (0,)], TIMES, Faults(rng))
     life.begin_with(0, 4)
     life.begin_with(1, 4)
     life.set_replicas(0, 12, 0)
@@ -169,7 +169,7 @@ def test_whatever_is_asked_for_the_books_balance(wishes: list[tuple[int, int, in
             assert min(ready, starting, draining, pool.used, pool.coming) >= 0
             assert pool.used <= pool.ready * slots
             assert pool.held + pool.headroom <= nodes * slots
-            assert sum(cohort.count for cohort in life._cohorts[0]) == starting
+            assert sum(cohort.count for cohort in life._starts.of[0]) == starting
             replica_s += ready + starting + draining
             node_s += nodes
         at_s += after_s

@@ -34,14 +34,14 @@ def counts(life: Lifecycle, row: int = 0) -> tuple[int, int, int, int]:
 
 def balanced(life: Lifecycle) -> None:
     for number, pool in enumerate(life.pools):
-        rows = [row for row, own in enumerate(life.pool_of) if own == number]
+        rows = [row for row, own in enumerate(life.pools_of) if number in own]
         assert pool.held == sum(sum(counts(life, row)[:3]) for row in rows)
         assert 0 <= pool.used <= pool.ready * pool.slots
-        waiting = sum(cohort.count for row in rows for cohort in life._cohorts[row] if not cohort.begun)
+        waiting = sum(cohort.count for row in rows for cohort in life._starts.of[row] if cohort.on is None)
         assert pool.used == pool.held - waiting
         for row in rows:
             assert life.ready[row] + life.starting[row] == life.current[row]
-            assert sum(cohort.count for cohort in life._cohorts[row]) == life.starting[row]
+            assert sum(cohort.count for cohort in life._starts.of[row]) == life.starting[row]
 
 
 def test_durations_have_the_mean_and_the_spread_that_were_asked_for() -> None:
@@ -116,7 +116,7 @@ def test_whatever_is_lost_the_books_balance(
     one, two = specs(2)
     times = replace(TIMES, start=Durations(usual_s=100, spread=0.4), swap_s=swap)
     pair = (replace(one, accelerators_per_replica=3), replace(two, priority=5))
-    life = Lifecycle(pair, [Pool("shared", 8, 0, 6)], [0, 0], times, Faults(rng()))
+    life = Lifecycle(pair, [Pool("shared", 8, 0, 6)], [(0,), (0,)], times, Faults(rng()))
     life.begin_with(0, 4)
     for at_s, share in losses:
         life.lose_nodes(Fault(kind="SpotLoss", from_s=at_s, until_s=at_s, share=share))
@@ -161,7 +161,7 @@ def test_no_node_is_to_be_had_for_a_while() -> None:
 
 def test_scarce_slots_go_to_the_higher_priority_first() -> None:
     one, two = specs(2)
-    life = Lifecycle((one, replace(two, priority=10)), [Pool("shared", 8, 0, 2)], [0, 0], TIMES, Faults(rng()))
+    life = Lifecycle((one, replace(two, priority=10)), [Pool("shared", 8, 0, 2)], [(0,), (0,)], TIMES, Faults(rng()))
     life.begin_with(0, 4)
     life.begin_with(1, 4)
     life.set_replicas(0, 12, 0)
@@ -171,7 +171,7 @@ def test_scarce_slots_go_to_the_higher_priority_first() -> None:
 
 
 def test_a_swap_into_a_warm_slot_is_quicker_than_a_start() -> None:
-    life = Lifecycle(specs(2), [Pool("shared", 8, 1, 1)], [0, 0], replace(TIMES, swap_s=25), Faults(rng()))
+    life = Lifecycle(specs(2), [Pool("shared", 8, 1, 1)], [(0,), (0,)], replace(TIMES, swap_s=25), Faults(rng()))
     life.begin_with(0, 6)
     life.set_replicas(0, 3, 0)
     live(life, 0, 20)

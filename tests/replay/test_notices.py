@@ -136,46 +136,63 @@ def test_a_service_alone_may_find_its_pool_scarce() -> None:
     assert [counts(life, row)[0] for row in (0, 1)] == [8, 0]
 
 
+def of_pools(life: Lifecycle) -> None:
+    """Each pool's books, and that what stays when nodes go fits the nodes that stay."""
+    each = life.slots_each
+    for number, pool in enumerate(life.pools):
+        rows = life.orders.rows[number]
+        going = sum(notice.used for notice in pool.notices)
+        on_nodes = {row: life.on_nodes(row, pool) for row in rows}
+        assert pool.used == sum(sum(kinds) * each[row] for row, kinds in on_nodes.items())
+        assert 0 <= going <= pool.used <= pool.held
+        assert 0 <= pool.noticed <= pool.ready
+        assert pool.used - going <= (pool.ready - pool.noticed) * pool.slots
+        assert pool.free == (pool.ready - pool.noticed) * pool.slots - (pool.used - going)
+        for row, kinds in on_nodes.items():
+            assert min(kinds) >= 0
+            assert sum(notice.serving[row] for notice in pool.notices) <= kinds[0] + kinds[2]
+            assert sum(notice.starts(row) for notice in pool.notices) <= kinds[1]
+    for row in range(len(life.current)):
+        assert life.ready[row] + life.starting[row] == life.current[row]
+
+
 @given(
     wishes=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 1), st.integers(0, 30)), min_size=1, max_size=20),
-    losses=st.lists(st.tuples(st.integers(0, 2000), st.floats(0, 1), st.sampled_from([0, 30, 120, 600])), max_size=6),
+    losses=st.lists(
+        st.tuples(st.integers(0, 2000), st.floats(0, 1), st.sampled_from([0, 30, 120, 600]), st.sampled_from([None, 0, 1])),
+        max_size=6,
+    ),
     swap=st.sampled_from([None, 0, 30]),
     failing=st.floats(0, 1),
     fixed=st.sampled_from([None, 0, 3, 6]),
 )
 def test_whatever_is_told_and_lost_the_books_balance(
     wishes: list[tuple[int, int, int]],
-    losses: list[tuple[int, float, int]],
+    losses: list[tuple[int, float, int, int | None]],
     swap: int | None,
     failing: float,
     fixed: int | None,
 ) -> None:
+    """Two services on one pool, of which one may run on a second as well."""
     one, two = specs(2)
     times = replace(TIMES, start=Durations(usual_s=100, spread=0.4), swap_s=swap)
     pair = (replace(one, accelerators_per_replica=3), replace(two, priority=5))
-    life = Lifecycle(pair, [Pool("shared", 8, 0, 6)], [0, 0], times, Faults(rng()))
-    pool = life.pools[0]
+    life = Lifecycle(pair, [Pool("shared", 8, 0, 6), Pool("second", 4, 0, 6)], [(0,), (0, 1)], times, Faults(rng()))
     life.begin_with(0, 4)
+    life.begin_with(1, 3)
     life.faults.add(Fault(kind="FailedStarts", from_s=0, until_s=1000, share=failing))
     if fixed is not None:
         life.set_nodes(0, fixed, 0)
-    for at_s, share, notice_s in losses:
-        life.lose_nodes(loss(at_s, share, notice_s))
+        life.set_nodes(1, 6 - fixed, 0)
+    for at_s, share, notice_s, number in losses:
+        life.lose_nodes(loss(at_s, share, notice_s, number))
     at_s = 0
     for after_s, row, replicas in wishes:
         for now_s in range(at_s, at_s + after_s + 1):
             life.happen(now_s)
             if now_s % 15 == 0:
                 life.check_nodes(now_s)
-            going = sum(notice.used for notice in pool.notices)
-            assert pool.held == 3 * sum(counts(life, 0)[:3]) + sum(counts(life, 1)[:3])
-            assert 0 <= going <= pool.used
-            assert 0 <= pool.noticed <= pool.ready
-            assert pool.used - going <= (pool.ready - pool.noticed) * pool.slots, "what stays fits the nodes that stay"
-            assert pool.free == (pool.ready - pool.noticed) * pool.slots - (pool.used - going)
-            for each in (0, 1):
-                assert life.ready[each] + life.starting[each] == life.current[each]
-                assert min(counts(life, each)) >= 0
+            of_pools(life)
         at_s += after_s + 1
         life.set_replicas(row, replicas, at_s)
     lost = life.lost(at_s)

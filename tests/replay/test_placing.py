@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from hypothesis import given
@@ -23,8 +24,8 @@ SIZES = (1, 3, 12)
 def a_life() -> tuple[Lifecycle, Placing]:
     services = [replace(one, accelerators_per_replica=size) for one, size in zip(specs(len(SIZES)), SIZES, strict=True)]
     faults = Faults(np.random.Generator(np.random.PCG64([0, 1])))
-    life = Lifecycle(services, [Pool("h100", 8)], [0] * len(services), TIMES, faults)
-    return life, Placing(life.pools[0], services, range(len(services)), life.on_nodes, 1000.0)
+    life = Lifecycle(services, [Pool("h100", 8)], [(0,)] * len(services), TIMES, faults)
+    return life, Placing(life.pools[0], services, range(len(services)), partial(life.on_nodes, pool=life.pools[0]), 1000.0)
 
 
 steps = st.tuples(
@@ -52,7 +53,7 @@ def test_what_is_shown_agrees_with_what_is_counted(script: list[tuple[int, int, 
         assert sum(node.taken for node in nodes) == pool.used
         for number, size in enumerate(SIZES):
             mine = [runs for node in nodes for runs in node.runs if runs.service == f"default/service-{number}"]
-            kinds = life.on_nodes(number)
+            kinds = life.on_nodes(number, pool)
             assert sum(runs.accelerators for runs in mine) == sum(kinds) * size
             if size == 1:
                 assert tuple(sum(getattr(runs, kind) for runs in mine) for kind in ("ready", "starting", "draining")) == kinds

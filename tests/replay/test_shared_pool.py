@@ -22,14 +22,6 @@ nodes: {start: 120s, owner: OWNER}
 """
 
 
-SECOND = """---
-apiVersion: inference-autoscaler.io/v1alpha1
-kind: AcceleratorPool
-metadata: {name: l40s}
-spec: {maxNodes: 2}
-"""
-
-
 def made(folder: Path, owner: str) -> list[str]:
     """Arguments of a replay of ten minutes, in which each service has traffic for five replicas (so that none is held back as too much)."""
     text = (STANDARD / "shared-pool.yaml").read_text("utf-8")
@@ -145,17 +137,4 @@ def test_its_records_come_out_the_same_again_and_a_changed_plan_is_found(tmp_pat
         "planned",
         3,
         2,
-    )
-
-
-def test_several_pools_are_not_played_and_that_is_said(tmp_path: Path) -> None:
-    arguments = made(tmp_path, "Rule")
-    manifest = tmp_path / "manifest.yaml"
-    text = manifest.read_text("utf-8").replace("nodePool: h100", "nodePools: [{name: h100}, {name: l40s}]", 1)
-    manifest.write_text(text + SECOND, encoding="utf-8")
-    result = CliRunner().invoke(main, ["run", *arguments])
-    assert result.exit_code == 0, result.output
-    assert (
-        "WARNING: team-a/chat: the plan shares several nodePools out, but the plant runs all replicas of a service on the first"
-        in result.stderr
     )

@@ -55,13 +55,13 @@ class RequestsPlant(Plant):
         settings: PlantSettings,
         faults: Faults,
         pools: Sequence[Pool],
-        pool_of: Sequence[int],
+        pools_of: Sequence[Sequence[int]],
         models: Sequence[ServiceModel],
         decodes: Mapping[int, int] | None = None,
         grace_s: int | None = None,
         fast: bool = True,
     ) -> None:
-        super().__init__(specs, demand, settings, faults, pools, pool_of)
+        super().__init__(specs, demand, settings, faults, pools, pools_of)
         n = len(specs)
         self._models = list(models)
         self._decodes = dict(decodes or {})
