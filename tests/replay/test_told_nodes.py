@@ -41,6 +41,15 @@ spec:
   behavior: {scaleUp: {policies: []}, scaleDown: {stabilizationWindowSeconds: 0, policies: []}}
   policies: [{name: schedule, params: {file: FILE}}]
 """
+SECOND = """
+apiVersion: inference-autoscaler.io/v1alpha1
+kind: AcceleratorPool
+metadata: {name: on-demand}
+spec:
+  maxNodes: 9
+  costPerHour: 30
+  backend: {type: Scale, scale: {apiVersion: karpenter.sh/v1, kind: NodePool, name: on-demand}}
+---"""
 SETTING = """
 scale: {mode: Factor, factor: 1}
 noise: false
@@ -53,10 +62,18 @@ class Played:
     """A replay in which a schedule says how many replicas are wanted. ticks: by second, the records."""
 
     def __init__(
-        self, folder: Path, setting: str, *, wishes: str = "0,16\n", minutes: int = 30, owner: str = "Plan", cost: float = 1
+        self,
+        folder: Path,
+        setting: str,
+        *,
+        manifest: str = MANIFEST,
+        wishes: str = "0,16\n",
+        minutes: int = 30,
+        owner: str = "Plan",
+        cost: float = 1,
     ) -> None:
         wanted = write(folder / "wanted.csv", "at_s,replicas\n" + wishes)
-        text = MANIFEST.replace("FILE", str(wanted)).replace("COST", str(cost))
+        text = manifest.replace("FILE", str(wanted)).replace("COST", str(cost))
         scenario = load_scenario(write(folder / "scenario.yaml", SETTING.replace("OWNER", owner) + setting))
         self.records = folder / "records.jsonl"
         result = run_replay(
@@ -66,8 +83,8 @@ class Played:
         lines = map(orjson.loads, self.records.read_bytes().splitlines())
         self.ticks = {int(line["at_s"]) - START_S: line for line in lines if line["kind"] == "tick"}
 
-    def nodes(self, at_s: int) -> int:
-        return int(self.ticks[at_s]["nodes"]["spot"])
+    def nodes(self, at_s: int, pool: str = "spot") -> int:
+        return int(self.ticks[at_s]["nodes"][pool])
 
     def planned(self, at_s: int) -> int:
         return int(self.ticks[at_s]["planned"][0])
@@ -144,6 +161,35 @@ def test_a_scarce_pool_s_replicas_are_released_and_tried_again_after_longer_and_
     last = [at_s for at_s in began if at_s > 3 * 3600 - 300]
     assert len(last) == 1
     assert here.again() == (4 * 270, 0)
+
+
+def two_pools(folder: Path, owner: str) -> Played:
+    """24 are wanted from 300 s on; spot, which costs nothing here, has 16 places, and a third node of it is not to be had."""
+    manifest = SECOND + MANIFEST.replace("nodePool: spot", "nodePools: [{name: spot}, {name: on-demand}]")
+    setting = "faults: [{kind: ScarceNodes, at: 0s, lasts: 3h, pool: spot}]"
+    return Played(folder, setting, manifest=manifest, wishes="0,16\n300,24\n", minutes=40, owner=owner)
+
+
+def test_the_next_pool_takes_what_a_scarce_one_can_t_and_nothing_is_released(tmp_path: Path) -> None:
+    """Once spot is found short the other pool gets the node that is missing; 90 s later the last eight start there, and 120 s after that they serve,
+    though meanwhile they wait for longer than nodes take."""
+    here = two_pools(tmp_path, "Plan")
+    first = min(at_s for at_s, tick in here.ticks.items() if "short" in tick)
+    assert [here.nodes(first - 15, pool) for pool in ("spot", "on-demand")] == [3, 0]
+    assert [here.nodes(first, pool) for pool in ("spot", "on-demand")] == [2, 1]
+    assert any("stuck" in tick for at_s, tick in here.ticks.items() if at_s > first)
+    assert {here.planned(at_s) for at_s in here.ticks if at_s >= 300} == {24}
+    assert {pool for tick in here.ticks.values() for pool in tick.get("short", {}).get("pools", ())} == {"spot"}
+    serving = min(at_s for at_s, tick in here.ticks.items() if tick["ready"] == [24])
+    assert serving == first + 90 + 120
+    assert here.ticks[serving]["placed"]["0"] == {"spot": 16, "on-demand": 8}
+    assert here.again() == (4 * 40, 0)
+
+
+def test_the_rule_makes_nodes_on_the_next_pool_by_itself(tmp_path: Path) -> None:
+    here = two_pools(tmp_path, "Rule")
+    assert here.ticks[420]["ready"] == [24], "as if there were no scarce pool"
+    assert not any("short" in tick for tick in here.ticks.values())
 
 
 def test_losses_teach_how_many_nodes_there_should_be_beyond_the_need(tmp_path: Path) -> None:
