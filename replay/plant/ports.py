@@ -147,6 +147,7 @@ class PlantCluster:
         self._headroom: Ints = np.zeros(n, dtype=np.int64)
         self._last_headroom: Ints | None = None
         self._placings: dict[str, Placing] = {}
+        self._several = [row for row, spec in enumerate(specs) if len(spec.pool_names) > 1]
 
     async def observe(self, at_s: float) -> Fleet:
         life = self._plant.life
@@ -183,17 +184,18 @@ class PlantCluster:
 
     def _on_pools(self) -> tuple[OnPools, OnPools]:
         """As in a cluster: of services on several pools those on the nodes of each, staying and leaving; whoever waits for a place is on none."""
-        life = self._plant.life
-        if not life.where:
+        if not self._several:
             return None, None
+        life = self._plant.life
         staying: dict[int, dict[str, int]] = {}
         leaving: dict[int, dict[str, int]] = {}
-        for row, where in life.where.items():
+        for row in self._several:
             names = self._specs[row].pool_names
             staying[row], leaving[row] = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
-            for pool in where.pools:
-                ready, starting, leaving[row][pool.name] = life.on_nodes(row, pool)
-                staying[row][pool.name] = ready + starting
+            for pool in (life.pools[number] for number in life.pools_of[row]):
+                if pool.name in names:  # else it is on nodes of its own, since none of its pools is there
+                    ready, starting, leaving[row][pool.name] = life.on_nodes(row, pool)
+                    staying[row][pool.name] = ready + starting
         return staying, leaving
 
     def _nodes_of(self, pool: str) -> SeenPool | None:

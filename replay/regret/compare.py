@@ -150,7 +150,7 @@ def _open(
 ) -> dict[str, Any]:
     hours = [wish.replica_s / 3600 for wish in wishes]
     price = {pool.name: pool.cost_per_hour / pool.accelerators_per_node for pool in pools if pool.cost_per_hour}
-    priced = all(one.pool in price for one in specs)
+    priced = all(one.pool_names and price.keys() >= {*one.pool_names} for one in specs)
     accelerators = [one.accelerators_per_replica * spent for one, spent in zip(specs, hours, strict=True)]
     ticks = max((wish.ticks for wish in wishes), default=0)
     evaluated_s = float(ticks * recorded.interval_s)
@@ -170,8 +170,10 @@ def _open(
         "node_hours": None,
         "node_slot_hours": None,
         "idle_accelerator_hours": None,
-        # Of full nodes: what these replicas cost at the least.
-        "cost": round(sum(price[str(one.pool)] * spent for one, spent in zip(specs, accelerators, strict=True)), 6)
+        # Of full nodes, of several pools the cheapest's: what these replicas cost at the least.
+        "cost": round(
+            sum(min(price[name] for name in one.pool_names) * spent for one, spent in zip(specs, accelerators, strict=True)), 6
+        )
         if priced
         else None,
         "actions": actions,

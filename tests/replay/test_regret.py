@@ -126,13 +126,15 @@ def test_a_line_that_was_being_written_is_left_out_and_said(tmp_path: Path, days
     assert "The last line of 1 file was cut off in the middle and is left out." in result.stdout
 
 
-def test_prices_give_money(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pools", ["nodePool: gpus", "nodePools: [{name: gpus}, {name: dearer}]"])
+def test_prices_give_money(tmp_path: Path, pools: str) -> None:
     pool = (
         "---\napiVersion: inference-autoscaler.io/v1alpha1\nkind: AcceleratorPool\nmetadata: {name: gpus}\n"
         "spec: {maxNodes: 20, acceleratorsPerNode: 8, costPerHour: 16}\n"
     )
-    text = (STANDARD / "manifest.yaml").read_text().replace("spec:\n", "spec:\n  nodePool: gpus\n", 1)
-    manifest = str(write(tmp_path / "m.yaml", text + pool))
+    text = (STANDARD / "manifest.yaml").read_text().replace("spec:\n", f"spec:\n  {pools}\n", 1)
+    dearer = pool.replace("gpus", "dearer").replace("costPerHour: 16", "costPerHour: 40")
+    manifest = str(write(tmp_path / "m.yaml", text + pool + dearer))
     replay("run", "-f", manifest, "-t", DAY, "-p", "reactive", "-o", str(tmp_path / "days"))
     found = scores(str(tmp_path / "days"), "-f", manifest, "-p", "fixed:replicas=30")
     assert found["closed", "fixed:replicas=30"]["cost"] == pytest.approx(16 * found["closed", "fixed:replicas=30"]["node_hours"])

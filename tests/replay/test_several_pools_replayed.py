@@ -3,55 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autoscaler.manifests import load_manifests
 from replay.cli import main
+from replay.optimum.nodes import pool_shares
+from replay.optimum.pools import node_optimum
+from replay.optimum.solve import optimum
 from replay.plant.fluid import FluidPlant
 from replay.run import demand_of
 from replay.scenario import load_scenario
 from replay.tune.batch import Batch, Setting, Traffic, scores_of
 from replay.tune.parts import Stretch
-from replay.world import World, build_world, node_pools, services
-from tests.replay.made import series, write
+from replay.world import World, build_world, node_pools, plant_pools, services
+from tests.replay.made import STANDARD, series, write
 
 START_S = 1704067200.0
-# 8 replicas fill the only node of h100, for 32 requests/s; four more run on l40s, for 4.
-MANIFEST = """
-apiVersion: inference-autoscaler.io/v1alpha1
-kind: AcceleratorPool
-metadata: {name: h100}
-spec: {maxNodes: 1, acceleratorsPerNode: 8, costPerHour: 30}
----
-apiVersion: inference-autoscaler.io/v1alpha1
-kind: AcceleratorPool
-metadata: {name: l40s}
-spec: {maxNodes: 2, acceleratorsPerNode: 4, costPerHour: 10}
----
-apiVersion: inference-autoscaler.io/v1alpha1
-kind: InferenceAutoscaler
-metadata: {name: chat, namespace: team-a}
-spec:
-  scaleTargetRef: {kind: Deployment, name: chat}
-  mode: Active
-  nodePools:
-    - {name: h100, requestsPerSecond: 4}
-    - {name: l40s, requestsPerSecond: 1}
-  minReplicas: 1
-  maxReplicas: 20
-  objective: {signal: queue_wait_s, target: 5s, promised: 99%}
-  capacity: {requestsPerSecond: 4, concurrency: 32}
-  leadTime: {replica: 60s, node: 120s}
-  policies: [POLICY]
-  behavior:
-    scaleUp: {policies: []}
-    scaleDown: {stabilizationWindowSeconds: 0, policies: []}
-"""
 SCENARIO = """
 scale: {mode: Factor, factor: 1}
 noise: false
@@ -61,10 +37,11 @@ nodes: {start: 120s, spare: 60s, owner: OWNER}
 
 
 def made(folder: Path, owner: str = "Rule", policy: str = "") -> list[str]:
-    """Arguments of a replay of ten minutes with 32 requests/s."""
+    """Arguments of a replay of ten minutes with 32 requests/s: what 8 replicas do, which fill the only node of h100."""
     wishes = write(folder / "chat.csv", "at_s,replicas\n0,8\n60,12\n390,6\n")
     policy = policy or f"{{name: schedule, params: {{file: {wishes}}}}}"
-    manifest = write(folder / "manifest.yaml", MANIFEST.replace("POLICY", policy))
+    text = (STANDARD / "several-pools.yaml").read_text("utf-8")
+    manifest = write(folder / "manifest.yaml", text.replace("{name: target, params: {signal: concurrency, target: 10}}", policy))
     setting = write(folder / "scenario.yaml", SCENARIO.replace("OWNER", owner))
     trace = write(folder / "steady.csv", "offset_s,requests\n" + "".join(f"{at_s},1920\n" for at_s in range(0, 600, 60)))
     return ["-f", str(manifest), "-s", str(setting), "-t", str(trace)]
@@ -196,6 +173,36 @@ def test_the_optimum_has_all_on_the_pool_where_each_does_the_most_and_bounds_eve
     assert compared.exit_code == 0, compared.output
     (row,) = orjson.loads(compared.stdout)["scores"]
     assert row["node_bound_ratio"] == pytest.approx(1.0, rel=0.03)
+
+
+@settings(max_examples=25)
+@given(
+    loads=st.lists(st.sampled_from([0.0, 4.0, 16.0, 40.0]), min_size=10, max_size=10),
+    wishes=st.lists(st.integers(1, 16), min_size=10, max_size=10),
+)
+def test_no_mixture_of_the_pools_goes_below_the_bounds(tmp_path_factory: Any, loads: list[float], wishes: list[int]) -> None:
+    """Whatever is asked for minute by minute, on nodes by the rule: a promise of as much as that kept costs no less than the bounds say."""
+    folder = tmp_path_factory.mktemp("world")
+    made(folder)
+    manifests = load_manifests([folder / "manifest.yaml"])
+    scenario = load_scenario(folder / "scenario.yaml", {})
+    specs, pools = services(manifests), node_pools(manifests)
+    demand = np.repeat(loads, 60)[None, :]
+    world = build_world(specs, pools, scenario, demand)
+    plant = world.plant
+    for minute, replicas in enumerate(wishes):
+        plant.advance_to(60 * minute)
+        plant.life.set_replicas(0, replicas, plant.now_s)
+    plant.advance_to(plant.end_s)
+    kept = plant.verdicts()[0].attained_ratio - 1e-6
+    promised = replace(specs[0], objective=replace(specs[0].objective, promised_ratio=kept))
+    places, pools_of = plant_pools([promised], pools, 8)
+    (share,) = pool_shares([promised], places, pools_of, initial=8, node_s=120)
+    best = optimum(promised, pools, scenario, demand[0], share)
+    nodes = node_optimum([best])
+    assert nodes is not None
+    assert best.lower_bound_replica_hours <= float(plant.replica_s()[0]) / 3600 + 1e-9
+    assert nodes.bound_slot_hours <= float(plant.node_s() @ [pool.slots for pool in plant.life.pools]) / 3600 + 1e-9
 
 
 def test_what_the_request_level_plant_cannot_play_is_said(tmp_path: Path) -> None:
