@@ -105,7 +105,8 @@ class Losses:
         rows = life.orders.rows[number]
         kinds = [self._untold(pool, row) for row in rows]
         each = [life.slots_each[row] for row in rows]
-        lost = lost_by_service(kinds, each, pool.free, nodes * pool.slots, life.faults.rng)
+        free = (pool.ready - pool.noticed) * pool.slots - sum(sum(here) * size for here, size in zip(kinds, each, strict=True))
+        lost = lost_by_service(kinds, each, free, nodes * pool.slots, life.faults.rng)
         return dict(zip(rows, lost, strict=True))
 
     def _untold(self, pool: Pool, row: int) -> Kinds:
@@ -125,6 +126,7 @@ class Losses:
         """Nodes go with what is on them; the replicas are created anew, as a Deployment does."""
         life, pool = self._life, self._life.pools[number]
         pool.lose(nodes, at_s, notice)
+        self._add_parts(pool, lost, notice)
         life.orders.changes += 1
         self._nodes[number] += nodes
         self._noticed[number] += 0 if notice is None else nodes
@@ -137,6 +139,26 @@ class Losses:
                 self._replicas[row] += again
                 self._unplaced[row] += life.create(row, again, at_s)
         life.orders.follow(number, at_s)
+
+    def _add_parts(self, pool: Pool, lost: dict[int, Kinds], notice: Notice | None) -> None:
+        """Who counts as being on other nodes that were told to go, but is on the lost ones in part, is lost, too."""
+        each = self._life.slots_each
+        over = pool.used - sum(sum(kinds) * each[row] for row, kinds in lost.items()) - pool.ready * pool.slots
+        for other in pool.notices:
+            for row in other.serving:
+                while over > 0 and each[row] and other.serving[row]:
+                    other.serving[row] -= 1
+                    over -= each[row]
+                    ready, starting, draining = lost.get(row, (0, 0, 0))
+                    serves = ready < self._life.on_nodes(row, pool)[0]
+                    lost[row] = ready + serves, starting, draining + (not serves)
+            for cohort in tuple(other.starting):
+                if over > 0 and cohort.count and each[cohort.row]:
+                    other.starting.remove(cohort)
+                    cohort.notice = notice
+                    over -= cohort.count * each[cohort.row]
+                    ready, starting, draining = lost.get(cohort.row, (0, 0, 0))
+                    lost[cohort.row] = ready, starting + cohort.count, draining
 
     # ------------------------------------------------------------ what it took
 

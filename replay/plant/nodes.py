@@ -124,14 +124,19 @@ class Pool:
         return -(-(slots + self.shut) // self.slots)
 
     @property
-    def shut(self) -> int:
-        """Free slots on nodes that were told to go: nobody may take them."""
-        return sum(notice.nodes * self.slots - notice.used for notice in self.notices) if self.notices else 0
+    def free(self) -> int:
+        """Slots on ready nodes that nobody holds, and that somebody may take: those on nodes that were told to go are shut. Who is on one of these in
+        part counts as being there, so more may be taken on them than they have."""
+        free = self.ready * self.slots - self.used
+        if not self.notices:
+            return free
+        of_others = (self.ready - self.noticed) * self.slots - (self.used - sum(notice.used for notice in self.notices))
+        return min(free, of_others)
 
     @property
-    def free(self) -> int:
-        """Slots on ready nodes that nobody holds, and that somebody may take."""
-        return self.ready * self.slots - self.used - self.shut
+    def shut(self) -> int:
+        """Slots that nobody holds and nobody may take."""
+        return self.ready * self.slots - self.used - self.free if self.notices else 0
 
     def queue(self, cohort: Cohort, priorities: Sequence[int]) -> None:
         """Higher priorities (by service) wait before lower ones, else in the order of their creation."""

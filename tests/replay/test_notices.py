@@ -144,10 +144,10 @@ def of_pools(life: Lifecycle) -> None:
         going = sum(notice.used for notice in pool.notices)
         on_nodes = {row: life.on_nodes(row, pool) for row in rows}
         assert pool.used == sum(sum(kinds) * each[row] for row, kinds in on_nodes.items())
-        assert 0 <= going <= pool.used <= pool.held
+        assert 0 <= going <= pool.used <= min(pool.held, pool.ready * pool.slots)
         assert 0 <= pool.noticed <= pool.ready
         assert pool.used - going <= (pool.ready - pool.noticed) * pool.slots
-        assert pool.free == (pool.ready - pool.noticed) * pool.slots - (pool.used - going)
+        assert 0 <= pool.free <= (pool.ready - pool.noticed) * pool.slots - (pool.used - going)
         for row, kinds in on_nodes.items():
             assert min(kinds) >= 0
             assert sum(notice.serving[row] for notice in pool.notices) <= kinds[0] + kinds[2]
