@@ -137,6 +137,10 @@ def _nodes(tick: Tick) -> dict[str, Any]:
         told["placed"] = {str(row): dict(there) for row, there in fleet.placed.items()}
     if fleet.draining_on is not None:
         told["draining_on"] = {str(row): dict(there) for row, there in fleet.draining_on.items()}
+    if fleet.draining_lost:
+        told["draining_lost"] = {str(row): replicas for row, replicas in fleet.draining_lost.items()}
+    if fleet.staying_lost:
+        told["staying_lost"] = {str(row): dict(there) for row, there in fleet.staying_lost.items()}
     if plan.bounds is not None:
         told["short"] = msgspec.to_builtins(plan.bounds, str_keys=True)
     return told
@@ -148,8 +152,13 @@ def decode_bounds(data: Mapping[str, Any]) -> Bounds | None:
 
 
 def decode_placed(data: Mapping[str, Any], column: str = "placed") -> dict[int, dict[str, int]] | None:
-    """Of a tick record. column: or "draining_on"."""
+    """Of a tick record. column: or "draining_on", "staying_lost"."""
     return {int(row): dict(there) for row, there in data[column].items()} if column in data else None
+
+
+def decode_draining_lost(data: Mapping[str, Any]) -> dict[int, int]:
+    """Of a tick record."""
+    return {int(row): replicas for row, replicas in data.get("draining_lost", {}).items()}
 
 
 def _nodes_seen(fleet: Fleet) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from autoscaler.record import (
     decode_bounds,
     decode_budget,
     decode_column,
+    decode_draining_lost,
     decode_pause,
     decode_placed,
     decode_pool,
@@ -255,6 +256,8 @@ class _Ends:
             pool_nodes=record.get("pool_nodes"),
             placed=decode_placed(record),
             draining_on=decode_placed(record, "draining_on"),
+            draining_lost=decode_draining_lost(record),
+            staying_lost=decode_placed(record, "staying_lost") or {},
             bounds=decode_bounds(record),
         )
 

@@ -14,7 +14,7 @@ from autoscaler.core.model import Fleet, PoolSpec, PoolUse, Quota, ScalingSpec, 
 from autoscaler.core.node_facts import PoolFacts, SilentNodes, StageTime, StuckReplicas
 from autoscaler.explanation import explain_record, explain_tick
 from autoscaler.ports import Tick
-from autoscaler.record import decode_placed, decode_pool, decode_spec, encode, fleet_record, tick_record
+from autoscaler.record import decode_draining_lost, decode_placed, decode_pool, decode_spec, encode, fleet_record, tick_record
 from tests.dashboard.watching import Kept
 from tests.ticks import a_controller, a_spec
 
@@ -154,7 +154,16 @@ async def test_records_of_pools_come_back_and_hold_no_more_than_was_said() -> No
     plain = PoolSpec(name="plain", min_nodes=1, max_nodes=2, accelerators_per_node=8)
     rich = replace(plain, name="rich", quotas=(Quota(namespace="team", accelerators=3),), zones=(Zone(name="a"),), spot_ratio=0.5)
     several = a_spec(pools=(PoolUse(name="plain"), PoolUse(name="rich", per_s=2.0)))
-    tick = await on_pools(several, plain, rich, pool_nodes={"plain": 1}, placed={0: {"rich": 2}}, draining_on={0: {"plain": 1}})
+    tick = await on_pools(
+        several,
+        plain,
+        rich,
+        pool_nodes={"plain": 1},
+        placed={0: {"rich": 2}},
+        draining_on={0: {"plain": 1}},
+        draining_lost={0: 3},
+        staying_lost={0: {"rich": 1}},
+    )
     fleet, told = recorded(tick.fleet), orjson.loads(encode(tick_record(tick)))
     assert [decode_pool(pool) for pool in fleet["pools"]] == [plain, rich]
     assert fleet["pools"][0].keys() == {"name", "min_nodes", "max_nodes", "accelerators_per_node", "cost_per_hour"}
@@ -162,6 +171,7 @@ async def test_records_of_pools_come_back_and_hold_no_more_than_was_said() -> No
     assert "pools" not in recorded((await on_pools(a_spec(pool="plain"), plain)).fleet)["services"][0]
     assert (told["pool_nodes"], decode_placed(told)) == ({"plain": 1}, {0: {"rich": 2}})
     assert decode_placed(told, "draining_on") == {0: {"plain": 1}}
+    assert (decode_draining_lost(told), decode_placed(told, "staying_lost")) == ({0: 3}, {0: {"rich": 1}})
 
 
 async def test_what_nodes_take_and_what_does_not_come_is_told() -> None:

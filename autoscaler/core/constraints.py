@@ -377,7 +377,7 @@ def _bound(c: Context, counts: Ints) -> Ints:
 
 
 def _bound_why(c: Context, row: int, before: int, after: int) -> str:
-    schedule = c.table.schedule_in_force.get(row)
+    schedule = c.table.schedule_in_force(row)
     where = f" (schedule '{schedule}')" if schedule else ""
     return f"{'minReplicas' if after > before else 'maxReplicas'} is {after}{where}, not {before}"
 

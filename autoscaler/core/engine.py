@@ -438,7 +438,7 @@ class Engine:
         if merged.headroom is not None and merged.reach is not None:
             room = np.ceil(np.fmin(merged.headroom, merged.reach - counts) - _EPSILON).astype(np.int64)
             room = np.maximum(np.minimum(room, table.max_replicas - counts), _NONE)
-        coming = table.coming_min(at_s, fleet)
+        coming = table.coming_min(at_s, fleet, self.interval_s)
         return room if coming is table.nothing else np.maximum(room, coming - counts)
 
     @property

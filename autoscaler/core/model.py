@@ -380,7 +380,9 @@ class Fleet:
     paused: a cluster-wide switch; None where it is off.
     pool_nodes: nodes that are there, ready or coming, by pool; None: nobody tells.
     placed: by row, replicas on each pool's nodes, of services that may run on several; None: nobody tells. draining_on: the same of those that
-    are leaving.
+    are leaving, without draining_lost.
+    draining_lost: by row, how many of `draining` are on nodes that count for nothing (gone, told to go, silent): those need no node any more.
+    staying_lost: by row, replicas that do not leave on each pool's nodes that count for nothing and that nobody but us replaces.
     pool_facts: what is seen of pools' nodes, by name; a pool is left out while its nodes can't be seen. stuck: by row, replicas that find no
     node for longer than nodes take. lead_stages: what lead_time_s is made of. nodes_of: a pool's nodes one by one, for people.
     pool_memories: what the status of pools remembers of a shortage (only read for pools that nobody has met yet). bounds: what is short as
@@ -405,6 +407,8 @@ class Fleet:
     pool_nodes: Mapping[str, int] | None = None
     placed: Mapping[int, Mapping[str, int]] | None = None
     draining_on: Mapping[int, Mapping[str, int]] | None = None
+    draining_lost: Mapping[int, int] = field(default_factory=dict)
+    staying_lost: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     pool_facts: Mapping[str, PoolFacts] = field(default_factory=dict)
     stuck: Mapping[int, StuckReplicas] = field(default_factory=dict)
     lead_stages: StagesOf = no_stages
@@ -627,8 +631,8 @@ class Plan:
     spot_nodes: Mapping[str, int] = field(default_factory=dict)
     """Of pools that may have spot nodes: how many of `nodes` may be."""
     taken: Mapping[str, int] | None = None
-    """By pool: accelerators that pods ask for by themselves (planned replicas, those on their way out, an update's), headroom not among them; None:
-    nobody reckons it."""
+    """By pool: accelerators that pods ask for by themselves (planned replicas, those on their way out, an update's), headroom not among them, and
+    those of lost nodes that nobody can take; None: nobody reckons it."""
     bounds: Bounds | None = None
     """What was short; None: nothing."""
 

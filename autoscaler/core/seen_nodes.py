@@ -37,7 +37,7 @@ class Runs:
 class SeenNode:
     """name: "" of one that was only asked for. since_s: Unix, of `asked` when it was, of `starting` when it was made, of `silent` and `ready` since
     when it is Ready; None where nobody knows. accelerators: that it has. others: of these, taken by pods of none of our services. why: what
-    somebody said of it (the taint of a notice); replaced: whether who said so brings another node by itself."""
+    somebody said of it (the taint of a notice); replaced: whether who said so brings another node by itself, if it takes one."""
 
     name: str
     state: NodeState

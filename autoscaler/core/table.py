@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
-from autoscaler.core.calendar import in_force
+from autoscaler.core.calendar import Calendar
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, Pause, PoolSpec, ScalingRules, ScalingSpec
 from autoscaler.core.node_pools import PoolTable
 from autoscaler.core.roles import roles_of
@@ -41,8 +41,20 @@ def _ints(specs: Sequence[ScalingSpec], name: str) -> Ints:
     return np.array([getattr(spec, name) for spec in specs], dtype=np.int64)
 
 
+@dataclass(slots=True, kw_only=True)
+class _Coming:
+    """What ``Table.coming_min`` found, and from when until when it holds for lead times such as these."""
+
+    begins_s: float
+    ends_s: float
+    ahead_s: Floats
+    highest: Ints
+    pooled: Bools | None = None
+    minimum: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+
 class Table:
-    """Columns (n,) of a fleet's specs. Constant for one revision, but for the bounds, which schedules move by the minute, and for
+    """Columns (n,) of a fleet's specs. Constant for one revision, but for the bounds, which schedules move, and for
     `capacity_per_s` where it is learnt: another array each time that something in it changes."""
 
     def __init__(self, fleet: Fleet) -> None:
@@ -54,7 +66,6 @@ class Table:
         self.own_min: Ints = _ints(specs, "min_replicas")
         self._own_max: Ints = _ints(specs, "max_replicas")
         self.min_replicas, self.max_replicas = self.own_min, self._own_max
-        self.schedule_in_force: dict[int, str] = {}
         self.multiple: Ints = _ints(specs, "replica_multiple")
         self.priority: Ints = _ints(specs, "priority")
         self.accelerators: Ints = _ints(specs, "accelerators_per_replica")
@@ -80,9 +91,10 @@ class Table:
         self.up = _grouped(specs, lambda spec: spec.scale_up)
         self.down = _grouped(specs, lambda spec: spec.scale_down)
         self.pauses: dict[int, Pause] = {row: spec.pause for row, spec in enumerate(specs) if spec.pause is not None}
-        self._scheduled = [row for row, spec in enumerate(specs) if spec.schedules]
-        self._minute = -1
-        self._coming: tuple[int, Bools, Ints] | None = None
+        self._calendar = Calendar(specs)
+        self._bounds_hold_s = np.inf, np.inf
+        self._window: Ints = np.full(len(specs), -1, dtype=np.int64)
+        self._coming: _Coming | None = None
         self._fleet: Fleet | None = None
         self._writable: Bools = self.active
         self.no_wish: Floats = np.full(len(specs), np.nan)
@@ -154,39 +166,31 @@ class Table:
 
     def move_bounds(self, at_s: float) -> None:
         """Applies the schedules in force at `at_s`; of several the last one in the manifest wins, bound by bound."""
-        if not self._scheduled or (minute := int(at_s // 60)) == self._minute:
+        if not self._calendar or self._bounds_hold_s[0] <= at_s < self._bounds_hold_s[1]:
             return
-        self._minute = minute
+        self._bounds_hold_s = at_s, self._calendar.next_turn_s(at_s)
+        rows = self._calendar.rows
         low, high = self.own_min.copy(), self._own_max.copy()
-        self.schedule_in_force = {}
-        for row in self._scheduled:
-            low[row], high[row], name = self._bounds_at(row, at_s)
-            if name is not None:
-                self.schedule_in_force[row] = name
+        low[rows], high[rows], self._window[rows] = self._calendar.bounds(at_s)
         self.min_replicas, self.max_replicas = np.minimum(low, high), high
 
-    def _bounds_at(self, row: int, at_s: float) -> tuple[int, int, str | None]:
-        """A row's bounds at a moment, the lower one perhaps above the upper one, and the last schedule in force then."""
-        low, high, name = int(self.own_min[row]), int(self._own_max[row]), None
-        for schedule in self.specs[row].schedules:
-            if in_force(schedule, at_s):
-                name = schedule.name
-                low = low if schedule.min_replicas is None else schedule.min_replicas
-                high = high if schedule.max_replicas is None else schedule.max_replicas
-        return low, high, name
+    def schedule_in_force(self, row: int) -> str:
+        """The last schedule in force; "" where none is."""
+        return self._calendar.name(int(self._window[row])) if self._window[row] >= 0 else ""
 
-    def coming_min(self, at_s: float, fleet: Fleet) -> Ints:
-        """The lower bounds (n,) when a node that is ordered now is there, of services on pools that schedules move; 0 of all others."""
-        pooled = self.pooled(fleet.pools) if self._scheduled else None
+    def coming_min(self, at_s: float, fleet: Fleet, interval_s: float) -> Ints:
+        """The highest lower bounds (n,) from `at_s` until a node that is ordered at the next tick is there, of services on pools that schedules
+        move; 0 of all others. What begins and ends within that time counts: its nodes are ordered and kept until it begins."""
+        pooled = self.pooled(fleet.pools) if self._calendar else None
         if pooled is None:
             return self.nothing
-        minute = int(at_s // 60)
-        if self._coming is None or self._coming[0] != minute or self._coming[1] is not pooled:
-            coming = np.zeros(len(self), dtype=np.int64)
-            for row in self._scheduled:
-                if pooled[row]:
-                    # Looked at once a minute, so as of its end: then no node comes late.
-                    low, high, _ = self._bounds_at(row, 60.0 * (minute + 1) + float(fleet.node_lead_time_s[row]))
-                    coming[row] = min(low, high)
-            self._coming = minute, pooled, coming
-        return self._coming[2]
+        rows = self._calendar.rows
+        ahead_s = interval_s + fleet.node_lead_time_s[rows]
+        known = self._coming
+        if known is None or not known.begins_s <= at_s < known.ends_s or not np.array_equal(known.ahead_s, ahead_s):
+            highest, ends_s = self._calendar.highest_min(at_s, ahead_s)
+            known = self._coming = _Coming(begins_s=at_s, ends_s=ends_s, ahead_s=ahead_s, highest=highest)
+        if known.pooled is not pooled:
+            known.pooled, known.minimum = pooled, np.zeros(len(self), dtype=np.int64)
+            known.minimum[rows] = np.where(pooled[rows], known.highest, 0)
+        return known.minimum

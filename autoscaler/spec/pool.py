@@ -65,14 +65,20 @@ class AcceleratorPoolSpec(Base):
         Meta(
             max_length=16,
             description=(
-                "Zones of its nodes, each once. Nothing is ordered by it: their maxNodes bound the pool, and records show an equal spread."
+                "Zones of its nodes, each once. Their maxNodes bound the pool, and nodes are to be spread equally within these: records show it, "
+                "and of the backends the Webhook alone orders by it."
             ),
             extra_json_schema=unique_by("name"),
         ),
     ] = msgspec.field(default_factory=list)
     spot: Annotated[
         Spot | None,
-        Meta(description="How much of it is spot nodes, for the price of a node; nothing is ordered by it. None where left out."),
+        Meta(
+            description=(
+                "How much of it may be spot nodes: counts in the price of a node, records show it, and of the backends the Webhook alone orders by "
+                "it. None where left out."
+            )
+        ),
     ] = None
     quotas: Annotated[
         list[Quota],

@@ -139,9 +139,7 @@ class Lifecycle:
             if not group.count:
                 leaving.pop(0)
             group.pool.leave(cut * self.slots_each[row], at_s)
-            if group.pool.notices:
-                ready, _, draining = self.on_nodes(row, group.pool)
-                keep_within(group.pool.notices, row, ready + draining)
+            self._keep_noticed(row, group.pool)
         self._follow(row, at_s)
 
     # ------------------------------------------------------------ time
@@ -222,9 +220,16 @@ class Lifecycle:
             if self.servers is None:
                 # All take the same time, so the first that left is the first to be gone.
                 self.events.plan(at_s + self.times.drain_s, self._drained, (row, group))
+            self._keep_noticed(row, group.pool)
         if self.servers is not None:
             self.servers.leave(row, replicas, at_s)
         self._follow(row, at_s)
+
+    def _keep_noticed(self, row: int, pool: Pool) -> None:
+        """After fewer of a service's replicas are ready on the pool, or drain there."""
+        if pool.notices:
+            ready, _, draining = self.on_nodes(row, pool)
+            keep_within(pool.notices, row, ready, draining)
 
     def _who_leaves(self, row: int, replicas: int) -> list[Group]:
         """So many ready ones, no longer counted as such."""

@@ -77,7 +77,7 @@ class Losses:
         drawn = self._drawn(number, nodes)
         notice = Notice(nodes, {row: life.slots_each[row] for row in drawn})
         for row, (ready, starting, draining) in drawn.items():
-            notice.serving[row] = ready + draining
+            notice.ready[row], notice.draining[row] = ready, draining
             self._starts.told(row, pool, starting, notice)
         pool.notices.append(notice)
         life.orders.changes += 1
@@ -92,12 +92,7 @@ class Losses:
 
     def _lose_noticed(self, at_s: int, about: tuple[int, Notice]) -> None:
         number, notice = about
-        lost = {}
-        for row, told in notice.serving.items():
-            ready, _, draining = self._life.on_nodes(row, self._life.pools[number])
-            of_ready = self._of_ready(ready, draining, told)
-            lost[row] = of_ready, notice.starts(row), told - of_ready
-        self._take(at_s, number, notice.nodes, lost, notice)
+        self._take(at_s, number, notice.nodes, {row: notice.kinds(row) for row in notice.slots_each}, notice)
 
     def _drawn(self, number: int, nodes: int) -> dict[int, Kinds]:
         """By service those that are on so many nodes of a pool that were not told to go yet."""
@@ -112,15 +107,10 @@ class Losses:
     def _untold(self, pool: Pool, row: int) -> Kinds:
         """A service's replicas on those of a pool's nodes that were not told to go."""
         ready, starting, draining = self._life.on_nodes(row, pool)
-        if not pool.notices:
-            return ready, starting, draining
-        told = sum(one.serving[row] for one in pool.notices)
-        of_ready = self._of_ready(ready, draining, told)
-        return ready - of_ready, starting - sum(one.starts(row) for one in pool.notices), draining - (told - of_ready)
-
-    def _of_ready(self, ready: int, draining: int, told: int) -> int:
-        """How many of those that were told are ready ones: the others drain."""
-        return int(self._life.faults.rng.hypergeometric(ready, draining, told)) if told else 0
+        for notice in pool.notices:
+            told = notice.kinds(row)
+            ready, starting, draining = ready - told[0], starting - told[1], draining - told[2]
+        return ready, starting, draining
 
     def _take(self, at_s: int, number: int, nodes: int, lost: dict[int, Kinds], notice: Notice | None = None) -> None:
         """Nodes go with what is on them; the replicas are created anew, as a Deployment does."""
@@ -145,13 +135,13 @@ class Losses:
         each = self._life.slots_each
         over = pool.used - sum(sum(kinds) * each[row] for row, kinds in lost.items()) - pool.ready * pool.slots
         for other in pool.notices:
-            for row in other.serving:
-                while over > 0 and each[row] and other.serving[row]:
-                    other.serving[row] -= 1
-                    over -= each[row]
+            for row, size in other.slots_each.items():
+                while over > 0 and size and other.ready[row] + other.draining[row]:
                     ready, starting, draining = lost.get(row, (0, 0, 0))
-                    serves = ready < self._life.on_nodes(row, pool)[0]
+                    serves = other.ready[row] > 0
+                    (other.ready if serves else other.draining)[row] -= 1
                     lost[row] = ready + serves, starting, draining + (not serves)
+                    over -= size
             for cohort in tuple(other.starting):
                 if over > 0 and cohort.count and each[cohort.row]:
                     other.starting.remove(cohort)

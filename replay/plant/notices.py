@@ -16,37 +16,44 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Notice:
-    """Nodes of one pool that go together. slots_each: slots of a replica, by service. serving: replicas on them that are ready or draining, by
-    service. starting: cohorts that begun there."""
+    """Nodes of one pool that go together. slots_each: slots of a replica, by service. ready, draining: replicas on them, by service. starting:
+    cohorts that began there."""
 
     nodes: int
     slots_each: Mapping[int, int]
-    serving: dict[int, int] = field(default_factory=dict)
+    ready: dict[int, int] = field(default_factory=dict)
+    draining: dict[int, int] = field(default_factory=dict)
     starting: list[Cohort] = field(default_factory=list)
 
     @property
     def used(self) -> int:
         """Slots that are taken on these nodes."""
-        serving = sum(replicas * self.slots_each[row] for row, replicas in self.serving.items())
-        return serving + sum(cohort.count * self.slots_each[cohort.row] for cohort in self.starting)
+        return sum(sum(self.kinds(row)) * each for row, each in self.slots_each.items())
 
-    def starts(self, row: int) -> int:
-        """A service's replicas that are starting there."""
-        return sum(cohort.count for cohort in self.starting if cohort.row == row)
+    def kinds(self, row: int) -> tuple[int, int, int]:
+        """A service's replicas there that are ready, starting, draining."""
+        return self.ready[row], sum(cohort.count for cohort in self.starting if cohort.row == row), self.draining[row]
 
     def ended(self, cohort: Cohort, ready: int, again: Cohort | None) -> None:
         """A start on these nodes has ended: so many are ready, and the rest, if any, begins anew in the same place."""
-        self.serving[cohort.row] += ready
+        self.ready[cohort.row] += ready
         self.starting.remove(cohort)
         if again is not None:
             again.notice = self
             self.starting.append(again)
 
 
-def keep_within(notices: Sequence[Notice], row: int, serving: int) -> None:
-    """No more of a service's replicas are on such nodes than serve at all: who was told last is taken to have left first."""
-    over = sum(notice.serving[row] for notice in notices) - serving
+def keep_within(notices: Sequence[Notice], row: int, ready: int, draining: int) -> None:
+    """Of a service's replicas no more are on such nodes than there are at all: who begins to drain, or is gone, is one of these only where no other
+    is left."""
+    over = sum(notice.ready[row] for notice in notices) - ready
     for notice in reversed(notices):
-        left = min(max(over, 0), notice.serving[row])
-        notice.serving[row] -= left
-        over -= left
+        leave = min(max(over, 0), notice.ready[row])
+        notice.ready[row] -= leave
+        notice.draining[row] += leave
+        over -= leave
+    over = sum(notice.draining[row] for notice in notices) - draining
+    for notice in reversed(notices):
+        gone = min(max(over, 0), notice.draining[row])
+        notice.draining[row] -= gone
+        over -= gone

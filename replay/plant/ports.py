@@ -160,6 +160,7 @@ class PlantCluster:
                 # As in a cluster: what an update sets beside the rest is not on its way to the count.
                 starting = np.maximum(life.current - life.ready.astype(np.int64), 0)
             placed, draining_on = self._on_pools()
+            staying_lost, draining_lost = self._on_noticed()
             self._fleet = _fleet(
                 revision=1,
                 specs=self._specs,
@@ -176,6 +177,8 @@ class PlantCluster:
                 placed=placed,
                 draining_on=draining_on,
                 nodes_of=self._nodes_of,
+                draining_lost=draining_lost,
+                staying_lost=staying_lost,
                 pool_facts=seen.pools,
                 pool_nodes={name: facts.nodes for name, facts in seen.pools.items()} or None,
                 stuck=seen.stuck,
@@ -196,6 +199,21 @@ class PlantCluster:
                 if pool.name in names:  # else it is on nodes of its own, since none of its pools is there
                     ready, starting, leaving[row][pool.name] = life.on_nodes(row, pool)
                     staying[row][pool.name] = ready + starting
+        return staying, leaving
+
+    def _on_noticed(self) -> tuple[Mapping[int, Mapping[str, int]], Mapping[int, int]]:
+        """Likewise those on nodes that were told to go: of all services that have any there."""
+        staying: dict[int, dict[str, int]] = {}
+        leaving: dict[int, int] = {}
+        for pool in self._plant.life.pools:
+            for notice in pool.notices:
+                for row in notice.slots_each:
+                    ready, starting, draining = notice.kinds(row)
+                    if ready + starting:
+                        here = staying.setdefault(row, {})
+                        here[pool.name] = here.get(pool.name, 0) + ready + starting
+                    if draining:
+                        leaving[row] = leaving.get(row, 0) + draining
         return staying, leaving
 
     def _nodes_of(self, pool: str) -> SeenPool | None:

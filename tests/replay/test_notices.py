@@ -84,9 +84,9 @@ def test_replicas_that_start_on_such_a_node_are_ready_there_and_are_lost_with_it
     life.lose_nodes(loss(200, 1.0, 100))
     live(life, 10, 110)
     (notice,) = life.pools[0].notices
-    assert (notice.serving, notice.starts(0), notice.used) == ({0: 4}, 4, 8)
+    assert (notice.kinds(0), notice.used) == ((4, 4, 0), 8)
     live(life, 111, 199)
-    assert (notice.serving, notice.starts(0), notice.used) == ({0: 8}, 0, 8)
+    assert (notice.kinds(0), notice.used) == ((8, 0, 0), 8)
     live(life, 200, 200)
     assert counts(life)[:2] == (0, 8)
     balanced(life)
@@ -150,8 +150,8 @@ def of_pools(life: Lifecycle) -> None:
         assert 0 <= pool.free <= (pool.ready - pool.noticed) * pool.slots - (pool.used - going)
         for row, kinds in on_nodes.items():
             assert min(kinds) >= 0
-            assert sum(notice.serving[row] for notice in pool.notices) <= kinds[0] + kinds[2]
-            assert sum(notice.starts(row) for notice in pool.notices) <= kinds[1]
+            told = [notice.kinds(row) for notice in pool.notices]
+            assert all(0 <= sum(one) <= there for one, there in zip(zip(*told, strict=True), kinds, strict=False))
     for row in range(len(life.current)):
         assert life.ready[row] + life.starting[row] == life.current[row]
 

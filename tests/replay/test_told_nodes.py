@@ -103,6 +103,7 @@ def test_a_notice_orders_the_replacement_before_the_loss(tmp_path: Path) -> None
     here = Played(tmp_path, "faults: [{kind: SpotLoss, at: 10m, notice: 120s, share: 0.5}]")
     assert [here.nodes(at_s) for at_s in (465, 480, 585, 600)] == [2, 3, 3, 2]
     assert "1 more is there and counts for nothing" in here.words(480)
+    assert [here.ticks[at_s].get("staying_lost") for at_s in (465, 480, 585, 600)] == [None, *[{"0": {"spot": 8}}] * 2, None]
     assert [here.ticks[at_s]["pools_seen"]["spot"]["nodes"] for at_s in (465, 555, 570, 600)] == [2, 2, 3, 2]
     assert [here.ticks[at_s]["ready"][0] for at_s in (585, 600, 705, 720)] == [16, 8, 8, 16]
     assert {here.planned(at_s) for at_s in here.ticks} == {16}
@@ -127,6 +128,15 @@ def test_without_a_notice_they_wait_for_the_node_as_well(tmp_path: Path) -> None
         "unplaced": 8,
         "missing_replica_hours": round(8 * 210 / 3600, 6),
     }
+
+
+def test_who_drains_on_a_node_that_is_told_to_go_needs_no_other(tmp_path: Path) -> None:
+    """At 9 minutes one replica is wanted; fifteen leave, of which the eight on the node that goes are the last, but for one that stays."""
+    here = Played(tmp_path, "faults: [{kind: SpotLoss, at: 10m, notice: 120s, share: 0.5}]", wishes="0,16\n540,1\n")
+    assert here.ticks[555]["draining"] == [15]
+    assert here.ticks[555]["draining_lost"] == {"0": 7}
+    assert here.ticks[555]["staying_lost"] == {"0": {"spot": 1}}
+    assert here.again() == (120, 0)
 
 
 def test_where_the_rule_owns_the_nodes_the_plan_says_it_and_nobody_orders(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner
@@ -12,7 +14,7 @@ from autoscaler.adapters.telemetry.records import RecordWriter
 from autoscaler.clock import ManualClock
 from autoscaler.controller import Controller
 from autoscaler.core.allocation import ChangeBudget
-from autoscaler.core.model import PoolSpec
+from autoscaler.core.model import PoolSpec, Schedule
 from autoscaler.core.short import Bound, Bounds, Short
 from autoscaler.errors import UsageError
 from autoscaler.manifests import load_manifests
@@ -34,6 +36,7 @@ HPA = {
     "behavior__scaleUp__policies": "[{type: Pods, value: 4, periodSeconds: 60}]",
     "fallback": "{after: 10m, action: AtLeast, replicas: 20}",
 }
+ALWAYS = Schedule(name="always", timezone="UTC", days=frozenset(range(7)), start_minute=0, end_minute=0)
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +184,6 @@ class Rotated:
 
 @pytest.mark.parametrize("policy", ["reactive", "target:signal=concurrency"])
 async def test_a_folder_of_rotated_files_and_each_file_alone(tmp_path: Path, policy: str) -> None:
-    from dataclasses import replace
-
     setting = scenario(faults=FAULTS)
     ref = policy_ref(policy)
     fleet = tuple(replace(one, scale_down=replace(one.scale_down, stabilization_s=300.0)) for one in specs(3, ref))
@@ -260,16 +261,10 @@ async def test_what_the_budget_cut_is_worked_out_again(tmp_path: Path, shadow: b
         assert {one.field for one in differences} == {field}
 
 
-async def test_what_was_short_is_read_from_the_records(tmp_path: Path) -> None:
-    """Nobody records what led to it: the bounds of the tick are what is worked with again."""
-    gpus = PoolSpec(name="gpu", min_nodes=0, max_nodes=9, accelerators_per_node=8)
-    spec = a_spec(pool="gpu", accelerators_per_replica=4)
-    controller, cluster, _, clock = a_controller([spec], lambda _at_s, _row: 80.0)
-    short = Short(since_s=0.0, until_s=9e9, pause_s=300.0, there=3, trying=0, resource="nvidia.com/gpu", said="nobody")
-    bound = Bound(most=3, trying=0, words="pool gpu is short of nvidia.com/gpu", state=short)
-    cluster.changes = {"pools": (gpus,), "bounds": Bounds(pools={"gpu": bound}, released={0: 1})}
+async def written(folder: Path, controller: Controller, clock: ManualClock) -> Path:
+    """Records of twenty ticks, by the writer of the live controller."""
     writer = RecordWriter(
-        tmp_path,
+        folder,
         seed=0,
         budget=controller.budget,
         shadow=False,
@@ -278,14 +273,64 @@ async def test_what_was_short_is_read_from_the_records(tmp_path: Path) -> None:
     )
     for _ in range(20):
         clock.advance_to(clock.now_s() + 15.0)
-        tick = await controller.tick()
-        await writer.report(tick)
-    assert (tick.plan.replicas.tolist(), tick.plan.limits[0].name) == ([6], "ScaleUpStuck")
+        await writer.report(await controller.tick())
     await writer.close()
-    (path,) = record_files(tmp_path)
+    (path,) = record_files(folder)
+    return path
+
+
+async def test_what_was_short_is_read_from_the_records(tmp_path: Path) -> None:
+    """Nobody records what led to it: the bounds of the tick are what is worked with again."""
+    gpus = PoolSpec(name="gpu", min_nodes=0, max_nodes=9, accelerators_per_node=8)
+    spec = a_spec(pool="gpu", accelerators_per_replica=4)
+    controller, cluster, _, clock = a_controller([spec], lambda _at_s, _row: 80.0)
+    short = Short(since_s=0.0, until_s=9e9, pause_s=300.0, there=3, trying=0, resource="nvidia.com/gpu", said="nobody")
+    bound = Bound(most=3, trying=0, words="pool gpu is short of nvidia.com/gpu", state=short)
+    cluster.changes = {"pools": (gpus,), "bounds": Bounds(pools={"gpu": bound}, released={0: 1})}
+    path = await written(tmp_path, controller, clock)
+    last = orjson.loads(path.read_bytes().splitlines()[-1])
+    assert (last["planned"], last["limits"][0][0]["name"]) == ([6], "ScaleUpStuck")
     verdict = await asyncio.to_thread(verify, [path], policies={"per-replica": PER_REPLICA})
     assert verdict.differences == []
     assert verdict.ticks > 10
     line = next(number for number, text in enumerate(path.read_bytes().splitlines()) if b'"short"' in text and number > 5)
     found = await asyncio.to_thread(verify, [changed(path, tmp_path, line, {"short": {}})], policies={"per-replica": PER_REPLICA})
     assert {one.field for one in found.differences} >= {"planned"}
+
+
+async def test_records_that_begin_within_a_minute_know_the_calendar_too(tmp_path: Path) -> None:
+    """With another measured lead time than at the minute's beginning, and a window that begins within it."""
+    gpus = PoolSpec(name="gpu", min_nodes=0, max_nodes=9, accelerators_per_node=8)
+    midnight_s = 20_254 * 86_400.0
+    windows = (
+        replace(ALWAYS, name="launch", from_s=midnight_s + 600.0 + 25.0, min_replicas=3),
+        replace(ALWAYS, name="busy", start_minute=20, end_minute=21, min_replicas=9),
+    )
+    spec = a_spec(pool="gpu", schedules=windows)
+    writer = Rotated(tmp_path, 3)
+    controller, cluster, _, clock = a_controller([spec], lambda _at_s, _row: 10.0, reporters=[writer])
+    writer.controller = controller
+    for tick, at_s in enumerate(np.arange(midnight_s, midnight_s + 1500.0, 15.0).tolist()):
+        cluster.changes = {"pools": (gpus,), "node_lead_time_s": np.array([120.0 + 60.0 * (tick % 4)])}
+        clock.advance_to(at_s)
+        await controller.tick()
+    files = record_files(tmp_path)
+    told = [one for file in files for one in map(orjson.loads, file.read_bytes().splitlines()) if one["kind"] == "tick"]
+    assert {(one["desired"][0], one["headroom"][0]) for one in told} == {(1, 0), (1, 2), (3, 0), (3, 6), (9, 0)}
+    for file in files:
+        assert (await asyncio.to_thread(verify, [file], policies={"per-replica": PER_REPLICA})).differences == []
+
+
+async def test_who_leaves_with_its_node_is_read_from_the_records(tmp_path: Path) -> None:
+    gpus = PoolSpec(name="gpu", min_nodes=0, max_nodes=9, accelerators_per_node=8)
+    controller, cluster, _, clock = a_controller([a_spec(pool="gpu")], lambda _at_s, _row: 80.0)
+    cluster.changes = {"pools": (gpus,), "draining": np.array([8]), "draining_lost": {0: 8}}
+    path = await written(tmp_path, controller, clock)
+    verdict = await asyncio.to_thread(verify, [path], policies={"per-replica": PER_REPLICA})
+    assert verdict.differences == []
+    assert verdict.ticks > 10
+    told = orjson.loads(path.read_bytes().splitlines()[-1])
+    assert (told["nodes"], told["draining"], told["draining_lost"]) == ({"gpu": 1}, [8], {"0": 8})
+    edited = changed(path, tmp_path, -1, {"draining_lost": {}})
+    (found,) = (await asyncio.to_thread(verify, [edited], policies={"per-replica": PER_REPLICA})).differences
+    assert (found.field, found.recorded, found.again) == ("nodes", {"gpu": 1}, {"gpu": 2})

@@ -11,7 +11,7 @@ import numpy as np
 
 from autoscaler.adapters.kubernetes.acting import write_all
 from autoscaler.adapters.kubernetes.api import KubeApi, Object
-from autoscaler.adapters.kubernetes.columns import Columns, OnPools
+from autoscaler.adapters.kubernetes.columns import Columns, OnLost, OnPools
 from autoscaler.adapters.kubernetes.deletion_costs import DeletionCosts, Said, Shrinking
 from autoscaler.adapters.kubernetes.foreign_writers import HOLD_S
 from autoscaler.adapters.kubernetes.informer import DEFAULTS, InformerSettings, Key
@@ -125,14 +125,14 @@ class KubernetesCluster:
         if not self._sees_nodes and self.picture.pools.synced:
             # Nodes are listed a page at a time, with ticks in between, or much later: when the right to see them comes.
             self._sees_nodes = True
-            self.picture.dirty |= {one.key for one in services.rows if one.spec is not None and len(one.spec.pool_names) > 1}
+            self.picture.dirty |= {one.key for one in services.rows if one.spec is not None and one.spec.pool_names}
         self.picture.take_in_lead_times()
-        for key in self.picture.dirty | self.picture.held:
-            service = services.all.get(key)
-            if service is not None and service.row >= 0:
-                self._refresh(service, at_s)
-        self.picture.dirty.clear()
+        self.picture.dirty |= self.picture.held
+        self._refresh_dirty(at_s)
         facts = self.picture.pools.facts(self._serving)
+        # Nodes fall silent by the clock alone, and who serves has a say in it.
+        self._find_again(self.picture.pools.moved)
+        self._refresh_dirty(at_s)
         fleet = self._columns.fleet(
             revision=services.revision,
             services=services.rows,
@@ -149,6 +149,13 @@ class KubernetesCluster:
         self._observed = fleet, list(self._columns.decided_on)
         return fleet
 
+    def _refresh_dirty(self, at_s: float) -> None:
+        for key in self.picture.dirty:
+            service = self.services.all.get(key)
+            if service is not None and service.row >= 0:
+                self._refresh(service, at_s)
+        self.picture.dirty.clear()
+
     def _refresh(self, service: Service, at_s: float) -> None:
         """Brings the service's row up to date."""
         target = self.picture.targets.objects.get(service.target) if service.target is not None else None
@@ -163,25 +170,37 @@ class KubernetesCluster:
                 del self.picture.wrote[service.target]
         members = self.pods.members(service.target) if service.target is not None else None
         pools = () if service.spec is None else service.spec.pool_names
-        placed = None
-        if len(pools) > 1 and members is not None and self.picture.pools.synced:
-            placed = self._on_pools(members, pools)
-        self._columns.set_row(service, state, members, why, self.picture.pools.lead_s(pools), placed)
+        placed, lost = None, None
+        if pools and members is not None and self.picture.pools.synced:
+            placed, lost = self._on_nodes(members, pools)
+        self._columns.set_row(service, state, members, why, self.picture.pools.lead_s(pools), placed, lost)
 
-    def _on_pools(self, members: Members, pools: Collection[str]) -> OnPools:
-        """Those on other nodes, or on none, are left out."""
+    def _on_nodes(self, members: Members, pools: Collection[str]) -> tuple[OnPools | None, OnLost | None]:
+        """As ``Columns.set_row`` takes them. Of each pool those on other nodes, or on none, are left out."""
+        nodes = self.picture.pools
+        on_lost = (self.pods.on_node[node] for node in nodes.to_replace if node in self.pods.on_node)
+        if len(pools) == 1 and not members.counts[PodState.DRAINING] and all(map(members.pods.isdisjoint, on_lost)):
+            return None, None  # as nearly always: there are tens of thousands of pods
         found = OnPools(staying=dict.fromkeys(pools, 0), draining=dict.fromkeys(pools, 0))
+        staying_lost: dict[str, int] = {}
+        draining_lost = 0
         for key in members.pods:
             pod = self.pods.pods[key]
             counts = found.of(pod.state)
-            if counts is not None and pod.node:
-                pool = self.picture.pools.pool_of_node(pod.node)
-                if pool in counts:
-                    counts[pool] += 1
-        return found
+            if counts is None or not pod.node:
+                continue
+            if pod.state is PodState.DRAINING and nodes.lost(pod.node):
+                draining_lost += 1
+                continue
+            if (pool := nodes.pool_of_node(pod.node)) in counts:
+                counts[pool] += 1
+                if pod.node in nodes.to_replace:
+                    staying_lost[pool] = staying_lost.get(pool, 0) + 1
+        lost = OnLost(staying_lost, draining_lost) if staying_lost or draining_lost else None
+        return found if len(pools) > 1 else None, lost
 
     def _find_again(self, nodes: set[str]) -> None:
-        """Has the services looked at again whose pods are on nodes that became another pool's."""
+        """Has the services looked at again whose pods are on nodes that became another pool's, or began or ceased to be lost."""
         for node in nodes:
             for pod in self.pods.on_node.get(node, ()):
                 for target in self.pods.targets_of(pod):

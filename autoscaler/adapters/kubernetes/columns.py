@@ -33,6 +33,15 @@ class OnPools:
         return self.draining if state is PodState.DRAINING else None if state is PodState.OVER else self.staying
 
 
+@dataclass(frozen=True, slots=True)
+class OnLost:
+    """Of one service: replicas on nodes that count for nothing. staying: of those that do not leave, the ones on each pool's nodes that nobody
+    but us replaces."""
+
+    staying: dict[str, int]
+    draining: int
+
+
 class Columns:
     """Arrays (n,) in the order of the services' rows. decided_on: the version of each target that a decision of now is made on."""
 
@@ -52,6 +61,7 @@ class Columns:
         self._node_lead_time_s: Floats = np.zeros(0)
         self._hands_off: Bools = np.zeros(0, dtype=np.bool_)
         self._placed: dict[int, OnPools] = {}
+        self._lost: dict[int, OnLost] = {}
         self._why: dict[int, str] = {}
         self.decided_on: list[ScaleState | None] = []
 
@@ -75,6 +85,8 @@ class Columns:
         self._why = {row: old_why[place] for row, place in places if place in old_why}
         old_placed = self._placed
         self._placed = {row: old_placed[place] for row, place in places if place in old_placed}
+        old_lost = self._lost
+        self._lost = {row: old_lost[place] for row, place in places if place in old_lost}
         self.decided_on = [old_state[place] if place >= 0 else None for _, place in places]
         self._versions = [old_versions[place] if place >= 0 else () for _, place in places]
         self._all_versions = None
@@ -87,10 +99,11 @@ class Columns:
         why: str,
         node_lead_s: float | None,
         placed: OnPools | None,
+        lost: OnLost | None,
     ) -> None:
         """state: the target's scale, members: its pods; None where they aren't known. why: see Fleet.hands_off_why; "" where we may write.
         node_lead_s: of a node of its pool as measured; None where it isn't. placed: its replicas by pool; None where there is only one, or
-        nobody can tell."""
+        nobody can tell. lost: those on nodes that count for nothing; None where there are none, or nobody can tell."""
         assert service.spec is not None
         row = service.row
         current = state.replicas if state is not None else 0
@@ -123,6 +136,10 @@ class Columns:
             self._placed.pop(row, None)
         else:
             self._placed[row] = placed
+        if lost is None:
+            self._lost.pop(row, None)
+        else:
+            self._lost[row] = lost
         self.decided_on[row] = state
 
     def serves(self, row: int, pool: str) -> bool:
@@ -171,6 +188,8 @@ class Columns:
             pool_nodes=pool_nodes,
             placed={row: one.staying for row, one in self._placed.items()} or None,
             draining_on={row: one.draining for row, one in self._placed.items()} or None,
+            draining_lost={row: one.draining for row, one in self._lost.items() if one.draining},
+            staying_lost={row: one.staying for row, one in self._lost.items() if one.staying},
             stuck=stuck,
             lead_stages=lead_stages,
             nodes_of=nodes_of,

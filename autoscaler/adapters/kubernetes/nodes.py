@@ -50,13 +50,15 @@ _NOTICES: Final = {
     "node.kubernetes.io/out-of-service": False,
     "karpenter.sh/disrupted": True,
     "karpenter.sh/disruption": True,
+    "ToBeDeletedByClusterAutoscaler": True,
 }
-"""Taints that say that a node goes soon, and whether whoever sets them brings a replacement by itself.
+"""Taints that say that a node goes soon, and whether whoever sets them sees to a replacement by itself.
 
 GKE's maintenance handler (its argument ``--taint``, on spot reclaims and host maintenance); aws-node-termination-handler (pkg/node/node.go; not
 its ``rebalance-recommendation``, which is a risk and no end); AKS node auto-drain (learn.microsoft.com, "Node auto-drain"; a spot node's
 ``kubernetes.azure.com/scalesetpriority`` says what it is, not that it goes); Kubernetes (``node.kubernetes.io/out-of-service``, set by
-people on a node that is down); Karpenter (pkg/apis/v1/taints.go; ``disruption`` before 1.0), which keeps its pools' counts by itself.
+people on a node that is down); Karpenter (pkg/apis/v1/taints.go; ``disruption`` before 1.0), which keeps its pools' counts by itself;
+cluster-autoscaler (utils/taints/taints.go), which takes away only what it needs no longer, and whose pods it has found places for.
 """
 
 
@@ -78,6 +80,11 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     leaving: bool
     notice: str = ""
     replaced: bool = False
+
+    @property
+    def going(self) -> tuple[bool, str, bool]:
+        """All that is known of its end: whether it is being deleted, who told it to go, and whether that one replaces it."""
+        return self.leaving, self.notice, self.replaced
 
     @property
     def advertised(self) -> bool:

@@ -59,6 +59,8 @@ class PoolNodes:
     lead: LeadTimes
     orders: NodeOrders = field(default_factory=NodeOrders)
     losses: NodeLosses = field(default_factory=NodeLosses)
+    silent: frozenset[str] = frozenset()
+    """Nodes that were silent at the last look (``facts``)."""
     _asked: int | None = None
     _ways: dict[str, _Way] = field(default_factory=dict)
     _facts: PoolFacts | None = None
@@ -145,6 +147,7 @@ class PoolNodes:
 
     def _silent(self, now_s: float, serving: Callable[[], bool]) -> SilentNodes | None:
         since = self._silent_since(now_s, serving)
+        self.silent = frozenset(since)
         if not since:
             return None
         names = sorted(since, key=lambda name: (since[name], name))

@@ -34,12 +34,15 @@ log = logging.getLogger(__name__)
 
 
 class PoolWatch:
-    """measured: pools whose lead time may have changed, and moved: nodes that became another pool's, since somebody emptied them."""
+    """measured: pools whose lead time may have changed, and moved: nodes that became another pool's, or began or ceased to be lost, since
+    somebody emptied them. to_replace: nodes that are still there, count for nothing, and that nobody but us replaces (of one pool: as many as
+    ``PoolFacts.beyond``)."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self.pools: dict[str, PoolNodes] = {}
         self.measured: set[str] = set()
         self.moved: set[str] = set()
+        self.to_replace: set[str] = set()
         self._now_s = now_s
         self._nodes: dict[str, Node] = {}
         self._pool_of: dict[str, str] = {}
@@ -62,6 +65,23 @@ class PoolWatch:
     def pool_of_node(self, node: str) -> str | None:
         """Whose node it is."""
         return self._pool_of.get(node)
+
+    def lost(self, node: str) -> bool:
+        """Whether the node counts for nothing: it is gone, told to go, or silent."""
+        found = self._nodes.get(node)
+        return found is None or found.leaving or bool(found.notice) or self._silent(node)
+
+    def _judge(self, node: str) -> None:
+        """Has it in `to_replace`, or no more."""
+        found = self._nodes.get(node)
+        ours = False
+        if found is not None and not found.leaving:
+            ours = not found.replaced if found.notice else self._silent(node)
+        (self.to_replace.add if ours else self.to_replace.discard)(node)
+
+    def _silent(self, node: str) -> bool:
+        pool = self.pools.get(self._pool_of.get(node, ""))
+        return pool is not None and node in pool.silent
 
     def lead_s(self, pools: Collection[str]) -> float | None:
         """What a new node takes as measured, of several pools the slowest; None while too little is known of any."""
@@ -87,7 +107,14 @@ class PoolWatch:
         if not self.synced:
             return {}
         now_s = self._now_s()
-        return {name: nodes.facts(now_s, partial(serving, name)) for name, nodes in self.pools.items()}
+        found = {}
+        for name, nodes in self.pools.items():
+            before = nodes.silent
+            found[name] = nodes.facts(now_s, partial(serving, name))
+            for node in before ^ nodes.silent:
+                self.moved.add(node)
+                self._judge(node)
+        return found
 
     def nodes_of(self, pool: str) -> PoolNodes | None:
         """The pool's nodes; None where they can't be seen."""
@@ -139,6 +166,7 @@ class PoolWatch:
         if new is None:
             del self._nodes[name]
             self.moved.add(name)
+            self._judge(name)
             if (pool := self._pool_of.pop(name, None)) is not None and pool in self.pools:
                 self.pools[pool].node_changed(name, None, self._now_s())
             return
@@ -147,6 +175,9 @@ class PoolWatch:
             self._place(name, new)
         elif (pool := self._pool_of.get(name)) is not None:
             self._tell(pool, name, new)
+        if old is None or old.going != new.going:
+            self.moved.add(name)
+            self._judge(name)
 
     def pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         """Notes which pods that had waited for a node were placed on which."""
@@ -169,6 +200,7 @@ class PoolWatch:
         if pool is not None:
             self._pool_of[name] = pool
             self._tell(pool, name, node)
+        self._judge(name)
 
     def _find(self, node: Node) -> str | None:
         return next((name for name, nodes in self.pools.items() if nodes.pool.has(node)), None)

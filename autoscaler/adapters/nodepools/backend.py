@@ -7,8 +7,8 @@ They do not retry, and never wait for an operation to end: the next tick looks a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from autoscaler.adapters.nodepools.reasons import PoolReason
@@ -49,13 +49,19 @@ class PoolState:
 class Wish:
     """What a pool is to be. nodes: within all bounds. reason: in words, for systems that keep it.
 
-    taken: accelerators that pods of services ask for by themselves, of nodes × per_node (None: nobody tells); only headroom asks for the rest.
+    taken: of nodes × per_node accelerators, those that pods of services ask for by themselves or nobody can take (None: nobody tells); only
+    headroom asks for the rest.
+    zones: of `nodes`, how many are to be in each of the pool's zones; none where it names no zones. Fewer than `nodes` in all where the zones'
+    own bounds allow no more. spot: how many of them may be spot at the most; None where it says nothing of spot. Both say where nodes come
+    and which go first, for systems that can tell; others order `nodes` alone.
     """
 
     nodes: int
     reason: str
     taken: int | None = None
     per_node: int = 1
+    zones: Mapping[str, int] = field(default_factory=dict)
+    spot: int | None = None
 
 
 class Backend(Protocol):

@@ -12,6 +12,8 @@ from autoscaler.adapters.nodepools.backend import Backend, PoolState, Wish
 from autoscaler.adapters.nodepools.order import CoolDown, Limits, Order, order, together
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason
 from autoscaler.backoff import Backoff
+from autoscaler.core.allocation.nodes import spot_nodes, zone_nodes
+from autoscaler.core.model import PoolSpec
 from autoscaler.ports import Clock, PoolTold
 
 log = logging.getLogger(__name__)
@@ -24,12 +26,12 @@ SHORT: Final = (PoolReason.NoCapacity, PoolReason.QuotaExceeded)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What the plan says of the pool. taken: accelerators that pods ask for by themselves. passing: of the nodes, those that stand in for
-    ones about to go: with these they go at once, without the cool-down."""
+    """What the plan says of the pool. taken: as in ``Wish``. passing: of the nodes, those that stand in for ones about to go: with these they
+    go at once, without the cool-down."""
 
+    pool: PoolSpec
     nodes: int
     taken: int | None
-    per_node: int
     limits: Limits
     passing: int = 0
 
@@ -94,7 +96,10 @@ class Pool:
             nodes=wanted.nodes,
             reason=together([f"the plan needs {planned.nodes} nodes", wanted.why]),
             taken=planned.taken,
-            per_node=planned.per_node,
+            per_node=planned.pool.accelerators_per_node,
+            # Of the number that is ordered, which may be another one than the plan's.
+            zones=zone_nodes(planned.pool, wanted.nodes),
+            spot=spot_nodes(planned.pool, wanted.nodes) if planned.pool.spot_ratio > 0 else None,
         )
         after = await _within(self._backend.set_target(wish, state, CALL_S))
         if after is state:

@@ -97,9 +97,9 @@ class BackendPools:
     def _entry(self, spec: PoolSpec, plan: Plan) -> _Entry:
         settings = spec.backend if isinstance(spec.backend, PoolBackend) else PoolBackend()
         planned = Planned(
+            pool=spec,
             nodes=plan.nodes[spec.name],
             taken=plan.taken.get(spec.name) if plan.taken is not None else None,
-            per_node=spec.accelerators_per_node,
             limits=Limits(min_nodes=spec.min_nodes, max_nodes=spec.max_nodes, max_step=settings.max_step),
             passing=0 if plan.bounds is None else plan.bounds.ordered_for_lost.get(spec.name, 0),
         )

@@ -40,9 +40,13 @@ class Webhook:
         return await self._ask({"operation": "Get"}, deadline_s)
 
     async def set_target(self, wish: Wish, over: PoolState, deadline_s: float) -> PoolState:
+        # Another split of the same number is no order: nodes would go in one zone and come in another, however many, and whatever is paused.
         if over.target == wish.nodes or over.changing:
             return over
-        return await self._ask({"operation": "Set", "nodes": wish.nodes, "reason": wish.reason}, deadline_s)
+        split: dict[str, Any] = {"zones": dict(wish.zones)} if wish.zones else {}
+        if wish.spot is not None:
+            split["spot"] = wish.spot
+        return await self._ask({"operation": "Set", "nodes": wish.nodes, **split, "reason": wish.reason}, deadline_s)
 
     async def _ask(self, question: Mapping[str, Any], deadline_s: float) -> PoolState:
         headers, secrets = {"Content-Type": "application/json"}, []

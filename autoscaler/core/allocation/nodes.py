@@ -57,10 +57,12 @@ def plan_nodes(
     nodes = np.minimum(np.maximum(needed, table.least_nodes), most)
     kept = _add_spare(table, fleet, nodes, most, needs, at_s, bounds)
     own = nodes
+    unusable = np.zeros_like(nodes)
     if bounds is not None:
         # A node that counts for nothing is still one of the pool: its replacement comes on top, as far as the pool's bound allows.
         extra = np.array([bounds.ordered_for_lost.get(name, 0) for name in table.names], dtype=np.int64)
         nodes = np.maximum(np.minimum(nodes + extra, largest), nodes)
+        unusable = np.maximum(extra * table.per_node - _on_lost(table, fleet), 0)
     pools = len(table.pools)
     services = np.bincount(table.pool, replicas > 0, pools).astype(np.int64).tolist()
     sums = [
@@ -71,7 +73,7 @@ def plan_nodes(
     for place, pool in enumerate(table.pools):
         count = int(nodes[place])
         made.nodes[pool.name] = count
-        made.taken[pool.name] = sum(column[place] for column in sums[:3])
+        made.taken[pool.name] = sum(column[place] for column in sums[:3]) + int(unusable[place])
         told = _words(
             pool,
             count,
@@ -162,11 +164,25 @@ def _beyond(table: PoolTable, fleet: Fleet, replicas: Ints, told_to_go: Ints, ho
 
 
 def _draining(table: PoolTable, fleet: Fleet, home: Bools) -> Ints:
-    """Replicas (J,) that are leaving, on the pools where they are; those that nobody tells of, or that are on none, on the home."""
+    """Replicas (J,) that are leaving, on the pools where they are; those that nobody tells of, or that are on none, on the home. Without those
+    whose node counts for nothing: another one is there or ordered for who comes after them, none for them."""
     there = on_places(table, fleet.draining_on)
-    seen = np.bincount(table.row, there, len(fleet)).astype(np.int64)
-    rest: Ints = np.where(home, np.maximum(fleet.draining - seen, 0)[table.row], 0)
+    elsewhere = fleet.draining - np.bincount(table.row, there, len(fleet)).astype(np.int64)
+    for row, lost in fleet.draining_lost.items():
+        elsewhere[row] -= lost
+    rest: Ints = np.where(home, np.maximum(elsewhere, 0)[table.row], 0)
     return there + rest
+
+
+def _on_lost(table: PoolTable, fleet: Fleet) -> Ints:
+    """Accelerators (P,) that replicas which do not leave hold on nodes that count for nothing. They will ask for others; what else such nodes
+    have, nobody can take."""
+    held = dict.fromkeys(table.names, 0)
+    for row, there in fleet.staying_lost.items():
+        if table.pooled is not None and table.pooled[row]:  # not a Shadow's: they are somebody else's as well
+            for name, replicas in there.items():
+                held[name] = held.get(name, 0) + replicas * fleet.specs[row].accelerators_per_replica
+    return np.array([held[name] for name in table.names], dtype=np.int64)
 
 
 def _homes(table: PoolTable, replicas: Ints) -> Bools:

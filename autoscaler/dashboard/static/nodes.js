@@ -212,7 +212,7 @@ function nodeWords(node, pool, now) {
 
 function stateWords(node, pool, now) {
   const words = STATES[node.state][2];
-  if (node.state === "noticed") return `${words} (${node.why})${node.replaced ? "; another one comes without us" : ""}`;
+  if (node.state === "noticed") return `${words} (${node.why})${node.replaced ? "; another one, if it takes one, comes without us" : ""}`;
   if (node.since_s === null) return words;
   const passed = duration(now - node.since_s);
   if (node.state === "asked") return `asked for ${passed} ago, not there yet${usual(pool)}`;

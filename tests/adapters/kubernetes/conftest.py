@@ -18,6 +18,7 @@ from autoscaler.adapters.kubernetes.credentials import Credentials
 from autoscaler.adapters.kubernetes.informer import InformerSettings
 from autoscaler.clock import SystemClock
 from autoscaler.core.model import Fleet, Plan
+from autoscaler.ports import Clock
 from tests.fakes.kube_api import FakeKubeApi
 from tests.fakes.kube_store import Kind, Object
 
@@ -78,10 +79,12 @@ class Team:
         self.fake.patch("pods", name, {"status": {"phase": phase, "conditions": list(conditions), **status}}, part="status")
 
     @asynccontextmanager
-    async def cluster(self, sync_s: float = 5.0, **settings: Any) -> AsyncIterator[KubernetesCluster]:
+    async def cluster(
+        self, sync_s: float = 5.0, *, clock: Clock | None = None, **settings: Any
+    ) -> AsyncIterator[KubernetesCluster]:
         made = KubernetesCluster(
             self.api,
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             rng=np.random.default_rng(5),
             own_namespace="system",
             may_write=lambda: self.leads,

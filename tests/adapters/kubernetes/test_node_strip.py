@@ -158,4 +158,5 @@ async def test_of_services_on_several_pools_too_where_they_are_on_this_one_s_nod
         assert fleet.draining_on == {0: {"h100": 0, "l4": 0}}
         team.fake.patch("pods", "llama-1", {"metadata": {"deletionTimestamp": "2026-01-01T02:00:00Z"}})
         fleet = await observed(cluster, lambda fleet: fleet.draining.sum() == 1)
-        assert (fleet.placed, fleet.draining_on) == ({0: {"h100": 0, "l4": 0}}, {0: {"h100": 1, "l4": 0}})
+        assert (fleet.placed, fleet.draining_on) == ({0: {"h100": 0, "l4": 0}}, {0: {"h100": 0, "l4": 0}})
+        assert fleet.draining_lost == {0: 1}, "with nobody who serves its node tells no more than one that does not come up"

@@ -87,6 +87,8 @@ def test_what_a_bare_node_tells() -> None:
         ("kubernetes.azure.com/scalesetpriority", False, False),
         ("node.kubernetes.io/out-of-service", True, False),
         ("karpenter.sh/disrupted", True, True),
+        ("ToBeDeletedByClusterAutoscaler", True, True),
+        ("DeletionCandidateOfClusterAutoscaler", False, False),
         ("nvidia.com/gpu", False, False),
     ],
 )

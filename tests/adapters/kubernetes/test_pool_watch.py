@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from autoscaler.adapters.kubernetes.pool_nodes import SILENT_S
 from autoscaler.adapters.kubernetes.pool_reporter import PoolReporter
+from autoscaler.clock import SystemClock
 from autoscaler.core.model import Fleet
 from autoscaler.core.node_facts import POD_STAGES
 from autoscaler.spec import AcceleratorPoolStatus
@@ -215,6 +217,101 @@ async def test_of_several_pools_it_is_told_on_whose_nodes_the_replicas_are(team:
         await observed(cluster, lambda fleet: fleet.placed is None)
 
 
+@pytest.mark.parametrize("pools", [{"nodePool": "h100"}, {"nodePools": [{"name": "h100"}, {"name": "l4"}]}])
+async def test_replicas_on_nodes_that_count_for_nothing_are_told_apart(team: Team, pools: Object) -> None:
+    team.deployment(replicas=2)
+    team.service(**pools)
+    pool(team)
+    pool(team, "l4")
+    add_node(team, "a")
+    add_node(team, "b", {"unknown": "pool"})
+    team.pod("stays", ready=True)
+    team.pod("drains")
+    team.pod("waits")
+    for name, on in (("stays", "a"), ("drains", "a")):
+        team.fake.patch("pods", name, {"spec": {"nodeName": on}})
+    team.fake.patch("pods", "drains", {"metadata": {"deletionTimestamp": "2026-01-01T02:00:00Z"}})
+
+    def lost(fleet: Fleet) -> tuple[Any, Any]:
+        return fleet.draining_lost, fleet.staying_lost
+
+    def taints(name: str, *keys: str) -> None:
+        team.fake.patch("nodes", name, {"spec": {"taints": [{"key": key, "effect": "NoSchedule"} for key in keys]}})
+
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster, lambda fleet: fleet.draining.tolist() == [1] and counts(fleet) == (1, 1, 1))
+        assert lost(fleet) == ({}, {})
+        several = len(pools.get("nodePools", ())) > 1
+        assert fleet.draining_on == ({0: {"h100": 1, "l4": 0}} if several else None)
+        taints("a", "aws-node-termination-handler/spot-itn")
+        fleet = await observed(cluster, lambda fleet: lost(fleet) == ({0: 1}, {0: {"h100": 1}}))
+        assert fleet.draining.tolist() == [1], "it drains all the same"
+        assert fleet.draining_on == ({0: {"h100": 0, "l4": 0}} if several else None)
+        taints("a", "karpenter.sh/disrupted")
+        await observed(cluster, lambda fleet: lost(fleet) == ({0: 1}, {}))  # whoever replaces it makes the room
+        taints("a")
+        await observed(cluster, lambda fleet: lost(fleet) == ({}, {}))
+        team.fake.patch("nodes", "a", {"spec": {"unschedulable": True}})
+        await observed(cluster, lambda fleet: counts(fleet) == (1, 1, 0) and lost(fleet) == ({}, {}))  # cordoned, it counts
+        change_node(team, "a", ready=True, gpus=None)
+        await observed(cluster, lambda fleet: fleet.pool_facts["h100"].silent is None)  # cordoned as well: somebody works on it
+        taints("a", "aws-node-termination-handler/spot-itn")
+        await observed(cluster, lambda fleet: lost(fleet) == ({0: 1}, {0: {"h100": 1}}))
+        team.fake.patch("nodes", "a", {"metadata": {"deletionTimestamp": "2026-01-01T02:00:00Z"}})
+        await observed(cluster, lambda fleet: counts(fleet) == (0, 0, 0) and lost(fleet) == ({0: 1}, {}))
+        team.fake.patch("pods", "drains", {"spec": {"nodeName": "b"}})
+        await observed(cluster, lambda fleet: lost(fleet) == ({}, {}))  # no pool's, and there
+        taints("b", "karpenter.sh/disrupted")
+        await observed(cluster, lambda fleet: lost(fleet) == ({0: 1}, {}))
+        taints("b")
+        await observed(cluster, lambda fleet: lost(fleet) == ({}, {}))
+        team.fake.delete("nodes", "b")
+        await observed(cluster, lambda fleet: lost(fleet) == ({0: 1}, {}))
+        add_node(team, "b", {"unknown": "pool"})
+        await observed(cluster, lambda fleet: lost(fleet) == ({}, {}))
+        team.fake.delete("nodes", "b")
+        await observed(cluster, lambda fleet: lost(fleet) == ({0: 1}, {}))
+        team.fake.delete("pods", "drains")
+        await observed(cluster, lambda fleet: lost(fleet) == ({}, {}))
+
+
+async def test_a_node_that_falls_silent_is_lost_to_replicas_on_it(team: Team) -> None:
+    """By the clock alone: nothing of node or pods changes in that moment."""
+
+    class Set(SystemClock):
+        ahead_s = 0.0
+
+        def now_s(self) -> float:
+            return super().now_s() + self.ahead_s
+
+    clock = Set()
+    pool(team)
+    team.deployment(replicas=1)
+    team.service(nodePool="h100")
+    add_node(team, "a", gpus=None)
+    ready = {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": moment(time.time())}]}
+    team.fake.patch("nodes", "a", {"status": ready}, part="status")
+    for name in ("starts", "drains"):
+        team.pod(name)
+        team.fake.patch("pods", name, {"spec": {"nodeName": "a"}})
+    team.fake.patch("pods", "drains", {"metadata": {"deletionTimestamp": "2026-01-01T02:00:00Z"}})
+    async with team.cluster(clock=clock) as cluster:
+        fleet = await observed(cluster, lambda fleet: fleet.draining.tolist() == [1] and counts(fleet) == (1, 1, 0))
+        assert (fleet.pool_facts["h100"].silent, fleet.draining_lost) == (None, {})
+        clock.ahead_s = SILENT_S + 1.0
+        fleet = await cluster.observe(clock.now_s())
+        assert fleet.pool_facts["h100"].silent is not None
+        assert (fleet.draining_lost, fleet.staying_lost) == ({0: 1}, {0: {"h100": 1}}), "in the same look"
+        team.fake.delete("acceleratorpools", "h100")
+        await observed(cluster, lambda fleet: (fleet.draining_lost, cluster.picture.pools.to_replace) == ({}, set()))
+        pool(team)
+        await observed(cluster, lambda fleet: fleet.draining_lost == {0: 1} and cluster.picture.pools.to_replace == {"a"})
+        change_node(team, "a")
+        await observed(
+            cluster, lambda fleet: counts(fleet) == (1, 1, 1) and (fleet.draining_lost, fleet.staying_lost) == ({}, {})
+        )
+
+
 async def test_without_the_right_to_see_nodes_nobody_tells_where_replicas_are(team: Team) -> None:
     team.fake.fail("GET", "/nodes", status=403, times=1000)
     pool(team)
@@ -238,6 +335,20 @@ async def test_nodes_that_are_seen_late_tell_where_replicas_are_all_the_same(tea
         assert fleet.placed is None, "not listed yet"
         forbidden.times = 0
         await observed(cluster, lambda fleet: fleet.placed == {0: {"h100": 0, "l4": 0}})
+
+
+async def test_nodes_that_are_seen_late_tell_who_drains_on_none_of_them(team: Team) -> None:
+    forbidden = team.fake.fail("GET", "/nodes", status=403, times=1000)
+    pool(team)
+    team.deployment(replicas=1)
+    team.service(nodePool="h100")
+    team.pod("drains")
+    team.fake.patch("pods", "drains", {"spec": {"nodeName": "gone"}, "metadata": {"deletionTimestamp": "2026-01-01T02:00:00Z"}})
+    async with team.cluster() as cluster:
+        fleet = await observed(cluster, lambda fleet: fleet.draining.tolist() == [1])
+        assert fleet.draining_lost == {}, "nobody knows"
+        forbidden.times = 0
+        await observed(cluster, lambda fleet: fleet.draining_lost == {0: 1})
 
 
 async def test_without_samples_twice_the_start_value_is_waited(team: Team) -> None:

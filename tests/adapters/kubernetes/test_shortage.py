@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -12,10 +12,11 @@ from autoscaler.adapters.kubernetes.pool_reporter import PoolReporter
 from autoscaler.adapters.kubernetes.status_reporter import StatusReporter
 from autoscaler.clock import SystemClock
 from autoscaler.controller import Controller
-from autoscaler.core.model import Plan, PoolSpec
+from autoscaler.core.model import Fleet, Plan, PoolSpec
 from autoscaler.ports import PoolTold, Reporter
 from autoscaler.spec import AcceleratorPoolStatus
 from tests.adapters.kubernetes.conftest import Team, observed
+from tests.adapters.kubernetes.test_node_strip import runs_on
 from tests.adapters.kubernetes.test_pool_watch import NO_ROOM, add_node, counts, moment, pool, unschedulable
 from tests.adapters.kubernetes.test_status_reporter import INSTANT
 from tests.ticks import PER_REPLICA, MadeMetrics
@@ -147,3 +148,49 @@ async def test_a_node_with_a_notice_is_ordered_again_before_it_goes_and_the_coun
         fleet = await observed(cluster, lambda fleet: counts(fleet) == (2, 2, 2))
         assert fleet.pool_facts["h100"].losses == 1.0
         assert (await controller.tick()).plan.nodes == {"h100": 2}
+
+
+async def test_a_node_with_a_notice_is_replaced_by_one_also_while_its_replicas_drain(team: Team) -> None:
+    """Eight replicas of one GPU on a node of eight. free: GPUs that nobody asks for by itself, for which a ``Headroom`` would keep room."""
+    pool(team)
+    team.deployment(replicas=8)
+    team.service(nodePool="h100", **INSTANT)
+    add_node(team, "a")
+    old, new = [[f"{kind}-{number}" for number in range(8)] for kind in ("old", "new")]
+    for name in old:
+        runs_on(team, "a", name)
+    provider = Provider(asked=1)
+    async with team.cluster() as cluster:
+
+        async def planned(true: Callable[[Fleet], bool]) -> tuple[int, int]:
+            """(nodes, free) of a tick in which the fleet is so."""
+            await observed(cluster, true)
+            plan = (await controller.tick()).plan
+            cluster.nodes_requested(provider.asked)
+            assert plan.taken is not None
+            return plan.nodes["h100"], plan.nodes["h100"] * 8 - plan.taken["h100"]
+
+        controller = controller_of(team, cluster, provider, in_flight=80.0)
+        assert await planned(lambda fleet: counts(fleet) == (1, 1, 1) and fleet.ready.tolist() == [8]) == (1, 0)
+        team.fake.patch("nodes", "a", {"spec": {"taints": [SPOT_ITN]}})
+        assert await planned(lambda fleet: counts(fleet) == (1, 1, 0)) == (2, 8)
+        for name in old[:4]:
+            team.fake.patch("pods", name, {"metadata": {"deletionTimestamp": "2026-01-01T02:00:00Z"}})
+        for name in new[:4]:
+            team.pod(name)
+        assert await planned(lambda fleet: fleet.draining_lost == {0: 4} and fleet.staying_lost == {0: {"h100": 4}}) == (2, 4)
+        add_node(team, "b")
+        for name in old[4:]:
+            team.fake.patch("pods", name, {"metadata": {"deletionTimestamp": "2026-01-01T02:00:00Z"}})
+        for name in new[4:]:
+            team.pod(name)
+        for name in new:
+            team.fake.patch("pods", name, {"spec": {"nodeName": "b"}})
+        assert await planned(lambda fleet: counts(fleet) == (2, 2, 1) and fleet.draining_lost == {0: 8}) == (2, 0)
+        team.fake.delete("nodes", "a")  # the pods' objects go within a minute after it
+        assert await planned(lambda fleet: counts(fleet) == (1, 1, 1) and fleet.draining_lost == {0: 8}) == (1, 0)
+        assert cluster.picture.pools.to_replace == set()
+        for name in old:
+            team.fake.delete("pods", name)
+        assert await planned(lambda fleet: fleet.draining.tolist() == [0]) == (1, 0)
+        assert team.fake.get("deployments", "llama")["spec"]["replicas"] == 8

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytest_asyncio
 
+from autoscaler.adapters.nodepools.pools import BackendPools
 from autoscaler.adapters.nodepools.reasons import PoolProblem, PoolReason
+from autoscaler.core.model import PoolSpec, Zone
+from autoscaler.spec import PoolBackend
 from tests.adapters.nodepools import beds
 from tests.adapters.nodepools.amazon import Amazon
 from tests.adapters.nodepools.beds import Around, Bed
 from tests.adapters.nodepools.google import Google
 from tests.adapters.nodepools.microsoft import Microsoft
+from tests.adapters.nodepools.test_pools import plan
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -210,6 +216,35 @@ async def test_a_webhook_tells_problems_in_the_list_s_words(base: Around, tmp_pa
         for wrong in ({"target": -1}, {"target": "3"}, {"target": True}, {"ready": 2}, {"target": 2, "ready": 1.5}):
             bed.fail(document=wrong)
             assert (await problem(bed.get())).reason == PoolReason.UnexpectedAnswer
+
+
+async def test_a_webhook_is_told_of_zones_and_spot_where_the_pool_has_them(base: Around, tmp_path: Path) -> None:
+    tls, ca = beds.hook_tls(tmp_path)
+    async with beds.Hook(tls) as server:
+        bed = beds.webhook(base, server, ca)
+        settings = PoolBackend(type="EKS", cool_down="0s", max_step=4)  # the backend is handed in
+        plain = PoolSpec(name="h100", min_nodes=0, max_nodes=20, accelerators_per_node=8, backend=settings)
+        split = replace(plain, zones=(Zone(name="a", max_nodes=1), Zone(name="b")), spot_ratio=0.5, on_demand_nodes=2)
+        pools = BackendPools(lambda _pool, _settings: bed.again(), clock=bed.clock, rng=np.random.default_rng(1))
+
+        async def ordered(pool: PoolSpec, nodes: int) -> dict[str, Any]:
+            """Of the order of a tick, {} where there is none."""
+            server.finish()
+            bed.clock.advance_to(bed.clock.now_s() + 15.0)
+            before = len(server.orders)
+            assert await pools.act([pool], plan(h100=nodes), 2.0) == {}
+            assert len(server.orders) - before in (0, 1)
+            return {name: server.orders[-1].get(name) for name in ("nodes", "zones", "spot")} if server.orders[before:] else {}
+
+        assert await ordered(plain, 3) == {"nodes": 3, "zones": None, "spot": None}
+        assert server.orders[-1].keys() == {"schema", "pool", "operation", "nodes", "reason"}
+        # Two are ready and four a step: what is ordered is split, not what is planned.
+        assert await ordered(split, 9) == {"nodes": 6, "zones": {"a": 1, "b": 5}, "spot": 3}
+        other = replace(split, zones=(Zone(name="a"), Zone(name="b")), on_demand_nodes=6)
+        assert await ordered(other, 6) == {}, "no node goes in one zone so that another one comes elsewhere"
+        assert await ordered(other, 5) == {"nodes": 5, "zones": {"a": 3, "b": 2}, "spot": 0}
+        assert await ordered(replace(plain, spot_ratio=0.5), 4) == {"nodes": 4, "zones": None, "spot": 2}
+        await pools.close()
 
 
 async def test_a_webhook_s_certificate_is_verified_and_no_redirect_is_followed(base: Around, tmp_path: Path) -> None:

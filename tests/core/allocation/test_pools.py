@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autoscaler.core.allocation import ChangeBudget
+from autoscaler.core.allocation import ChangeBudget, allocate
 from autoscaler.core.allocation.nodes import spot_nodes, zone_nodes
 from autoscaler.core.allocation.packing import pack
 from autoscaler.core.model import Pause, PoolUse, Quota, Zone
-from tests.core.allocation.fleets import a_pool, a_service, plan_of
+from autoscaler.core.short import Bounds
+from autoscaler.core.table import Table
+from tests.core.allocation.fleets import a_pool, a_service, decided, fleet_of, plan_of
 from tests.ticks import NO_RULES, a_spec
 
 
@@ -223,6 +225,45 @@ def test_who_is_leaving_holds_the_nodes_that_it_is_on() -> None:
     assert plan_of([service], [8], [8], **fleet, draining_on={0: {"a": 0, "b": 3}}).nodes == {"a": 2, "b": 1}, (
         "five are on neither"
     )
+
+
+def test_who_leaves_with_its_node_needs_no_other_one() -> None:
+    pools = (a_pool("a", 3, cost_per_hour=1.0), a_pool("b", 3, cost_per_hour=9.0))
+    one, either = a_service("one", "a"), a_service("either", pools=(PoolUse(name="a"), PoolUse(name="b")))
+    assert plan_of([one], [8], [8], pools=pools, draining=np.array([8])).nodes == {"a": 2, "b": 0}
+    plan = plan_of([one], [8], [8], pools=pools, draining=np.array([8]), draining_lost={0: 8})
+    assert (plan.nodes, plan.taken) == ({"a": 1, "b": 0}, {"a": 8, "b": 0})
+    assert plan.node_words["a"] == "1 node of 8: 8 nvidia.com/gpu for replicas of 1 service"
+    assert plan_of([one], [8], [8], pools=pools, draining=np.array([8]), draining_lost={0: 7}).nodes == {"a": 2, "b": 0}
+    # Of twelve, eight go with their node and four leave one of `b`.
+    fleet: dict[str, Any] = {"pools": pools, "placed": {0: {"a": 8, "b": 0}}, "draining": np.array([12])}
+    plan = plan_of([either], [8], [8], **fleet, draining_on={0: {"a": 0, "b": 4}}, draining_lost={0: 8})
+    assert plan.nodes == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("staying", "free"),
+    [
+        pytest.param(8, 8, id="all of it still runs there and will ask for another node"),
+        pytest.param(3, 3, id="most of it asks for another node already"),
+        pytest.param(0, 0, id="nothing is on it"),
+    ],
+)
+def test_what_nobody_can_take_of_a_lost_node_is_no_room(staying: int, free: int) -> None:
+    """For room that is kept beside what asks by itself (``Headroom``): of two nodes' GPUs, one of which counts for nothing."""
+    lost = Bounds(lost={"h100": 1}, ordered_for_lost={"h100": 1})
+    fleet = fleet_of([a_service("chat")], [8], pools=(a_pool(),), staying_lost={0: {"h100": staying}} if staying else {})
+    plan = allocate(Table(fleet), fleet, decided([8]), ChangeBudget(), bounds=lost)
+    assert plan.taken is not None
+    assert (plan.nodes, plan.nodes["h100"] * 8 - plan.taken["h100"]) == ({"h100": 2}, free)
+
+
+def test_replicas_that_a_shadow_watches_too_are_on_a_lost_node_once() -> None:
+    specs = [a_service("chat"), a_service("watcher", target="Deployment/chat", mode="Shadow")]
+    lost = Bounds(lost={"h100": 2}, ordered_for_lost={"h100": 2})
+    fleet = fleet_of(specs, [8, 8], pools=(a_pool(max_nodes=3),), staying_lost={0: {"h100": 8}, 1: {"h100": 8}})
+    plan = allocate(Table(fleet), fleet, decided([8, 8]), ChangeBudget(), bounds=lost)
+    assert (plan.nodes, plan.taken) == ({"h100": 3}, {"h100": 16})
 
 
 @pytest.mark.parametrize(

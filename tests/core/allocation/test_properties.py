@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -119,6 +120,19 @@ def test_nobody_gets_more_than_the_wish_and_groups_stay_whole(case: Case) -> Non
     for row, limit in plan.limits.items():
         assert (limit.before, limit.after) == (case.desired[row], plan.replicas[row])
         assert any(pool in limit.why for pool in ("pool a", "pool b", "pool c", "pools"))
+
+
+@given(cases(), st.data())
+def test_who_leaves_with_its_node_is_as_if_it_had_left(case: Case, data: st.DataObject) -> None:
+    draining = data.draw(st.lists(st.integers(0, 9), min_size=len(case.specs), max_size=len(case.specs)))
+    lost = {row: data.draw(st.integers(0, count)) for row, count in enumerate(draining)}
+    left = [count - lost[row] for row, count in enumerate(draining)]
+
+    def planned(**changes: Any) -> Plan:
+        return plan_of(case.specs, case.current, case.desired, pools=tuple(case.pools), **changes)
+
+    one, other = planned(draining=np.array(draining), draining_lost=lost), planned(draining=np.array(left))
+    assert (one.nodes, one.taken, one.replicas.tolist()) == (other.nodes, other.taken, other.replicas.tolist())
 
 
 @given(cases())
