@@ -220,6 +220,7 @@ class Lifecycle:
             if self.servers is None:
                 # All take the same time, so the first that left is the first to be gone.
                 self.events.plan(at_s + self.times.drain_s, self._drained, (row, group))
+        for group in groups:
             self._keep_noticed(row, group.pool)
         if self.servers is not None:
             self.servers.leave(row, replicas, at_s)
