@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -23,7 +23,8 @@ class PoolTable:
     a replica of it fits on, by row, and of one row the cheapest first.
 
     row, pool, size (J,): size is the accelerators that one replica takes there; what spans nodes takes all of each. group (J,): of the same
-    namespace on the same pool; its bound and weight are group_most and group_weight (G,). several: places of rows that have more than one.
+    namespace on the same pool; its bound and weight are group_most and group_weight (G,). team (J,): of the same
+    namespace and priority. several: places of rows that have more than one.
     unplaceable: rows that name pools of which none can take a replica, with the reason in words.
     """
 
@@ -33,12 +34,15 @@ class PoolTable:
         self.per_node: Ints = np.array([pool.accelerators_per_node for pool in pools], dtype=np.int64)
         self.least_nodes: Ints = np.array([pool.min_nodes for pool in pools], dtype=np.int64)
         self.most_nodes: Ints = np.array([pool.most_nodes for pool in pools], dtype=np.int64)
+        self.price: Floats = np.array([mean_cost(pool) for pool in pools])
+        """Of a node for an hour (P,)."""
         self.keeps_spare: Ints = np.array([place for place, pool in enumerate(pools) if pool.waiting_cost > 0], dtype=np.int64)
         """Pools (numbers) that keep spare nodes by what they are worth."""
         self.unplaceable: dict[int, str] = {}
         number = {name: place for place, name in enumerate(self.names)}
         places: list[tuple[int, int, int]] = []
         rank: list[int] = []
+        cost: list[float] = []
         scaled = {(spec.namespace, spec.target) for spec in specs if spec.mode != "Shadow"}
         for row, spec in enumerate(specs):
             if not spec.pool_names or spec.accelerators_per_replica < 1:
@@ -47,8 +51,9 @@ class PoolTable:
                 continue  # the other one's replicas are the same
             mine = _places_of(spec, pools, number)
             if mine:
-                places += [(row, pool, size) for pool, size in mine]
+                places += [(row, pool, size) for _, pool, size in mine]
                 rank += range(len(mine))
+                cost += [of_a_request for of_a_request, _, _ in mine]
             elif words := _no_place(spec, pools, number):
                 self.unplaceable[row] = words
         columns = np.array(places, dtype=np.int64).reshape(-1, 3)
@@ -56,6 +61,8 @@ class PoolTable:
         self.pool: Ints = np.ascontiguousarray(columns[:, 1])
         self.size: Ints = np.ascontiguousarray(columns[:, 2])
         self.rank: Ints = np.array(rank, dtype=np.int64)
+        self.cost: Floats = np.array(cost)
+        """What a request/s of the service costs an hour on nodes that are full (J,)."""
         self.pooled: Bools | None = np.bincount(self.row, minlength=len(specs)) > 0 if places else None
         """Rows (n,) that have a place; None: there are none."""
         self.priority: Ints = np.array([specs[row].priority for row in self.row.tolist()], dtype=np.int64)
@@ -91,6 +98,17 @@ class PoolTable:
         made.most_nodes = most
         return made
 
+    def by_size(self, replicas: Ints) -> Ints:
+        """How many of each size are on each pool (P, S), of the replicas of each place (J,)."""
+        kinds = len(self.sizes)
+        counts = np.bincount(self.pool * kinds + self.size_number, replicas, len(self.pools) * kinds)
+        return counts.astype(np.int64).reshape(len(self.pools), kinds)
+
+    def standing(self, nodes: Mapping[str, int] | None) -> Ints:
+        """Nodes (P,) that are there, ready or coming, as far as they may be counted on; none where nobody tells."""
+        there = {} if nodes is None else nodes
+        return np.minimum(np.array([there.get(name, 0) for name in self.names], dtype=np.int64), self.most_nodes)
+
     def __bool__(self) -> bool:
         """Whether any service runs on any of the pools."""
         return bool(len(self.row) or self.unplaceable)
@@ -101,6 +119,10 @@ class PoolTable:
             [number.setdefault(key, len(number)) for key in zip(self.pool.tolist(), namespaces, strict=True)], dtype=np.int64
         )
         self.group_namespace = [namespace for _, namespace in number]
+        teams: dict[tuple[str, int], int] = {}
+        self.team: Ints = np.array(
+            [teams.setdefault(key, len(teams)) for key in zip(namespaces, self.priority.tolist(), strict=True)], dtype=np.int64
+        )
         self.group_most: Ints = np.full(len(number), NO_BOUND, dtype=np.int64)
         self.group_weight: Floats = np.ones(len(number))
         for place, pool in enumerate(self.pools):
@@ -123,8 +145,9 @@ def _named(spec: ScalingSpec, number: dict[str, int]) -> list[tuple[int, float |
     return [(number[name], per_s) for name, per_s in uses if name in number]
 
 
-def _places_of(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, int]) -> list[tuple[int, int]]:
-    """(pool, accelerators a replica) where a replica fits, the cheapest first; those of one price in the manifest's order."""
+def _places_of(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, int]) -> list[tuple[float, int, int]]:
+    """(what a request/s costs an hour, pool, accelerators a replica) where a replica fits, the cheapest first; those of one price in the
+    manifest's order."""
     found: list[tuple[float, int, int]] = []
     resource = ""
     for place, per_s in _named(spec, number):
@@ -137,7 +160,7 @@ def _places_of(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, i
         share = nodes if nodes > 1 else 1.0 / (pool.accelerators_per_node // accelerators)
         cost = share * mean_cost(pool) / (does if does > 0 else 1.0)
         found.append((cost, place, nodes * pool.accelerators_per_node if nodes > 1 else accelerators))
-    return [(place, size) for _, place, size in sorted(found, key=lambda one: one[0])]
+    return sorted(found, key=lambda one: one[0])
 
 
 def _no_place(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, int]) -> str:

@@ -20,7 +20,8 @@ class Claims:
     """Who wants how much of which segment (a pool, or a namespace's part of one); arrays (J,).
 
     unit: what one unit takes. base: units that are granted already. demand: units that are wanted, never below base. held: units that are
-    there. group: namespaces of one segment; weight (G,): each one's. Within a group all have the same weight.
+    there; ordered: units on their way, which what doesn't divide stays with as well. group: namespaces of one segment; weight (G,): each one's.
+    Within a group all have the same weight.
     """
 
     segment: Ints
@@ -28,6 +29,7 @@ class Claims:
     base: Ints
     demand: Ints
     held: Ints
+    ordered: Ints
     priority: Ints
     group: Ints
     weight: Floats
@@ -40,6 +42,7 @@ class Claims:
             base=base[chosen],
             demand=self.demand[chosen],
             held=self.held[chosen],
+            ordered=self.ordered[chosen],
             priority=self.priority[chosen],
             group=self.group[chosen],
             weight=self.weight,
@@ -51,7 +54,7 @@ class Claims:
         return Claims(weight=self.weight, **pairs)
 
 
-_COLUMNS: Final = ("segment", "unit", "base", "demand", "held", "priority", "group")
+_COLUMNS: Final = ("segment", "unit", "base", "demand", "held", "ordered", "priority", "group")
 
 
 def fill(segment: Ints, low: Floats, high: Floats, weight: Floats, capacity: Floats) -> Floats:
@@ -118,7 +121,7 @@ def _hand_out(claims: Claims, units: Ints, shares: Floats, left: Ints) -> Ints:
     if not len(wants):
         return units
     units = units.copy()
-    keeps = claims.held[wants] > units[wants]
+    keeps = claims.held[wants] + claims.ordered[wants] > units[wants]
     missing = shares[wants] / claims.unit[wants] - units[wants]
     order = np.lexsort((wants, -missing, ~keeps, claims.segment[wants]))
     wants = wants[order]

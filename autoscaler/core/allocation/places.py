@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from autoscaler.core.allocation.fair_share import Claims
+from autoscaler.core.allocation.making_way import making_way
 from autoscaler.core.allocation.packing import Packed, pack
 from autoscaler.core.allocation.priority import grant
 from autoscaler.core.allocation.wishes import Wishes
@@ -34,12 +35,14 @@ class Places:
     net_cut: Ints
 
 
-def places(table: PoolTable, wishes: Wishes) -> Places:
-    """The places of all services."""
+def places(table: PoolTable, wishes: Wishes, standing: Ints) -> Places:
+    """The places of all services. standing (P,): nodes that are there, ready or coming."""
     allowed = _within_quotas(table, wishes) if table.has_quota else wishes.want
     units = _within_pools(table, replace(wishes, want=allowed))
     if len(table.several) and (units < wishes.want).any():
-        units = _second_choices(table, wishes, units)
+        units = _that_fit(table, units, _second_choices(table, wishes, units), table.most_nodes)
+    if len(table.several):
+        units = making_way(table, wishes, units, standing)
     return Places(
         units=units,
         quota_cut=wishes.want - allowed,
@@ -57,10 +60,7 @@ def largest(table: PoolTable, held: Ints) -> Ints:
 
 def packed(table: PoolTable, replicas: Ints) -> Packed:
     """The nodes that replicas (J,) fill."""
-    kinds = len(table.sizes)
-    slots = table.pool * kinds + table.size_number
-    counts = np.bincount(slots, replicas, len(table.pools) * kinds).astype(np.int64).reshape(len(table.pools), kinds)
-    return pack(table.per_node, table.sizes, counts)
+    return pack(table.per_node, table.sizes, table.by_size(replicas))
 
 
 def _claims(table: PoolTable, wishes: Wishes, segment: Ints) -> Claims:
@@ -70,6 +70,7 @@ def _claims(table: PoolTable, wishes: Wishes, segment: Ints) -> Claims:
         base=np.minimum(wishes.firm, wishes.want),
         demand=wishes.want,
         held=wishes.held,
+        ordered=wishes.ordered,
         priority=table.priority,
         group=table.group,
         weight=table.group_weight,
@@ -88,7 +89,14 @@ def _by_stages(claims: Claims, least: Ints, capacity: Ints, over: Bools) -> Ints
     keeps = np.where(over[claims.segment], np.clip(claims.held, claims.base, claims.demand), claims.demand)
     grows = np.flatnonzero(keeps < claims.demand)
     growth = claims.of(grows, claims.base)
-    growth = replace(growth, base=0 * grows, held=0 * grows, demand=growth.demand - keeps[grows], priority=2 * growth.priority)
+    growth = replace(
+        growth,
+        base=0 * grows,
+        held=0 * grows,
+        ordered=0 * grows,
+        demand=growth.demand - keeps[grows],
+        priority=2 * growth.priority,
+    )
     units = grant(replace(claims, demand=keeps, priority=2 * claims.priority + 1).beside(growth), capacity)
     granted = units[: len(keeps)]
     granted[grows] += units[len(keeps) :]
@@ -130,7 +138,7 @@ def _within_pools(table: PoolTable, wishes: Wishes) -> Ints:
         return units
     low = np.bincount(table.pool, claims.held * table.unit, len(capacity)).astype(np.int64)
     found = _refit(table, claims, least, units, (low, capacity), most, bad, over)
-    return _fill_gaps(table, claims, found, most, bad & ~over)
+    return _that_fit(table, found, _fill_gaps(table, claims, found, most, bad & ~over), most)
 
 
 def _refit(
@@ -142,7 +150,7 @@ def _refit(
     some, floor = claims.of(chosen, claims.base), least[chosen]
     low, high = between
     found = units.copy()
-    found[chosen] = np.minimum(claims.held, claims.demand)[chosen]
+    found[chosen] = np.maximum(np.minimum(claims.held, claims.demand), claims.base)[chosen]
     close = np.maximum(table.per_node // _FINE, 1)
     while (bad & (high - low >= close)).any():
         middle = (low + high + 1) // 2
@@ -172,6 +180,18 @@ def _fill_gaps(table: PoolTable, claims: Claims, units: Ints, most: Ints, bad: B
     return units
 
 
+def _that_fit(table: PoolTable, before: Ints, units: Ints, most: Ints) -> Ints:
+    """units (J,), and on pools where those fill more nodes than `most` (P,) what was there before: what is put into gaps one by one can lie
+    better than when all of it is packed by size, as nodes are planned."""
+    if units is before:
+        return units
+    nodes = packed(table, units * table.multiple).nodes
+    if (nodes <= most).all():
+        return units
+    bad = nodes > np.maximum(most, packed(table, before * table.multiple).nodes)
+    return np.where(bad[table.pool], before, units)
+
+
 def _put(table: PoolTable, there: Packed, place: int, wanted: int, most_nodes: int) -> int:
     """Puts further units of a place onto its pool's nodes; how many found room."""
     pool, size, multiple = int(table.pool[place]), int(table.size[place]), int(table.multiple[place])
@@ -183,12 +203,14 @@ def _put(table: PoolTable, there: Packed, place: int, wanted: int, most_nodes: i
 
 def _second_choices(table: PoolTable, wishes: Wishes, units: Ints) -> Ints:
     """Services that name several pools get what is left elsewhere of what one of them could not give; who loses what runs on one of them not
-    yet, since with a count that stays nobody would leave."""
+    yet, since with a count that stays nobody would leave, but keeps what still has room where it is."""
     rows = int(table.row.max()) + 1
-    loses = np.bincount(table.row, units < np.minimum(wishes.held, wishes.want), rows) > 0
-    missing = np.where(loses, 0, np.bincount(table.row, wishes.want - units, rows).astype(np.int64))
+    lost = np.maximum(np.minimum(wishes.held, wishes.want) - units, 0)
+    loses = np.bincount(table.row, lost, rows) > 0
+    missing = np.bincount(table.row, wishes.want - units, rows).astype(np.int64)
+    most_here = np.where(loses[table.row], lost, missing[table.row])
     free = table.most_nodes * table.per_node - np.bincount(table.pool, units * table.unit, len(table.pools)).astype(np.int64)
-    some = table.several[(missing[table.row] > 0)[table.several] & (free[table.pool] >= table.unit)[table.several]]
+    some = table.several[(most_here > 0)[table.several] & (free[table.pool] >= table.unit)[table.several]]
     if not len(some):
         return units
     units = units.copy()
@@ -196,7 +218,7 @@ def _second_choices(table: PoolTable, wishes: Wishes, units: Ints) -> Ints:
     taken = np.bincount(table.group, units * table.unit, len(table.group_most)).astype(np.int64)
     for place in some[np.lexsort((some, -table.priority[some]))].tolist():
         row, pool, group, unit = (int(column[place]) for column in (table.row, table.pool, table.group, table.unit))
-        most = min(int(missing[row]), (int(table.group_most[group]) - int(taken[group])) // unit)
+        most = min(int(missing[row]), int(most_here[place]), (int(table.group_most[group]) - int(taken[group])) // unit)
         if most > 0 and (more := _put(table, there, place, most, int(table.most_nodes[pool]))):
             units[place] += more
             missing[row] -= more

@@ -46,8 +46,8 @@ class Shared:
         table = self.table
         cut = self.places.quota_cut + self.places.pool_cut
         # What one pool could not give another one may have given.
-        short = np.bincount(table.row, self.places.net_cut, int(table.row.max(initial=-1)) + 1) > 0
-        return np.where(short[table.row], cut, 0) * table.multiple
+        short = np.bincount(table.row, self.places.net_cut, int(table.row.max(initial=-1)) + 1).astype(np.int64)
+        return in_order(table, cut, np.maximum(short, 0)[table.row]) * table.multiple
 
 
 def share(
@@ -74,7 +74,7 @@ def share(
     kept[anywhere] = current[anywhere]
     firm = np.minimum(kept if firm is None else np.maximum(kept, firm), held)
     wished = wishes(pools, fleet, want=wanted, held=held, firm=firm, least=table.min_replicas)
-    found = places(pools, wished)
+    found = places(pools, wished, pools.standing(fleet.pool_nodes))
     replicas = _replicas(pools, wished, found, wanted, held, firm)
     for row in pools.unplaceable:
         replicas[row] = held[row]
@@ -105,7 +105,7 @@ def _replicas(pools: PoolTable, wished: Wishes, found: Places, wanted: Ints, hel
     replicas = wanted.copy()
     rows = pools.row
     total = np.minimum(np.bincount(rows, found.units * pools.multiple, count).astype(np.int64), wanted)
-    keeps = np.bincount(rows, found.units - wished.held, count) >= 0
+    keeps = np.bincount(rows, found.units - wished.held - wished.ordered, count) >= 0
     total = np.maximum(total, np.where(keeps, held, firm))
     replicas[rows] = total[rows]
     return replicas

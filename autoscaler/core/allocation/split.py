@@ -47,7 +47,8 @@ class Split:
     """units, held (J,): units of each place, and of them those that are there. Of rows with one place as they were given.
 
     Where nobody tells on which pools replicas are, they are taken to be where they would be if these services were alone, which others'
-    counts don't move. What is there is moved nowhere: a pod that runs stays on its node.
+    counts don't move. What is there is moved nowhere: a pod that runs stays on its node. Where it is told, replicas that are not ready and on
+    no node yet are nowhere: they are placed with everything that is wished, as they were when they were.
     """
 
     def __init__(self, table: PoolTable, fleet: Fleet, units: Ints, held: Ints) -> None:
@@ -58,8 +59,7 @@ class Split:
         self._ranks = [mine & (table.rank == rank) for rank in range(table.most_ranks)]
         self._bounds = [self._most]
         if fleet.pool_nodes is not None:
-            nodes = np.array([fleet.pool_nodes.get(name, 0) for name in table.names], dtype=np.int64)
-            self._bounds.insert(0, np.minimum(nodes, table.most_nodes) * table.per_node)
+            self._bounds.insert(0, table.standing(fleet.pool_nodes) * table.per_node)
         self.units: Ints = np.where(mine, 0, held)
         self._rest: Ints = np.zeros_like(units)
         """What a place's row has not yet put anywhere: the same at all its places."""
@@ -67,10 +67,17 @@ class Split:
         if held[mine].any():
             there = in_order(table, np.where(mine, np.minimum(on_places(table, fleet.placed) // table.multiple, held), 0), held)
             self.units = self.held = np.where(mine, there, 0)
-            self._place(np.where(mine, held - self._by_row(there), 0))
+            unseen = held - self._by_row(there)
+            self._place(np.where(mine, unseen - np.minimum(unseen, self._on_their_way(fleet)), 0))
             self.held = np.where(mine, self.units, held)
         self.units = np.where(mine, self.held, units)
-        self._place(np.where(mine, units - held, 0))
+        self._place(np.where(mine, units - self._by_row(self.held), 0))
+
+    def _on_their_way(self, fleet: Fleet) -> Ints:
+        """Units (J,) of each place's row that are not ready, of those of which somebody tells where they are."""
+        told = np.zeros(len(fleet), dtype=np.bool_)
+        told[list(fleet.placed or ())] = True
+        return np.where(told, fleet.starting, 0)[self._table.row] // self._table.multiple
 
     def _place(self, rest: Ints) -> None:
         self._rest = rest

@@ -18,11 +18,13 @@ from autoscaler.core.node_pools import PoolTable
 class Wishes:
     """Units, rounded up, of each place (J,) of the PoolTable.
 
-    want: wished. held: of them, those that are there. firm: of those, what nobody may take. least: what the lower bound is.
+    want: wished. held: of them, those that are there, and stay where they are. ordered: of them, those that have come no further than that they
+    were asked for. firm: of both, what nobody may take. least: what the lower bound is.
     """
 
     want: Ints
     held: Ints
+    ordered: Ints
     firm: Ints
     least: Ints
 
@@ -36,9 +38,11 @@ def wishes(table: PoolTable, fleet: Fleet, *, want: Ints, held: Ints, firm: Ints
         split = Split(table, fleet, units, holds)
         units, holds = split.units, split.held
     lowest = -(-least[row] // multiple)
+    kept = in_order(table, units, held[row] // multiple, holds)
     return Wishes(
         want=units,
         held=holds,
-        firm=np.minimum(in_order(table, holds, firm[row] // multiple), holds),
+        ordered=kept - holds,
+        firm=in_order(table, kept, firm[row] // multiple, in_order(table, holds, firm[row] // multiple)),
         least=np.minimum(in_order(table, units, lowest, in_order(table, holds, lowest)), units),
     )

@@ -118,7 +118,7 @@ def best(specs: list[ScalingSpec], pools: list[PoolSpec], desired: list[int]) ->
         constraints=LinearConstraint(np.array(rows), ub=np.array(most)),
         integrality=np.ones(count),
         bounds=Bounds(0, np.inf),
-        options={"time_limit": 20.0},
+        options={"time_limit": 20.0, "mip_rel_gap": 0.0},  # what is missing weighs so much that the default allows nodes too many
     )
     assert found.success, found.message
     units = np.round(found.x[: len(places)]).astype(int)
@@ -139,11 +139,23 @@ def planned(specs: list[ScalingSpec], pools: list[PoolSpec], desired: list[int])
 
 def test_the_plan_costs_at_most_two_per_cent_more_than_the_best_one() -> None:
     rng = np.random.default_rng(20_260_101)
-    ours = bests = 0.0
-    for _ in range(CASES):
+    for number in range(CASES):
         case = a_case(rng)
         cost, _ = planned(*case)
         least = best(*case)
         assert cost >= least - 1e-6  # else the oracle would be none
-        ours, bests = ours + cost, bests + least
-    assert ours <= 1.02 * bests, f"{ours / bests:.4f} of the best"
+        assert cost <= 1.02 * least + 1e-6, f"case {number}: {cost / least:.4f} of the best"
+
+
+def test_replicas_that_are_on_their_way_change_no_plan() -> None:
+    """They were asked for and are on no node yet: what was planned for them is planned again."""
+    rng = np.random.default_rng(20_260_102)
+    for number in range(CASES):
+        specs, pools, desired = a_case(rng)
+        placed = {row: dict.fromkeys(spec.pool_names, 0) for row, spec in enumerate(specs) if spec.pools}
+        current, plans = [0] * len(specs), []
+        for _ in range(3):
+            plans.append(plan_of(specs, current, desired, pools=tuple(pools), placed=placed, starting=np.array(current)))
+            current = plans[-1].replicas.tolist()
+        assert [plan.replicas.tolist() for plan in plans] == [current] * 3, f"case {number}"
+        assert plans[0].nodes == plans[1].nodes == plans[2].nodes, f"case {number}"

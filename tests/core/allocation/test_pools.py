@@ -359,3 +359,16 @@ def test_packing_fills_what_is_left_first() -> None:
     assert packed.room(0, 3, 4) == 4
     packed.put(0, 3, 4)
     assert (packed.nodes[0], packed.left[0].tolist()) == (4, [2, 1, 1, 0, 0, 0, 0, 0, 0])
+
+
+def test_nobody_has_a_place_that_only_another_packing_would_find() -> None:
+    """Two threes, three twos and three fours fill three nodes if they lie well; first fit decreasing, by which nodes are planned, needs four."""
+    anywhere = (PoolUse(name="empty"), PoolUse(name="c"))
+    specs = [
+        a_service(f"of-{size}", "empty", pools=anywhere, accelerators_per_replica=size, namespace=f"team-{size}")
+        for size in (3, 2, 4)
+    ]
+    plan = plan_of(specs, [0, 0, 0], [2, 3, 3], pools=(a_pool("empty", 0), a_pool("c", 3)))
+    assert plan.nodes["c"] == 3
+    assert "would be needed" not in plan.node_words["c"]
+    assert plan.limits
