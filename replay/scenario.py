@@ -6,7 +6,7 @@ Kubernetes' spelling (camelCase), durations and moments are written as in a mani
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -144,7 +144,7 @@ class FaultWindow(Base):
                 "Surge: demand × factor. MetricsOutage: the source is dead, all is unknown at once. ScrapeGap: nothing new is scraped, so "
                 "values get old. MetricsLag: scrapes are seen `by` later. MetricsNaN: signals are NaN. SlowStarts: start times × factor. "
                 "FailedStarts: this share of the starts fails and begins anew. SpotLoss: this share of the ready nodes (one at least) goes "
-                "at once, with what runs there. ScarceNodes: no new node is to be had."
+                "at once, with what runs there, `notice` after they were told to. ScarceNodes: no new node is to be had."
             )
         ),
     ]
@@ -153,6 +153,22 @@ class FaultWindow(Base):
     factor: Annotated[float, Meta(gt=0, le=1000, description="Multiplier (Surge, SlowStarts).")] = 3.0
     share: Annotated[Ratio, Meta(description="Share of starts that fail (FailedStarts), of nodes that go (SpotLoss).")] = 0.5
     by: Annotated[Duration, Meta(description="How much later scrapes are seen (MetricsLag).")] = "60s"
+    notice: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "How long before `at` the nodes are told to go (SpotLoss): nothing new starts on them. 0s: without a word. AWS gives 120s, "
+                "Google and Azure 30s."
+            )
+        ),
+    ] = "0s"
+    pool: Annotated[
+        str,
+        Meta(
+            max_length=253,
+            description="Of which pool (SpotLoss, ScarceNodes), by the AcceleratorPool's name; all where left out.",
+        ),
+    ] = ""
     signals: Annotated[list[str], Meta(max_length=32, description="Which signals (MetricsNaN); all where left out.")] = (
         msgspec.field(default_factory=list)
     )
@@ -365,6 +381,7 @@ def _beyond_schema(scenario: Scenario, tree: Mapping[str, Any]) -> list[tuple[tu
         end_s = duration_s(change.at) + duration_s(change.over)
     if scenario.replicas.mixed and scenario.plant == "requests":
         flaws.append((("replicas", "mixed"), scenario.replicas.mixed, "is allowed with plant: fluid only"))
+    flaws += _of_faults(scenario.faults)
     for number, rollout in enumerate(scenario.updates):
         if rollout.factor != 1.0 and scenario.plant == "requests":
             flaws.append((("updates", number, "factor"), rollout.factor, "is allowed with plant: fluid only"))
@@ -373,6 +390,21 @@ def _beyond_schema(scenario: Scenario, tree: Mapping[str, Any]) -> list[tuple[tu
             (("metrics", "window"), scenario.metrics.window, f"a multiple of period ({scenario.metrics.period}) is allowed")
         )
     return flaws
+
+
+def _of_faults(faults: Sequence[FaultWindow]) -> Iterator[tuple[tuple[str | int, ...], Any, str]]:
+    """Flaws of fields that only some kinds of faults have."""
+    for number, fault in enumerate(faults):
+        where = ("faults", number)
+        notice_s = duration_s(fault.notice)
+        if notice_s and fault.kind != "SpotLoss":
+            yield (*where, "notice"), fault.notice, f"is allowed with kind SpotLoss only, and this is {fault.kind}"
+        elif notice_s != int(notice_s):
+            yield (*where, "notice"), fault.notice, "whole seconds are allowed: the plant steps by one second"
+        if fault.pool and fault.kind not in ("SpotLoss", "ScarceNodes"):
+            yield (*where, "pool"), fault.pool, f"is allowed with kind SpotLoss or ScarceNodes only, and this is {fault.kind}"
+        elif fault.pool and fault.service:
+            yield (*where, "pool"), fault.pool, "give pool or service, not both: a service stands for its pools"
 
 
 def _text(path: FilePath) -> str:

@@ -12,6 +12,7 @@ from autoscaler.core.model import Floats
 from replay.cuts import together
 from replay.foresight import Foresight
 from replay.ledger import Ledger
+from replay.lost import lost_as_json
 from replay.plant.plant import QUANTILES, Plant, Verdict
 from replay.world import World
 
@@ -32,6 +33,7 @@ def fleet_score(
     replica_h, pool_h, used_h = plant.replica_s() / _HOUR_S, plant.node_s() / _HOUR_S, plant.used_slot_s() / _HOUR_S
     slot_h = pool_h * [pool.slots for pool in plant.life.pools]
     paid = plant.paid()
+    lost = plant.lost()
     evaluated_s = float(max(plant.now_s - plant.settings.warmup_s, 0))
     common = {
         "evaluated_s": evaluated_s,
@@ -66,6 +68,7 @@ def fleet_score(
                 pools=_by_pool(plant, own.tolist(), share, pool_h, paid),
                 actions=int(ledger.actions[row]),
                 blind=int(ledger.blind_scale_downs[row]),
+                node_losses=lost_as_json(lost, own.tolist(), [row]),
                 cuts={name: cut.as_json() for name, cut in ledger.cuts.by_row[row].items()},
                 forecast=None if foresight is None else foresight.score(row, spec.objective.target),
                 common=common,
@@ -94,6 +97,7 @@ def fleet_score(
             pools=_by_pool(plant, range(len(pool_h)), np.ones(len(pool_h)), pool_h, paid) if plant.life.where else {},
             actions=int(ledger.actions.sum()),
             blind=int(ledger.blind_scale_downs.sum()),
+            node_losses=lost_as_json(lost, list(range(len(plant.life.pools))), list(range(len(rows)))),
             cuts=together({key: one["cuts"] for key, one in named.items()}),
             forecast=None,  # each service's own stands with it: forecasts of different demands have no mean
             common=common,
@@ -118,6 +122,7 @@ def _score(
     pools: dict[str, Any],
     actions: int,
     blind: int,
+    node_losses: dict[str, Any],
     cuts: dict[str, Any],
     forecast: dict[str, Any] | None,
     common: dict[str, Any],
@@ -142,6 +147,7 @@ def _score(
         "actions": actions,
         "actions_per_h": round(actions / evaluated_h, 6) if evaluated_h else 0.0,
         "blind_scale_downs": blind,
+        "node_losses": node_losses,
         "cuts": cuts,
         "forecast": forecast,
         **common,

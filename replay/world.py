@@ -21,6 +21,7 @@ from replay.plant.durations import Durations
 from replay.plant.faults import Faults, scenario_fault
 from replay.plant.fluid import FluidPlant
 from replay.plant.kernel import Kernel
+from replay.plant.node_facts import NodeFacts
 from replay.plant.nodes import Pool
 from replay.plant.plant import Plant, PlantSettings
 from replay.plant.ports import PlantCluster, PlantMetrics, PlantNodePools
@@ -107,10 +108,13 @@ def build_world(
     else:
         plant = FluidPlant(specs, demand, settings, faults, on_pools, pools_of, allowed_waits_s(specs), kernel)
     row_of = {one.key: row for row, one in enumerate(specs)}
+    number_of = {pool.name: number for number, pool in enumerate(on_pools)}
     for window in scenario.faults:
         if window.service and window.service not in row_of:
             raise UsageError(f"scenario.faults: service '{window.service}' is not there; there are {', '.join(row_of)}")
-        plant.add_fault(scenario_fault(window, row_of))
+        if window.pool and window.pool not in number_of:
+            raise UsageError(f"scenario.faults: pool '{window.pool}' is not there; there are {', '.join(number_of)}")
+        plant.add_fault(scenario_fault(window, row_of, number_of))
     for rollout in scenario.updates:
         if rollout.service and rollout.service not in row_of:
             raise UsageError(f"scenario.updates: service '{rollout.service}' is not there; there are {', '.join(row_of)}")
@@ -120,13 +124,16 @@ def build_world(
     by_plan = scenario.nodes.owner == "Plan"
     if by_plan and not pools:
         raise UsageError("scenario.nodes.owner: Plan needs an AcceleratorPool in the manifest that the services name")
+    # Nodes that are never lost always come as they are asked for: nothing of them is worth telling then, and telling it costs time in each tick.
+    told = any(window.kind in ("SpotLoss", "ScarceNodes") for window in scenario.faults)
+    nodes = NodeFacts(plant.life, specs, pools, start_s) if told else None
     return World(
         specs=specs,
         pools=tuple(pools),
         plant=plant,
         metrics=PlantMetrics(plant, specs, start_s),
-        cluster=PlantCluster(plant, specs, pools, start_s),
-        node_pools=PlantNodePools(plant) if by_plan else None,
+        cluster=PlantCluster(plant, specs, pools, start_s, nodes),
+        node_pools=PlantNodePools(plant, tells=told) if by_plan else None,
         start_s=start_s,
     )
 

@@ -15,11 +15,13 @@ from typing import Final, TypeAlias
 
 NODE_STAGES: Final = ("provisioned", "ready", "advertised")
 POD_STAGES: Final = ("scheduled", "image", "model")
+WHOLE: Final = "whole"
+"""All stages together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTime:
-    """How long a stage took, of the last `samples` of them: quantiles in seconds. name: of the stage, or ``whole``."""
+    """How long a stage took, of the last `samples` of them: quantiles in seconds. name: of the stage, or ``WHOLE``."""
 
     name: str
     samples: int

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from autoscaler.core.model import Fleet, Ints
-from autoscaler.core.node_facts import ENOUGH, PoolFacts, late_s, moment, unmeasured_late_s
+from autoscaler.core.node_facts import ENOUGH, WHOLE, PoolFacts, late_s, moment, unmeasured_late_s
 from autoscaler.core.short import Bound, Bounds, Short
 
 FIRST_PAUSE_S: Final = 300.0
@@ -73,6 +73,7 @@ class Shortages:
         self._again = {}
         self._compile(fleet)
         stuck_on = self._stuck_pools(fleet, planned)
+        turned_to = self._turned_to(fleet)
         for pool in fleet.pools:
             name = pool.name
             facts = fleet.pool_facts.get(name)
@@ -93,7 +94,7 @@ class Shortages:
                 why = told.short
             elif missing and waited_s > limit_s:
                 why = f"{(told.asked or 0) - again - there} of {told.asked} nodes did not come within {limit_s:.0f} s"
-            elif name in stuck_on and waited_s > 0 and not (name in self._pools and waited_s <= limit_s):
+            elif name in stuck_on and waited_s > 0 and (waited_s > limit_s or not (name in self._pools or name in turned_to)):
                 why = stuck_on[name]
             self._step(self._pools, name, there=there, why=why, busy=busy, at_s=at_s, resource=pool.resource)
             state = self._pools.get(name)
@@ -191,6 +192,16 @@ class Shortages:
                     found.setdefault(name, f"{fleet.specs[row].key}: {stuck.words}")
         return found
 
+    def _turned_to(self, fleet: Fleet) -> set[str]:
+        """Pools that stuck replicas are to have nodes on since another one was found short: what they wait for longer than nodes take is that
+        one's, and these may have been asked a moment ago."""
+        found: set[str] = set()
+        for row in fleet.stuck:
+            names = fleet.specs[row].pool_names
+            if len(names) > 1 and any(name in self._pools for name in names):
+                found.update(names)
+        return found
+
     def _look_at_services(self, fleet: Fleet, at_s: float, stuck_on: Mapping[str, str]) -> None:
         """Services of one pool whose replicas are stuck though no node is missing: it fits nowhere, and must not keep others from growing."""
         alone = {
@@ -234,9 +245,7 @@ class Shortages:
 
     def _limit_s(self, fleet: Fleet, pool: str) -> float:
         """How long a node may take before it is late."""
-        whole = next(
-            (stage for stage in fleet.pool_facts[pool].stages if stage.name == "whole" and stage.samples >= ENOUGH), None
-        )
+        whole = next((stage for stage in fleet.pool_facts[pool].stages if stage.name == WHOLE and stage.samples >= ENOUGH), None)
         if whole is not None:
             return late_s(whole.p99_s)
         rows = self._rows_by_pool.get(pool)

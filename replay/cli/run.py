@@ -97,6 +97,7 @@ def command(
 def words(score: dict[str, Any]) -> str:
     """The score for people."""
     from replay.cuts import cut_words, told
+    from replay.lost import lost_words
 
     hours = score["evaluated_s"] / 3600
     lines = [
@@ -117,6 +118,8 @@ def words(score: dict[str, Any]) -> str:
     lines.append(
         f"  changes    {score['actions']} ({score['actions_per_h']:.1f} an hour), while blind downwards {score['blind_scale_downs']}"
     )
+    if lost := lost_words(score.get("node_losses")):
+        lines.append(f"  lost       {lost}")
     if len(score["services"]) > 1:
         lines += [f"  {key}: {_kept(one)}{one['replica_hours']:.1f} replica hours" for key, one in score["services"].items()]
     lines += [f"  cut        {line}" for line in cut_words(told(score["services"]))[:_MOST_CUTS]]

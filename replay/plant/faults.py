@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,8 @@ from replay.scenario import FaultWindow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """kind: as in scenario.FaultWindow. row: the service, None for all. until_s may be infinite. by_s: how late (MetricsLag). signals: which
-    (MetricsNaN), all where empty."""
+    """kind: as in scenario.FaultWindow. row: the service, None for all. pool: the plant's number of the pool, None for all (ScarceNodes, SpotLoss).
+    until_s may be infinite. by_s: how late (MetricsLag). notice_s: how long before (SpotLoss). signals: which (MetricsNaN), all where empty."""
 
     kind: str
     from_s: float
@@ -23,15 +23,17 @@ class Fault:
     factor: float = 1.0
     share: float = 0.0
     by_s: float = 0.0
+    notice_s: float = 0.0
     signals: tuple[str, ...] = ()
     row: int | None = None
+    pool: int | None = None
 
     def holds(self, at_s: float, row: int | None = None) -> bool:
         return self.from_s <= at_s < self.until_s and (self.row is None or row is None or self.row == row)
 
 
-def scenario_fault(window: FaultWindow, row_of: Mapping[str, int]) -> Fault:
-    """Raises KeyError for a service that isn't there."""
+def scenario_fault(window: FaultWindow, row_of: Mapping[str, int], pool_of: Mapping[str, int]) -> Fault:
+    """row_of, pool_of: numbers of services and pools by name. Raises KeyError for one that isn't there."""
     from_s = duration_s(window.at)
     return Fault(
         kind=window.kind,
@@ -40,8 +42,10 @@ def scenario_fault(window: FaultWindow, row_of: Mapping[str, int]) -> Fault:
         factor=window.factor,
         share=window.share,
         by_s=duration_s(window.by),
+        notice_s=duration_s(window.notice),
         signals=tuple(window.signals),
         row=row_of[window.service] if window.service else None,
+        pool=pool_of[window.pool] if window.pool else None,
     )
 
 
@@ -61,6 +65,16 @@ class Faults:
 
     def holds(self, kind: str, at_s: float, row: int | None = None) -> bool:
         return any(fault.kind == kind and fault.holds(at_s, row) for fault in self.known)
+
+    def scarce(self, at_s: float, pool: int, rows: Collection[int]) -> bool:
+        """Whether no new node of a pool, on which these services run, is to be had."""
+        return any(
+            fault.kind == "ScarceNodes"
+            and fault.holds(at_s)
+            and fault.pool in (None, pool)
+            and (fault.row is None or fault.row in rows)
+            for fault in self.known
+        )
 
     def lag_s(self, at_s: float) -> float:
         """How much later than usual scrapes are seen now."""

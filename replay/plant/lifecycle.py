@@ -12,12 +12,13 @@ import numpy as np
 
 from autoscaler.core.model import Floats, Ints, ScalingSpec
 from replay.plant.events import Events
-from replay.plant.faults import Fault, Faults
+from replay.plant.faults import Faults
 from replay.plant.growing import Growing
-from replay.plant.losses import Kinds, lost_by_service
+from replay.plant.losses import Kinds, LossCounts, Losses
 from replay.plant.measured import Measured
 from replay.plant.node_orders import NodeOrders
 from replay.plant.nodes import Cohort, Pool
+from replay.plant.notices import Notice, keep_within
 from replay.plant.servers import Servers
 from replay.plant.starts import Starts
 from replay.plant.times import Times
@@ -30,24 +31,25 @@ class Lifecycle:
 
     pools_of: by service the places of the pools that its replicas may run on, in the order in which they are looked at; a replica waits for slots
     on any of them. current: the count asked for. ready, starting, draining. lead_time_s, node_lead_time_s: as of ``Measured``. Its nodes are ordered
-    by ``orders``, what is to happen stands in ``events``; happen, next_event_s, check_nodes and set_nodes are theirs.
+    by ``orders`` and lost by ``losses``, what is to happen stands in ``events``; happen, next_event_s, check_nodes, set_nodes and lose_nodes are
+    theirs.
     """
 
     def __init__(
         self, specs: Sequence[ScalingSpec], pools: Sequence[Pool], pools_of: Sequence[Sequence[int]], times: Times, faults: Faults
     ) -> None:
         n = len(specs)
-        self._priorities = priorities = [spec.priority for spec in specs]
-        self._slots_each = [spec.accelerators_per_replica for spec in specs]
+        self.priorities = priorities = [spec.priority for spec in specs]
+        self.slots_each = [spec.accelerators_per_replica for spec in specs]
         self.pools_of = [tuple(own) for own in pools_of]
         self._own = [[pools[number] for number in own] for own in self.pools_of]
         self.where = {row: Whereabouts(own) for row, own in enumerate(self._own) if len(own) > 1}
         """Of services on several pools."""
         self.events = Events()
         self._starts = Starts(
-            self._slots_each, priorities, self.where, times, faults, self.events, self._touch, self._became_ready
+            self.slots_each, priorities, self.where, times, faults, self.events, self._touch, self._became_ready
         )
-        self._growing = Growing(pools, self.pools_of, self._slots_each, priorities)
+        self._growing = Growing(pools, self.pools_of, self.slots_each, priorities)
         self.orders = NodeOrders(specs, pools, self.pools_of, self._growing, times, faults, self.events, self._starts.take_slots)
         self.happen = self.events.happen
         self.next_event_s = self.events.next_s
@@ -61,6 +63,8 @@ class Lifecycle:
         self.starting: Ints = np.zeros(n, dtype=np.int64)
         self.draining: Ints = np.zeros(n, dtype=np.int64)
         self._changes = 0
+        self.losses = Losses(self, self._starts)
+        self.lose_nodes = self.losses.plan
         self.servers: Servers | None = None
         self.updates: Updates | None = None
         self._headroom = [0] * n
@@ -87,7 +91,7 @@ class Lifecycle:
         """Ready replicas on ready nodes at second 0."""
         self.current[row] = replicas
         self.ready[row] = replicas
-        each = self._slots_each[row]
+        each = self.slots_each[row]
         where = self.where.get(row)
         for group in [Group(self._own[row][0], replicas)] if where is None else where.first_places(replicas, each):
             pool = group.pool
@@ -119,14 +123,9 @@ class Lifecycle:
         if row in self.where:
             self._growing.set_headroom(row, replicas)
         else:
-            self._own[row][0].headroom += (replicas - self._headroom[row]) * self._slots_each[row]
+            self._own[row][0].headroom += (replicas - self._headroom[row]) * self.slots_each[row]
             self._headroom[row] = replicas
         self._follow(row, at_s)
-
-    def lose_nodes(self, fault: Fault) -> None:
-        """Plans a loss of ready nodes (a share of them, one at least) at the fault's beginning, of each of the service's pools or of all."""
-        numbers = range(len(self.pools)) if fault.row is None else self.pools_of[fault.row]
-        self.events.plan(int(fault.from_s), self._lost, (numbers, fault.share))
 
     def gone(self, row: int, replicas: int, at_s: int) -> None:
         """So many leaving replicas have finished and give back their slots: those that left first."""
@@ -140,7 +139,8 @@ class Lifecycle:
             group.count -= cut
             if not group.count:
                 leaving.pop(0)
-            group.pool.leave(cut * self._slots_each[row], at_s)
+            group.pool.leave(cut * self.slots_each[row], at_s)
+            self._keep_noticed(row, group.pool)
         self._follow(row, at_s)
 
     # ------------------------------------------------------------ time
@@ -148,6 +148,10 @@ class Lifecycle:
     def replica_s(self, row: int, at_s: int) -> float:
         """Replica-seconds until at_s, from creation to the end of draining."""
         return self._replica_s[row] + self._alive(row) * (at_s - self._touched_s[row])
+
+    def lost(self, at_s: int) -> LossCounts:
+        """What losses took until at_s."""
+        return self.losses.counts([at_s - touched_s for touched_s in self._touched_s])
 
     def nodes(self, row: int) -> int:
         """Nodes of the service's pools, requested ones included."""
@@ -185,15 +189,17 @@ class Lifecycle:
             where.replica_s = self.replica_s_by_pool(row, at_s)
             where.changes += 1
         self._replica_s[row] += self._alive(row) * (at_s - self._touched_s[row])
+        self.losses.passed(row, at_s - self._touched_s[row])
         self._touched_s[row] = at_s
         self._changes += 1
 
-    def create(self, row: int, replicas: int, at_s: int) -> None:
-        """So many more, from nothing to ready."""
+    def create(self, row: int, replicas: int, at_s: int) -> int:
+        """So many more, from nothing to ready; how many of them wait for a slot."""
         self._touch(row, at_s)
         self.starting[row] += replicas
-        self._starts.add(row, replicas, self._own[row], at_s)
+        cohort = self._starts.add(row, replicas, self._own[row], at_s)
         self._follow(row, at_s)
+        return cohort.count if cohort.on is None else 0
 
     def cancel(self, row: int, replicas: int, at_s: int) -> int:
         """Up to so many that are not ready are given up, the newest first; how many there were too few."""
@@ -216,9 +222,17 @@ class Lifecycle:
             if self.servers is None:
                 # All take the same time, so the first that left is the first to be gone.
                 self.events.plan(at_s + self.times.drain_s, self._drained, (row, group))
+        for group in groups:
+            self._keep_noticed(row, group.pool)
         if self.servers is not None:
             self.servers.leave(row, replicas, at_s)
         self._follow(row, at_s)
+
+    def _keep_noticed(self, row: int, pool: Pool) -> None:
+        """After fewer of a service's replicas are ready on the pool, or drain there."""
+        if pool.notices:
+            ready, _, draining = self.on_nodes(row, pool)
+            keep_within(pool.notices, row, ready, draining)
 
     def _who_leaves(self, row: int, replicas: int) -> list[Group]:
         """So many ready ones, no longer counted as such."""
@@ -232,51 +246,25 @@ class Lifecycle:
         if group.count:
             self.gone(row, group.count, at_s)
 
-    def _lost(self, at_s: int, about: tuple[Sequence[int], float]) -> None:
-        """Nodes go with what runs on them; the replicas are created anew, as a Deployment does. Only once all who are lost are off the nodes: none of
-        them is lost twice, no node is made for the slots of those who were leaving, and free ones go by priority."""
-        numbers, share = about
-        anew: dict[int, int] = {}
-        lost = [number for number in numbers if self._lose_share(number, share, at_s, anew)]
-        for row in sorted(anew, key=lambda row: -self._priorities[row]):
-            self.create(row, anew[row], at_s)
-        for number in lost:
-            self.orders.follow(number, at_s)
-
-    def _lose_share(self, number: int, share: float, at_s: int, anew: dict[int, int]) -> bool:
-        """Of one pool; whether it had any nodes. anew: by service, replicas that are to be created; those of here are added."""
-        pool = self.pools[number]
-        nodes = min(max(round(share * pool.ready), 1), pool.ready)
-        if not nodes:
-            return False
-        rows = self.orders.rows[number]
-        kinds = [self.on_nodes(row, pool) for row in rows]
-        each = [self._slots_each[row] for row in rows]
-        lost = lost_by_service(kinds, each, pool.free, nodes * pool.slots, self.faults.rng)
-        pool.lose(nodes, at_s)
-        self.orders.changes += 1
-        for row, slots, (ready, starting, leaving) in zip(rows, each, lost, strict=True):
-            if not ready + starting + leaving:
-                continue
-            self._touch(row, at_s)
-            self.ready[row] -= ready
-            if row in self.where:
-                self.where[row].lose(pool, ready)
-            if self.updates is not None:
-                self.updates.left(row, ready)
-            self.draining[row] -= leaving
-            taken = (ready + starting + leaving) * slots
-            pool.held -= taken
-            pool.used -= taken
-            self.starting[row] -= starting
-            self._starts.lose(row, pool, starting)
-            if self.servers is not None:
-                self.servers.lose(row, ready, leaving, at_s)
-            cut_latest([group for group in self._leaving[row] if group.pool is pool], leaving)
-            self._leaving[row] = [group for group in self._leaving[row] if group.count]
-            if ready + starting:
-                anew[row] = anew.get(row, 0) + ready + starting
-        return True
+    def lose(self, row: int, pool: Pool, kinds: Kinds, at_s: int, notice: Notice | None = None) -> None:
+        """So many on the pool's nodes are gone at once, with their slots: on those of a notice, or on all others."""
+        self._touch(row, at_s)
+        ready, starting, leaving = kinds
+        self.ready[row] -= ready
+        if row in self.where:
+            self.where[row].lose(pool, ready)
+        if self.updates is not None:
+            self.updates.left(row, ready)
+        self.draining[row] -= leaving
+        taken = sum(kinds) * self.slots_each[row]
+        pool.held -= taken
+        pool.used -= taken
+        self.starting[row] -= starting
+        self._starts.lose(row, pool, starting, notice)
+        if self.servers is not None:
+            self.servers.lose(row, ready, leaving, at_s)
+        cut_latest([group for group in self._leaving[row] if group.pool is pool], leaving)
+        self._leaving[row] = [group for group in self._leaving[row] if group.count]
 
     def _became_ready(self, cohort: Cohort, replicas: int, at_s: int) -> None:
         row = cohort.row

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from autoscaler.core.lead_samples import RECKONED_QUANTILE, Samples
 from autoscaler.core.model import Floats
-
-_SAMPLES = 64
-_LEAD_QUANTILE = 0.9
 
 
 class Measured:
-    """Lead times by service, (n,): as configured, and once there are samples the 90 % quantile of the last 64. kinds: how many kinds of starts
-    there are (of services, or of pools). kinds_of: by service those that may be its own; of several it is the slowest, once all were measured, as in
-    a cluster. lead_time_s is replaced where it changes, never written to."""
+    """Lead times by service, (n,): as configured, and once there are samples the 90 % quantile of those that are kept. kinds: how many kinds of
+    starts there are (of services, or of pools); samples: of each kind. kinds_of: by service those that may be its own; of several it is the slowest,
+    once all were measured, as in a cluster. lead_time_s is replaced where it changes, never written to."""
 
     def __init__(self, configured_s: Iterable[float], kinds: int, kinds_of: Sequence[Sequence[int]] | None = None) -> None:
         self.lead_time_s: Floats = np.array(list(configured_s), dtype=np.float64)
-        self._starts: list[deque[int]] = [deque(maxlen=_SAMPLES) for _ in range(kinds)]
+        self.samples = [Samples() for _ in range(kinds)]
         self._late_s: list[float | None] = [None] * kinds  # a kind may be ten thousand services' own
         self._several = {row: own for row, own in enumerate(kinds_of or ()) if len(own) > 1}
 
     def add(self, kind: int, took_s: int, rows: Sequence[int]) -> None:
         """A start took so long; it is one of these services'."""
-        starts = self._starts[kind]
-        starts.append(took_s)
-        value = self._late_s[kind] = _late_s(starts)
+        self.samples[kind].add(took_s)
+        value = self._late_s[kind] = _late_s(self.samples[kind])
         found = [value if row not in self._several else self._slowest_s(row) for row in rows]
         if any(self.lead_time_s[row] != own for row, own in zip(rows, found, strict=True)):
             self.lead_time_s = self.lead_time_s.copy()
@@ -40,5 +36,6 @@ class Measured:
         return max(known) if len(known) == len(late_s) else self.lead_time_s.item(row)
 
 
-def _late_s(starts: Collection[int]) -> float:
-    return float(sorted(starts)[int(_LEAD_QUANTILE * (len(starts) - 1))])
+def _late_s(samples: Samples) -> float:
+    starts = sorted(samples.recent())
+    return starts[int(RECKONED_QUANTILE * (len(starts) - 1))]

@@ -75,7 +75,7 @@ class NodeOrders:
         if together := self._growing.together[number]:
             for one in together:
                 self._fill(one, at_s)
-            self._growing.owe(together)
+            self._growing.owe(together, lambda pool: self._to_be_had(pool, at_s))
             for one in together:
                 self._order(one, at_s)
         else:
@@ -88,13 +88,20 @@ class NodeOrders:
         if pool.waiting:
             self._take_slots(pool, at_s)
 
+    def _to_be_had(self, pool: Pool, at_s: int) -> bool:
+        """Whether new nodes of the pool are."""
+        if not self._faults.known:
+            return True
+        number = self.pools.index(pool)
+        return not self._faults.scarce(at_s, number, self.rows[number])
+
     def _order(self, number: int, at_s: int) -> None:
         pool = self.pools[number]
         short = pool.wanted() - pool.total
         self._scarce.discard(number)
         if short <= 0:
             return
-        if self._faults.known and self._faults.holds("ScarceNodes", at_s):
+        if not self._to_be_had(pool, at_s):
             self._scarce.add(number)
             return
         self.changes += 1

@@ -6,17 +6,23 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from autoscaler.core.node_losses import NodeLosses
+from replay.plant.notices import Notice
+
 
 @dataclass(slots=True, eq=False)
 class Cohort:
     """Replicas of one service that were created together and are not ready. on: the pool on whose ready nodes they have slots and are starting, None
-    while they wait for some. A cancelled cohort has count 0 and stays where it lies until it is met."""
+    while they wait for some; due_s: when they are ready, below 0 before they begin. notice: of the nodes that they are on, where these were told to
+    go. A cancelled cohort has count 0 and stays where it lies until it is met."""
 
     row: int
     count: int
     created_s: int
     on: Pool | None = None
     begun_s: int = 0
+    due_s: int = -1
+    notice: Notice | None = None
 
 
 @dataclass(slots=True)
@@ -33,8 +39,9 @@ class Pool:
     held: slots of all replicas (starting, ready, draining, and those that wait for a node of this pool alone). used: the part of it on ready
     nodes. owed: further slots that nodes are made for here by the rule, of services on several pools (``replay.plant.growing``). warm: free slots in
     which a replica has run on this node, so that only a model must be loaded into it. waiting: who waits for slots, in the order in which they get
-    them. headroom: slots to hold beyond the replicas. fixed: the count that a plan set, None where the rule (600 s spare) rules. price_per_h: what
-    so many nodes cost in an hour, None where nobody says.
+    them. headroom: slots to hold beyond the replicas. fixed: the count that a plan set, None where the rule (600 s spare) rules. notices: of the
+    ready nodes, those that were told to go. losses: what is learnt from lost nodes. price_per_h: what so many nodes cost in an hour, None where
+    nobody says.
     """
 
     __slots__ = (
@@ -46,9 +53,11 @@ class Pool:
         "fixed",
         "headroom",
         "held",
+        "losses",
         "max_nodes",
         "min_nodes",
         "name",
+        "notices",
         "owed",
         "price_per_h",
         "ready",
@@ -80,6 +89,8 @@ class Pool:
         self.headroom = 0
         self.owed = 0
         self.fixed: int | None = None
+        self.notices: list[Notice] = []
+        self.losses = NodeLosses()
         self.spare_since_s: int | None = None
         self.requests: list[Request] = []
         self.warm = 0
@@ -93,21 +104,39 @@ class Pool:
     def total(self) -> int:
         return self.ready + self.coming
 
+    @property
+    def noticed(self) -> int:
+        """Ready nodes that were told to go."""
+        return sum(notice.nodes for notice in self.notices)
+
     def needed(self) -> int:
         """Nodes for all slots held and owed and the headroom, by the rule."""
-        return max(-(-(self.held + self.owed + self.headroom) // self.slots), self.min_nodes)
+        return max(self._nodes_for(self.held + self.owed + self.headroom), self.min_nodes)
 
     def wanted(self) -> int:
         """Nodes to have now: what the plan says (but none with replicas on it goes), or what is needed, within the pool's size."""
         if self.fixed is not None:
-            return max(self.fixed, -(-self.used // self.slots))
+            return max(self.fixed, self._nodes_for(self.used))
         needed = self.needed()
         return needed if self.max_nodes is None else min(needed, self.max_nodes)
 
+    def _nodes_for(self, slots: int) -> int:
+        return -(-(slots + self.shut) // self.slots)
+
     @property
     def free(self) -> int:
-        """Slots on ready nodes that nobody holds."""
-        return self.ready * self.slots - self.used
+        """Slots on ready nodes that nobody holds, and that somebody may take: those on nodes that were told to go are shut. Who is on one of these in
+        part counts as being there, so more may be taken on them than they have."""
+        free = self.ready * self.slots - self.used
+        if not self.notices:
+            return free
+        of_others = (self.ready - self.noticed) * self.slots - (self.used - sum(notice.used for notice in self.notices))
+        return min(free, of_others)
+
+    @property
+    def shut(self) -> int:
+        """Slots that nobody holds and nobody may take."""
+        return self.ready * self.slots - self.used - self.free if self.notices else 0
 
     def queue(self, cohort: Cohort, priorities: Sequence[int]) -> None:
         """Higher priorities (by service) wait before lower ones, else in the order of their creation."""
@@ -183,10 +212,14 @@ class Pool:
                 self.requests.pop()
         self.ready -= count
 
-    def lose(self, count: int, at_s: int) -> None:
-        """Ready nodes are taken away."""
+    def lose(self, count: int, at_s: int, notice: Notice | None = None) -> None:
+        """Ready nodes are taken away, all of a notice's where there was one."""
         self.touch(at_s)
-        self.ready -= count
+        if notice is not None:
+            self.notices.remove(notice)
+        for _ in range(count):
+            self.ready -= 1
+            self.losses.gone(left=self.ready, asked=self.fixed, noticed=notice is not None)
 
     def spare_to_release(self, at_s: int, spare_s: int) -> int:
         """How many nodes go now by the rule; to be asked every check."""

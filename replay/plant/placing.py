@@ -64,10 +64,8 @@ class Placing:
     def seen(self) -> SeenPool:
         self._follow()
         pool = self._pool
-        counts: dict[NodeState, int] = {"ready": len(self._nodes)} if self._nodes else {}
-        if pool.coming:
-            counts["asked"] = pool.coming
-        return SeenPool(counts=counts, free=sum(pool.slots - node.taken for node in self._nodes), pick=self._pick)
+        counts: dict[NodeState, int] = {"ready": pool.ready - pool.noticed, "noticed": pool.noticed, "asked": pool.coming}
+        return SeenPool(counts={state: count for state, count in counts.items() if count}, free=pool.free, pick=self._pick)
 
     # ------------------------------------------------------------ following the counts
 
@@ -75,7 +73,7 @@ class Placing:
         for row in self._rows:
             self._take_away(row)
         while len(self._nodes) > self._pool.ready:
-            gone = min(self._nodes, key=lambda node: (node.taken, -node.number))
+            gone = min(self._nodes, key=_goes_first)
             self._nodes.remove(gone)
             for replica in self._everyone():
                 if any(node is gone for node, _ in replica.parts):
@@ -134,7 +132,8 @@ class Placing:
 
     def _pick(self, most: int) -> tuple[SeenNode, ...]:
         asked_s = [request.asked_s for request in self._pool.requests for _ in range(request.count)][:most]
-        ready: list[NodeState] = ["ready"] * len(self._nodes)
+        told = {node.number for node in sorted(self._nodes, key=_goes_first)[: self._pool.noticed]}
+        ready: list[NodeState] = ["noticed" if node.number in told else "ready" for node in self._nodes]
         asked: list[NodeState] = ["asked"] * len(asked_s)
         runs = self._runs()
         found = []
@@ -146,7 +145,7 @@ class Placing:
             found.append(
                 SeenNode(
                     name=f"{self._pool.name}-{node.number}",
-                    state="ready",
+                    state=ready[place],
                     accelerators=self._pool.slots,
                     runs=runs.get(node.number, ()),
                 )
@@ -165,3 +164,8 @@ class Placing:
             for number, of in here.items():
                 found.setdefault(number, []).append(Runs(service=self._specs[row].key, **of))
         return {number: tuple(runs) for number, runs in found.items()}
+
+
+def _goes_first(node: _Node) -> tuple[int, int]:
+    """The emptiest, of equals the youngest."""
+    return node.taken, -node.number

@@ -19,6 +19,7 @@ from autoscaler.core.model import Floats, Ints, ScalingSpec, States
 from autoscaler.errors import UsageError
 from replay.plant.faults import Fault, Faults
 from replay.plant.lifecycle import Lifecycle
+from replay.plant.losses import LossCounts
 from replay.plant.nodes import Pool
 from replay.plant.throughput import Throughput
 from replay.plant.times import Times
@@ -119,6 +120,7 @@ class Plant(ABC):
         self._replica_s_at_warmup: Floats = np.zeros(n)
         self._by_pool_at_warmup: list[list[float]] = [[0.0] * len(own) for own in self.life.pools_of]
         self._nodes_at_warmup: Floats = np.zeros((3, len(self.life.pools)))
+        self._lost_at_warmup = self.life.lost(0)
         self._warm = False
         self._next_mark_s = 0
 
@@ -249,6 +251,7 @@ class Plant(ABC):
         self._replica_s_at_warmup = np.array([life.replica_s(row, now) for row in range(len(self))])
         self._by_pool_at_warmup = [life.replica_s_by_pool(row, now) for row in range(len(self))]
         self._nodes_at_warmup = self._nodes(now)
+        self._lost_at_warmup = life.lost(now)
 
     def replica_s(self) -> Floats:
         """Replica-seconds since the warm-up, (n,); zero before its end."""
@@ -278,6 +281,10 @@ class Plant(ABC):
     def paid(self) -> Floats:
         """What nodes cost since the warm-up, by pool; zero before its end, and of pools without a price."""
         return np.asarray(self._nodes_since_warmup()[2])
+
+    def lost(self) -> LossCounts:
+        """What lost nodes took since the warm-up; nothing before its end."""
+        return (self.life.lost(self.now_s) if self._warm else self._lost_at_warmup).since(self._lost_at_warmup)
 
     def _nodes(self, at_s: int) -> Floats:
         pools = self.life.pools

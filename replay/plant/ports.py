@@ -13,6 +13,7 @@ from autoscaler.core.seen_nodes import SeenPool
 from autoscaler.core.signals import RATES, UNKNOWN
 from autoscaler.core.value import maker
 from autoscaler.ports import Backfill, PoolTold
+from replay.plant.node_facts import NodeFacts, SeenOfNodes
 from replay.plant.placing import Placing
 from replay.plant.plant import Plant, Seen
 
@@ -121,14 +122,24 @@ class PlantMetrics:
 
 
 class PlantCluster:
-    """A Cluster whose replicas are the plant's. The fleet object stays the same while nothing changes."""
+    """A Cluster whose replicas are the plant's. The fleet object stays the same while nothing changes. nodes: what is told of nodes; None: nothing
+    is, as of a cluster whose nodes can't be seen."""
 
-    def __init__(self, plant: Plant, specs: Sequence[ScalingSpec], pools: Sequence[PoolSpec], start_s: float) -> None:
+    def __init__(
+        self,
+        plant: Plant,
+        specs: Sequence[ScalingSpec],
+        pools: Sequence[PoolSpec],
+        start_s: float,
+        nodes: NodeFacts | None = None,
+    ) -> None:
         n = len(specs)
         self._plant = plant
         self._specs = tuple(specs)
         self._pools = tuple(pools)
         self._start_s = start_s
+        self._nodes = nodes
+        self._seen_of_nodes = SeenOfNodes()
         self._fleet: Fleet | None = None
         self._seen = -1
         self._nobody_elses: Bools = np.zeros(n, dtype=np.bool_)
@@ -143,14 +154,16 @@ class PlantCluster:
 
     async def observe(self, at_s: float) -> Fleet:
         life = self._plant.life
-        if self._fleet is None or self._seen != life.changes:
-            self._seen = life.changes
+        seen = self._seen_of_nodes if self._nodes is None else self._nodes.look(at_s)
+        if self._fleet is None or self._seen != life.changes or seen is not self._seen_of_nodes:
+            self._seen, self._seen_of_nodes = life.changes, seen
             updates, starting = life.updates, life.starting.copy()
             surge = None if updates is None else updates.surge()
             if surge is not None:
                 # As in a cluster: what an update sets beside the rest is not on its way to the count.
                 starting = np.maximum(life.current - life.ready.astype(np.int64), 0)
             placed, draining_on = self._on_pools()
+            staying_lost, draining_lost = self._on_noticed()
             self._fleet = _fleet(
                 revision=1,
                 specs=self._specs,
@@ -167,6 +180,11 @@ class PlantCluster:
                 placed=placed,
                 draining_on=draining_on,
                 nodes_of=self._nodes_of,
+                draining_lost=draining_lost,
+                staying_lost=staying_lost,
+                pool_facts=seen.pools,
+                pool_nodes={name: facts.nodes for name, facts in seen.pools.items()} or None,
+                stuck=seen.stuck,
             )
         return self._fleet
 
@@ -189,6 +207,21 @@ class PlantCluster:
             self._staying[row], self._leaving[row] = staying, leaving
         # Fleets that were given away stay as they are.
         return self._staying.copy(), self._leaving.copy()
+
+    def _on_noticed(self) -> tuple[Mapping[int, Mapping[str, int]], Mapping[int, int]]:
+        """Likewise those on nodes that were told to go: of all services that have any there."""
+        staying: dict[int, dict[str, int]] = {}
+        leaving: dict[int, int] = {}
+        for pool in self._plant.life.pools:
+            for notice in pool.notices:
+                for row in notice.slots_each:
+                    ready, starting, draining = notice.kinds(row)
+                    if ready + starting:
+                        here = staying.setdefault(row, {})
+                        here[pool.name] = here.get(pool.name, 0) + ready + starting
+                    if draining:
+                        leaving[row] = leaving.get(row, 0) + draining
+        return staying, leaving
 
     def _nodes_of(self, pool: str) -> SeenPool | None:
         life = self._plant.life
@@ -220,10 +253,11 @@ class PlantCluster:
 
 
 class PlantNodePools:
-    """A NodePools over the plant's pools, by name; for scenarios where the plan owns the node counts."""
+    """A NodePools over the plant's pools, by name; for scenarios where the plan owns the node counts. tells: whether it says what was asked for."""
 
-    def __init__(self, plant: Plant) -> None:
+    def __init__(self, plant: Plant, *, tells: bool = False) -> None:
         self._plant = plant
+        self._tells = tells
         self._number = {pool.name: number for number, pool in enumerate(plant.life.pools)}
 
     async def act(self, pools: Sequence[PoolSpec], plan: Plan, deadline_s: float) -> Mapping[str, str]:
@@ -237,5 +271,10 @@ class PlantNodePools:
         return errors
 
     def told(self) -> Mapping[str, PoolTold]:
-        """The plant always has the nodes that are asked for."""
-        return {}
+        if not self._tells:
+            return {}
+        return {
+            name: PoolTold(asked=pool.fixed, ready=pool.ready, owner="", ok=True, reason="Reconciled", message="")
+            for name, number in self._number.items()
+            if (pool := self._plant.life.pools[number]).fixed is not None
+        }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from replay.plant.events import Events
 from replay.plant.faults import Faults
 from replay.plant.nodes import Cohort, Pool
+from replay.plant.notices import Notice
 from replay.plant.times import Times
 from replay.plant.whereabouts import Whereabouts, cut_latest
 
@@ -43,8 +45,8 @@ class Starts:
         """Of a service those that start on slots of the pool."""
         return sum(cohort.count for cohort in self.of[row] if cohort.on is pool)
 
-    def add(self, row: int, replicas: int, pools: Sequence[Pool], at_s: int) -> None:
-        """So many are created, and wait for slots on any of these pools."""
+    def add(self, row: int, replicas: int, pools: Sequence[Pool], at_s: int) -> Cohort:
+        """So many are created, and wait for slots on any of these pools. Returned is what waits of them as long as any does."""
         cohort = Cohort(row, replicas, at_s)
         self.of[row].append(cohort)
         if len(pools) == 1:
@@ -55,6 +57,7 @@ class Starts:
             # In the manifest's order, before nodes are made anywhere.
             for pool in pools:
                 self.take_slots(pool, at_s)
+        return cohort
 
     def cancel(self, row: int, replicas: int, pools: Sequence[Pool], at_s: int) -> int:
         """Up to so many are given up, the newest first; how many."""
@@ -74,10 +77,23 @@ class Starts:
                 cohorts.pop()
         return replicas - left
 
-    def lose(self, row: int, pool: Pool, replicas: int) -> None:
-        """So many that were starting on the pool are gone: of the latest cohorts there."""
-        cut_latest([cohort for cohort in self.of[row] if cohort.on is pool], replicas)
+    def told(self, row: int, pool: Pool, replicas: int, notice: Notice) -> None:
+        """So many that are starting on the pool are on nodes that were told to go: of the latest cohorts there."""
+        for cohort in reversed(self._on(row, pool, None)):
+            if not replicas:
+                break
+            mine = cohort if cohort.count <= replicas else self._split(cohort, replicas)
+            mine.notice = notice
+            notice.starting.append(mine)
+            replicas -= mine.count
+
+    def lose(self, row: int, pool: Pool, replicas: int, notice: Notice | None = None) -> None:
+        """So many that were starting on the pool are gone: of the latest cohorts on the nodes of a notice, or on all others."""
+        cut_latest(self._on(row, pool, notice), replicas)
         self.of[row][:] = [cohort for cohort in self.of[row] if cohort.count]
+
+    def _on(self, row: int, pool: Pool, notice: Notice | None) -> list[Cohort]:
+        return [cohort for cohort in self.of[row] if cohort.on is pool and cohort.notice is notice]
 
     def take_slots(self, pool: Pool, at_s: int) -> None:
         """Whoever waits for slots on the pool starts on those that are free."""
@@ -104,11 +120,13 @@ class Starts:
             self._take(pool, begun, fit * each, at_s)
 
     def _split(self, cohort: Cohort, replicas: int) -> Cohort:
-        """So many of a cohort as one of their own, before it."""
-        part = Cohort(cohort.row, replicas, cohort.created_s, cohort.on)
+        """So many of a cohort as one of their own, before it; what has begun goes on."""
+        part = replace(cohort, count=replicas)
         cohort.count -= replicas
         cohorts = self.of[cohort.row]
         cohorts.insert(cohorts.index(cohort), part)
+        if part.due_s >= 0:
+            self._events.plan(part.due_s, self._started, part)
         return part
 
     def _take(self, pool: Pool, cohort: Cohort, slots: int, at_s: int) -> None:
@@ -138,7 +156,8 @@ class Starts:
 
     def _begin(self, cohort: Cohort, at_s: int, takes_s: int) -> None:
         cohort.begun_s = at_s
-        self._events.plan(at_s + self._faults.start_s(takes_s, at_s, cohort.row), self._started, cohort)
+        cohort.due_s = at_s + self._faults.start_s(takes_s, at_s, cohort.row)
+        self._events.plan(cohort.due_s, self._started, cohort)
 
     def _started(self, at_s: int, cohort: Cohort) -> None:
         if cohort.count == 0:
@@ -149,6 +168,7 @@ class Starts:
         cohorts = self.of[row]
         place = cohorts.index(cohort)
         failed = self._faults.failed(cohort.count, at_s, row)
+        again = None
         if failed:
             again = Cohort(row, failed, cohort.created_s, cohort.on)
             cohorts.insert(place, again)
@@ -156,5 +176,8 @@ class Starts:
             times = self._times
             self._begin(again, at_s, times.start_s if times.start is None else times.start.draw(self._faults.rng))
         cohorts.pop(place)
-        if started := cohort.count - failed:
+        started = cohort.count - failed
+        if cohort.notice is not None:
+            cohort.notice.ended(cohort, started, again)
+        if started:
             self._ready(cohort, started, at_s)

@@ -66,6 +66,8 @@ const COLUMNS = [
     value: r => r.score.idle_accelerator_hours ?? Infinity, show: r => told(r.score.idle_accelerator_hours ?? null, v => number(v)) }] : []),
   ...(data.rows.some(r => r.score.cost !== null) ? [{ id: "cost", label: "Cost", means: "Cost: node hours at their price.", value: r => r.score.cost ?? Infinity, show: r => told(r.score.cost, v => fixed(v, 2)) }] : []),
   ...(data.rows.some(r => (r.score.regret_cost ?? null) !== null) ? [{ id: "money", label: "Cost saved", value: r => r.score.regret_cost ?? -Infinity, show: r => told(r.score.regret_cost ?? null, v => fixed(v, 2)) }] : []),
+  ...(data.rows.some(r => r.score.node_losses && r.score.node_losses.nodes) ? [{ id: "lost", label: "Hours missing", means: "Hours missing: replica hours that lost nodes took, from each loss until as many replicas were ready again.",
+    value: r => r.score.node_losses ? r.score.node_losses.missing_replica_hours : Infinity, show: r => told(r.score.node_losses ?? null, v => fixed(v.missing_replica_hours, 2)) }] : []),
   { id: "wait", label: "p99 wait", means: data.rows.some(r => r.score.wait_s) && "p99 wait: of 100 requests 99 waited no longer.", value: r => r.score.wait_s === null ? Infinity : r.score.wait_s.p99, show: r => told(r.score.wait_s, v => number(v.p99) + " s") },
   ...[["ttft_s", "p99 first token"], ["latency_s", "p99 end to end"]].filter(([key]) => data.rows.some(r => r.score[key])).map(([key, label]) => (
     { id: key, label, value: r => r.score[key] ? r.score[key].p99 : Infinity, show: r => r.score[key] ? number(r.score[key].p99) + " s" : "" })),

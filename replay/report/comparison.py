@@ -36,8 +36,8 @@ _FIELDS: Final = (
     "optimum",
     "cost_ratio",
 )
-_OF_SOME: Final = ("ttft_s", "latency_s", "node_bound_ratio", "loop", "regret_replica_hours", "regret_cost")
-"""Fields that only the request-level plant, only an optimum or only a regret fills."""
+_OF_SOME: Final = ("ttft_s", "latency_s", "node_bound_ratio", "node_losses", "loop", "regret_replica_hours", "regret_cost")
+"""Fields that only the request-level plant, only an optimum, only a replay or only a regret fills."""
 
 
 def write_comparison(

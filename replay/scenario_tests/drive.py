@@ -125,7 +125,7 @@ async def _run(test: Test) -> Run:
             event = events.pop(0)
             _happen(event, world, cluster)
             if event.restart:
-                cluster.memories = _remembered(notes)
+                _remember(notes.last, cluster)
                 controller = begin()
         tick = await controller.tick()
         if controller.engine.faults:
@@ -156,7 +156,10 @@ def _happen(event: Event, world: World, cluster: ScriptedCluster) -> None:
                 world.plant.life.set_replicas(row, event.replicas, world.plant.now_s)
 
 
-def _remembered(notes: _Notes) -> dict[str, Any]:
-    """What the objects' status holds after the last tick."""
-    tick = notes.last
-    return {} if tick is None else {one.key: tick.memory(row) for row, one in enumerate(tick.fleet.specs)}
+def _remember(tick: Tick | None, cluster: ScriptedCluster) -> None:
+    """What the status of objects and pools holds after the last tick."""
+    if tick is None:
+        return
+    cluster.memories = {one.key: tick.memory(row) for row, one in enumerate(tick.fleet.specs)}
+    if tick.plan.bounds is not None:
+        cluster.pool_memories = {name: bound.state for name, bound in tick.plan.bounds.pools.items()}

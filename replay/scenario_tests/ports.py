@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from autoscaler.core.model import Fleet, Memory, Outcome, Pause, Plan, Readings, SignalColumn
+from autoscaler.core.short import Short
 from autoscaler.core.signals import UNKNOWN
 from autoscaler.ports import Backfill, MetricSource
 from replay.plant.ports import PlantCluster
@@ -66,10 +67,12 @@ class ScriptedCluster:
     def __init__(self, plant: PlantCluster) -> None:
         self._plant = plant
         self.memories: Mapping[str, Memory] = {}
+        self.pool_memories: Mapping[str, Short] = {}
         self.paused: Pause | None = None
 
     async def observe(self, at_s: float) -> Fleet:
-        return replace(await self._plant.observe(at_s), memories=self.memories, paused=self.paused)
+        seen = await self._plant.observe(at_s)
+        return replace(seen, memories=self.memories, pool_memories=self.pool_memories, paused=self.paused)
 
     async def act(self, fleet: Fleet, plan: Plan, deadline_s: float) -> Outcome:
         return await self._plant.act(fleet, plan, deadline_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -29,7 +30,10 @@ def a_life() -> tuple[Lifecycle, Placing]:
 
 
 steps = st.tuples(
-    st.integers(0, len(SIZES) - 1), st.integers(0, 9), st.integers(1, 400), st.sampled_from(["look", "look", "away", "lose"])
+    st.integers(0, len(SIZES) - 1),
+    st.integers(0, 9),
+    st.integers(1, 400),
+    st.sampled_from(["look", "look", "away", "lose", "tell"]),
 )
 
 
@@ -41,13 +45,16 @@ def test_what_is_shown_agrees_with_what_is_counted(script: list[tuple[int, int, 
         life.set_replicas(row, replicas, at_s)
         if what == "lose":
             life.lose_nodes(Fault(kind="SpotLoss", from_s=at_s, until_s=at_s, share=0.3))
+        elif what == "tell":
+            life.lose_nodes(Fault(kind="SpotLoss", from_s=at_s + 200, until_s=at_s + 200, share=0.3, notice_s=200))
         live(life, at_s, at_s + passes_s)
         at_s += passes_s + 1
         if what == "away":
             continue
         seen, pool = placing.seen(), life.pools[0]
         nodes = seen.pick(10_000)
-        assert seen.counts == {state: count for state, count in (("ready", pool.ready), ("asked", pool.coming)) if count}
+        counts = {"ready": pool.ready - pool.noticed, "noticed": pool.noticed, "asked": pool.coming}
+        assert seen.counts == {state: count for state, count in counts.items() if count} == Counter(node.state for node in nodes)
         assert (len(nodes), seen.free) == (pool.total, pool.free)
         assert all(node.taken <= 8 for node in nodes)
         assert sum(node.taken for node in nodes) == pool.used

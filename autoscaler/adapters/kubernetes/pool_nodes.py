@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from autoscaler.adapters.kubernetes.lead_times import LeadTimes
-from autoscaler.adapters.kubernetes.node_losses import NodeLosses
 from autoscaler.adapters.kubernetes.node_orders import NodeOrders
 from autoscaler.adapters.kubernetes.nodes import Node
 from autoscaler.core.model import PoolSpec
 from autoscaler.core.node_facts import NODE_STAGES, PoolFacts, SilentNodes, late_s
+from autoscaler.core.node_losses import LOSSES_TOLD_S, NodeLosses
 from autoscaler.core.seen_nodes import NodeState
 from autoscaler.spec import AcceleratorPoolStatus
 
@@ -20,8 +20,6 @@ SILENT_S: Final = 600.0
 MET_WITHIN_S: Final = 120.0
 """A node is told of within a second, after a lost watch within half a minute, and clocks differ by a few."""
 NAMED: Final = 5
-LOSSES_TOLD_S: Final = 3600.0
-"""How often the losses are told anew where nothing else changes: each telling is a write of the pool's status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +79,9 @@ class PoolNodes:
         """Takes in a node that came, changed or (None) went."""
         self._facts = None
         way = self._ways.get(name)
-        if way is not None and not way.node.leaving and (new is None or new.leaving) and self._unasked(name, way.node):
-            self.losses.lost()
+        if way is not None and not way.node.leaving and (new is None or new.leaving):
+            left = sum(not one.node.leaving for other, one in self._ways.items() if other != name)
+            self.losses.gone(left=left, asked=self._asked, noticed=bool(way.node.notice) and not way.node.replaced)
         if new is None:
             self._ways.pop(name, None)
             self._unfinished.discard(name)
@@ -98,14 +97,6 @@ class PoolNodes:
         way.was_ready = way.was_ready or new.ready_at_s is not None
         (self._unfinished.discard if new.accelerators or new.leaving or new.cordoned else self._unfinished.add)(name)
         self._finish(way)
-
-    def _unasked(self, name: str, node: Node) -> bool:
-        """Whether a node that goes was to stay: fewer are left than are asked for, or it was told to go by somebody who doesn't size pools.
-        Where nobody tells what is asked for, only the latter is known."""
-        if node.notice and not node.replaced:
-            return True
-        left = sum(not way.node.leaving for other, way in self._ways.items() if other != name)
-        return self._asked is not None and left < self._asked
 
     @staticmethod
     def _from_its_start(node: Node, now_s: float) -> bool:
@@ -141,7 +132,7 @@ class PoolNodes:
         if self._facts is None or self._facts.silent != silent or now_s - self._told_at_s >= LOSSES_TOLD_S:
             self._told_at_s = now_s
             ways = [way.node for way in self._ways.values() if not way.node.leaving]
-            self._facts = PoolFacts(
+            facts = PoolFacts(
                 nodes=len(ways),
                 ready=sum(node.ready_at_s is not None for node in ways),
                 advertised=sum(node.advertised for node in ways),
@@ -150,10 +141,8 @@ class PoolNodes:
                 silent=silent,
                 noticed=sum(bool(node.notice) for node in ways),
                 replaced=sum(node.replaced for node in ways),
-                losses=round(self.losses.losses, 3),
-                node_hours=round(self.losses.node_hours, 1),
-                loss_per_node_hour=round(self.losses.per_node_hour, 6),
             )
+            self._facts = self.losses.told(facts)
         return self._facts
 
     def _silent(self, now_s: float, serving: Callable[[], bool]) -> SilentNodes | None:

@@ -19,7 +19,6 @@ from autoscaler.adapters.kubernetes.api import Object
 from autoscaler.adapters.kubernetes.conditions import merged, pool_conditions
 from autoscaler.adapters.kubernetes.informer import Informer, Key
 from autoscaler.adapters.kubernetes.lead_times import LeadTimes
-from autoscaler.adapters.kubernetes.node_losses import NodeLosses
 from autoscaler.adapters.kubernetes.nodes import Node
 from autoscaler.adapters.kubernetes.pods import Pod
 from autoscaler.adapters.kubernetes.pool_nodes import Pool, PoolNodes
@@ -27,8 +26,9 @@ from autoscaler.adapters.kubernetes.services import POOLS
 from autoscaler.compiled import pool_spec
 from autoscaler.core.model import PoolSpec
 from autoscaler.core.node_facts import NODE_STAGES, PoolFacts
+from autoscaler.core.node_losses import NodeLosses
 from autoscaler.core.short import Short
-from autoscaler.spec import AcceleratorPool, AcceleratorPoolStatus, ShortageStatus
+from autoscaler.spec import AcceleratorPool, AcceleratorPoolStatus, LossesStatus, ShortageStatus
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class PoolWatch:
             if old.spec.node_selector == new.spec.node_selector:
                 return
         else:
-            self.pools[name] = PoolNodes(new, LeadTimes(new.status.lead_time), losses=NodeLosses(new.status.losses))
+            self.pools[name] = PoolNodes(new, LeadTimes(new.status.lead_time), losses=_losses(new.status.losses))
             self._wanted.set()
         for node, item in self._nodes.items():
             self._place(node, item)
@@ -214,6 +214,10 @@ def _slowest(seconds: Iterable[float | None]) -> float | None:
     found = list(seconds)
     known = [one for one in found if one is not None]
     return max(known) if known and len(known) == len(found) else None
+
+
+def _losses(kept: LossesStatus | None) -> NodeLosses:
+    return NodeLosses() if kept is None else NodeLosses(kept.nodes, kept.node_hours)
 
 
 def _short(kept: ShortageStatus) -> Short:

@@ -56,6 +56,7 @@ def plan_nodes(
         most = np.minimum(largest, np.maximum(np.maximum(table.most_nodes, table.least_nodes), carried))
     nodes = np.minimum(np.maximum(needed, table.least_nodes), most)
     kept = _add_spare(table, fleet, nodes, most, needs, at_s, bounds)
+    own = nodes
     unusable = np.zeros_like(nodes)
     if bounds is not None:
         # A node that counts for nothing is still one of the pool: its replacement comes on top, as far as the pool's bound allows.
@@ -74,7 +75,13 @@ def plan_nodes(
         made.nodes[pool.name] = count
         made.taken[pool.name] = sum(column[place] for column in sums[:3]) + int(unusable[place])
         told = _words(
-            pool, count, int(needed[place]), services[place], *(column[place] for column in sums), spares=kept.get(place, "")
+            pool,
+            count,
+            int(needed[place]),
+            services[place],
+            *(column[place] for column in sums),
+            again=count - int(own[place]),
+            spares=kept.get(place, ""),
         )
         if bounds is not None:
             told += _short_words(bounds, pool.name)
@@ -232,8 +239,10 @@ def _words(
     spare: int,
     missing: int,
     *,
+    again: int,
     spares: str,
 ) -> str:
+    """again: of the nodes, those in the place of others that count for nothing."""
     parts = [f"{planned} {pool.resource} for replicas of {services} {'service' if services == 1 else 'services'}"]
     parts += [f"{count} {words}" for count, words in ((leaving, "leaving"), (surge, "of updates"), (spare, "headroom")) if count]
     told = f"{nodes} {'node' if nodes == 1 else 'nodes'} of {pool.accelerators_per_node}: {', '.join(parts)}"
@@ -245,8 +254,8 @@ def _words(
         told += f"; {needed} would be needed, {nodes} is its most"
     elif spares:
         told += f"; {spares}"
-    elif needed < nodes:
-        told += f"; {needed} would do, {nodes} is its least"
+    elif needed < nodes - again:
+        told += f"; {needed} would do, {nodes - again} is its least"
     if missing:
         told += f"; {missing} more are wished and have no place"
     return told

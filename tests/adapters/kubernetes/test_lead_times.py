@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from autoscaler.adapters.kubernetes.lead_times import KEPT, KEPT_OF_A_STAGE, LeadTimes, Samples
+from autoscaler.adapters.kubernetes.lead_times import KEPT_OF_A_STAGE, LeadTimes
+from autoscaler.core.lead_samples import KEPT, Samples
 from autoscaler.core.node_facts import POD_STAGES
 from autoscaler.spec import InferenceAutoscalerStatus, LeadTimeStatus, StageStatus
 

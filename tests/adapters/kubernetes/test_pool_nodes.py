@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from autoscaler.adapters.kubernetes.lead_times import LeadTimes
-from autoscaler.adapters.kubernetes.node_losses import NodeLosses
 from autoscaler.adapters.kubernetes.nodes import Node
 from autoscaler.adapters.kubernetes.pool_nodes import Pool, PoolNodes
 from autoscaler.core.model import PoolSpec
 from autoscaler.core.node_facts import NODE_STAGES
+from autoscaler.core.node_losses import NodeLosses
 from autoscaler.spec import AcceleratorPoolStatus, LeadTimeStatus, LossesStatus
 
 SPEC = PoolSpec(name="h100", min_nodes=0, max_nodes=9, accelerators_per_node=8)
@@ -264,12 +264,4 @@ def test_the_interruption_rate_is_learnt_and_remembered() -> None:
     assert 0.5 / 100 < facts.loss_per_node_hour < 1 / 100, "one in a hundred node-hours, not yet quite believed"
     assert "a node is lost every" in facts.loss_words
     kept = LossesStatus(nodes=facts.losses, node_hours=facts.node_hours)
-    assert NodeLosses(kept).per_node_hour == pytest.approx(facts.loss_per_node_hour, rel=0.001)
-
-
-def test_hours_in_which_nobody_looked_do_not_count() -> None:
-    losses = NodeLosses()
-    losses.passed(5, 1000.0)
-    losses.passed(5, 1000.0 + 86_400.0)
-    losses.passed(5, 500.0)
-    assert losses.node_hours == 0.0
+    assert NodeLosses(kept.nodes, kept.node_hours).per_node_hour == pytest.approx(facts.loss_per_node_hour, rel=0.001)
