@@ -163,7 +163,7 @@ class PlantCluster:
                 # As in a cluster: what an update sets beside the rest is not on its way to the count.
                 starting = np.maximum(life.current - life.ready.astype(np.int64), 0)
             placed, draining_on = self._on_pools()
-            staying_lost, draining_lost = self._on_noticed()
+            staying_lost, draining_lost = self._on_noticed(draining_on)
             self._fleet = _fleet(
                 revision=1,
                 specs=self._specs,
@@ -188,7 +188,7 @@ class PlantCluster:
             )
         return self._fleet
 
-    def _on_pools(self) -> tuple[OnPools, OnPools]:
+    def _on_pools(self) -> tuple[OnPools, dict[int, Mapping[str, int]] | None]:
         """As in a cluster: of services on several pools those on the nodes of each, staying and leaving; whoever waits for a place is on none."""
         if not self._several:
             return None, None
@@ -208,8 +208,10 @@ class PlantCluster:
         # Fleets that were given away stay as they are.
         return self._staying.copy(), self._leaving.copy()
 
-    def _on_noticed(self) -> tuple[Mapping[int, Mapping[str, int]], Mapping[int, int]]:
-        """Likewise those on nodes that were told to go: of all services that have any there."""
+    def _on_noticed(
+        self, draining_on: dict[int, Mapping[str, int]] | None
+    ) -> tuple[Mapping[int, Mapping[str, int]], Mapping[int, int]]:
+        """Likewise those on nodes that were told to go: of all services that have any there. Who leaves there is taken out of draining_on."""
         staying: dict[int, dict[str, int]] = {}
         leaving: dict[int, int] = {}
         for pool in self._plant.life.pools:
@@ -221,6 +223,8 @@ class PlantCluster:
                         here[pool.name] = here.get(pool.name, 0) + ready + starting
                     if draining:
                         leaving[row] = leaving.get(row, 0) + draining
+                        if draining_on is not None and pool.name in (there := draining_on.get(row, {})):
+                            draining_on[row] = {**there, pool.name: there[pool.name] - draining}
         return staying, leaving
 
     def _nodes_of(self, pool: str) -> SeenPool | None:

@@ -10,11 +10,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscaler.core.model import PoolUse
 from replay.plant.durations import Durations
 from replay.plant.faults import Fault, Faults
+from replay.plant.fluid import FluidPlant
 from replay.plant.lifecycle import Lifecycle
 from replay.plant.nodes import Pool
 from replay.plant.placing import Placing
+from replay.plant.plant import PlantSettings
+from replay.plant.ports import PlantCluster
 from replay.plant.times import Times
 from replay.plant.updates import Update, Updates
 from tests.replay.made import TIMES, specs
@@ -182,6 +186,27 @@ def test_where_no_node_is_to_be_had_it_is_asked_for_again() -> None:
     assert [pool.total for pool in life.pools] == [1, 0]
     live(life, 1000, 1005 + 180 + 120)
     assert on(life) == [(8, 0, 0), (2, 0, 0)]
+
+
+async def test_who_leaves_with_a_node_that_is_told_to_go_is_told_once() -> None:
+    """As in a cluster, where it needs no node any more."""
+    (one,) = specs()
+    made = [replace(one, pools=(PoolUse(name="a"), PoolUse(name="b")))]
+    faults = Faults(np.random.Generator(np.random.PCG64(1)))
+    pools = [Pool("a", 8, 0, 1), Pool("b", 8, 0, 1)]
+    plant = FluidPlant(made, np.ones((1, 900)), PlantSettings(times=TIMES, initial=12), faults, pools, [(0, 1)], np.array([5.0]))
+    cluster = PlantCluster(plant, made, (), 0.0)
+    plant.life.lose_nodes(Fault(kind="SpotLoss", from_s=200, until_s=200, share=1.0, notice_s=100, pool=1))
+    plant.life.set_replicas(0, 10, 0)
+    assert (await cluster.observe(0.0)).draining_on == {0: {"a": 0, "b": 2}}
+    plant.advance_to(95)
+    plant.life.set_replicas(0, 7, 95)
+    before = await cluster.observe(95.0)
+    assert (before.draining_on, before.draining_lost) == ({0: {"a": 1, "b": 2}}, {})
+    plant.advance_to(101)
+    told = await cluster.observe(101.0)
+    assert (told.draining_on, told.draining_lost) == ({0: {"a": 1, "b": 0}}, {0: 2})
+    assert before.draining_on == {0: {"a": 1, "b": 2}}, "a fleet that was handed over stays as it is"
 
 
 def test_an_update_takes_the_old_ones_from_where_they_are() -> None:
