@@ -75,9 +75,10 @@ def _short_words(shared: Shared, bounds: Bounds | None, row: int, begin: int, en
         return ""
     if row in bounds.services:
         return bounds.services[row].words
-    table = shared.table
-    places = [place for place in range(begin, end) if shared.places.pool_cut[place] > 0]
-    names = [table.names[int(table.pool[place])] for place in places]
+    if not shared.places.pool_cut[begin:end].any():
+        return ""
+    # Who waits on one of its pools would be on whichever has nodes.
+    names = [shared.table.names[pool] for pool in shared.table.pool[begin:end].tolist()]
     return "; ".join(bounds.pools[name].words for name in names if name in bounds.pools)
 
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.core.allocation import ChangeBudget, allocate
-from autoscaler.core.model import Ints, PoolSpec
-from autoscaler.core.short import Bounds
+from autoscaler.core.model import Ints, PoolSpec, PoolUse
+from autoscaler.core.short import Bound, Bounds, Short
 from autoscaler.core.table import Table
-from tests.core.allocation.fleets import decided, fleet_of, plan_of
+from tests.core.allocation.fleets import a_pool, a_service, decided, fleet_of, plan_of
 from tests.ticks import a_spec
 
 
@@ -105,6 +105,26 @@ def test_replicas_that_found_no_node_hold_none_while_they_are_told_to_go() -> No
     )
     plan = allocate(Table(fleet), fleet, decided([8]), ChangeBudget(), bounds=stuck)
     assert (plan.replicas.tolist(), plan.taken) == ([8], {"h100": 11}), "8, and 3 that run until they are gone"
+
+
+def test_who_waits_where_one_of_its_pools_is_short_and_another_full_reads_of_the_short_one() -> None:
+    """Replicas on no node wait for neither pool, or for both; which of them the plan takes for the one that cut them is not for the words to say."""
+    state = Short(since_s=0.0, until_s=300.0, pause_s=300.0, there=1, trying=0, resource="nvidia.com/gpu", said="nobody")
+    short = Bound(most=1, trying=0, words="pool a has no more nodes", state=state)
+    service = a_service("chat", "a", pools=(PoolUse(name="a"), PoolUse(name="b")))
+    fleet = fleet_of(
+        [service],
+        [20],
+        pools=(a_pool("a", 4, cost_per_hour=2), a_pool("b", 1, cost_per_hour=1)),
+        placed={0: {"a": 8, "b": 8}},
+        starting=np.array([4]),
+    )
+    plan = allocate(Table(fleet), fleet, decided([20]), ChangeBudget(), bounds=Bounds(pools={"a": short}, released={0: 4}))
+    assert plan.replicas.tolist() == [16]
+    assert (plan.limits[0].name, plan.limits[0].why) == (
+        "ScaleUpStuck",
+        "pool a has no more nodes: 16 of 20 replicas have a place",
+    )
 
 
 @given(
