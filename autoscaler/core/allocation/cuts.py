@@ -28,7 +28,8 @@ def place_limits(shared: Shared, fleet: Fleet, desired: Ints, replicas: Ints, bo
         np.bincount(table.row, cut, len(desired))[rows] for cut in (shared.places.quota_cut, shared.places.pool_cut)
     )
     sizes = [
-        f"{pool.name} has at most {pool.most_nodes} nodes of {pool.accelerators_per_node} {pool.resource}" for pool in table.pools
+        f"{pool.name} has at most {pool.most_nodes} node{'' if pool.most_nodes == 1 else 's'} of {pool.accelerators_per_node} {pool.resource}"
+        for pool in table.pools
     ]
     limits: dict[int, Limit] = {}
     columns = (

@@ -28,6 +28,7 @@ def test_a_full_pool_goes_by_priority_and_the_cut_names_it() -> None:
         "6 of those that are there make room for others"
     )
     assert 1 not in plan.limits
+    assert "pool h100 has at most 1 node of 8 " in plan_of(specs, [0, 0], [10, 4], pools=(a_pool(max_nodes=1),)).limits[0].why
 
 
 def test_lower_bounds_come_first_unless_the_pool_says_otherwise() -> None:
