@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from autoscaler.core.allocation.board import Board
-from autoscaler.core.allocation.packing import pack
+from autoscaler.core.allocation.packing import packed
 from autoscaler.core.allocation.wishes import Wishes
 from autoscaler.core.model import Bools, Ints
 from autoscaler.core.node_pools import PoolTable
@@ -34,7 +34,7 @@ def making_way(table: PoolTable, wishes: Wishes, units: Ints, standing: Ints) ->
         return units
     movers = np.bincount(table.pool[movable], minlength=len(table.pools)) > 0
     missing = _missing(table, wishes, units, movers)
-    nodes = pack(table.per_node, table.sizes, table.by_size(units * table.multiple)).nodes
+    nodes = packed(table, units * table.multiple).nodes
     free = np.maximum(table.least_nodes, standing)
     dear = np.flatnonzero(movers & (table.price > 0))
     if not missing.any() and not (nodes > free)[dear].any():

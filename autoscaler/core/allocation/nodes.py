@@ -8,7 +8,7 @@ import numpy as np
 
 from autoscaler.core.allocation import losses
 from autoscaler.core.allocation.cool_down import NodeNeeds, words
-from autoscaler.core.allocation.places import packed
+from autoscaler.core.allocation.packing import packed
 from autoscaler.core.allocation.split import in_order, on_places
 from autoscaler.core.model import Bools, Fleet, Floats, Ints, PoolSpec
 from autoscaler.core.node_pools import PoolTable
@@ -57,12 +57,7 @@ def plan_nodes(
     nodes = np.minimum(np.maximum(needed, table.least_nodes), most)
     kept = _add_spare(table, fleet, nodes, most, needs, at_s, bounds)
     own = nodes
-    unusable = np.zeros_like(nodes)
-    if bounds is not None:
-        # A node that counts for nothing is still one of the pool: its replacement comes on top, as far as the pool's bound allows.
-        extra = np.array([bounds.ordered_for_lost.get(name, 0) for name in table.names], dtype=np.int64)
-        nodes = np.maximum(np.minimum(nodes + extra, largest), nodes)
-        unusable = np.maximum(extra * table.per_node - _on_lost(table, fleet), 0)
+    nodes, unusable = _with_replacements(table, fleet, own, largest, bounds)
     pools = len(table.pools)
     services = np.bincount(table.pool, replicas > 0, pools).astype(np.int64).tolist()
     sums = [
@@ -93,6 +88,16 @@ def plan_nodes(
         if pool.spot_ratio > 0:
             made.spot[pool.name] = spot_nodes(pool, count)
     return made
+
+
+def _with_replacements(table: PoolTable, fleet: Fleet, nodes: Ints, largest: Ints, bounds: Bounds | None) -> tuple[Ints, Ints]:
+    """nodes (P,), and on top those in the place of nodes that count for nothing but are still the pool's, as far as its bound (largest) allows;
+    and accelerators (P,) of such nodes that nobody can take."""
+    if bounds is None:
+        return nodes, np.zeros_like(nodes)
+    extra = np.array([bounds.ordered_for_lost.get(name, 0) for name in table.names], dtype=np.int64)
+    unusable = np.maximum(extra * table.per_node - _on_lost(table, fleet), 0)
+    return np.maximum(np.minimum(nodes + extra, largest), nodes), unusable
 
 
 def _add_spare(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoscaler.core.model import Ints
+from autoscaler.core.node_pools import PoolTable
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +51,11 @@ class Packed:
         self.nodes[pool] += whole + (partly > 0)
         left[per_node - each * size] += whole
         left[per_node - partly * size] += partly > 0
+
+
+def packed(table: PoolTable, replicas: Ints) -> Packed:
+    """The nodes that replicas (J,) fill."""
+    return pack(table.per_node, table.sizes, table.by_size(replicas))
 
 
 def pack(per_node: Ints, sizes: Ints, counts: Ints) -> Packed:

@@ -14,7 +14,7 @@ import numpy as np
 
 from autoscaler.core.allocation.fair_share import Claims
 from autoscaler.core.allocation.making_way import making_way
-from autoscaler.core.allocation.packing import Packed, pack
+from autoscaler.core.allocation.packing import Packed, packed
 from autoscaler.core.allocation.priority import grant
 from autoscaler.core.allocation.wishes import Wishes
 from autoscaler.core.model import Bools, Ints
@@ -56,11 +56,6 @@ def largest(table: PoolTable, held: Ints) -> Ints:
     there = np.bincount(table.pool, held * table.unit, len(table.pools)).astype(np.int64)
     most: Ints = np.maximum(table.most_nodes * table.usable, there)
     return most
-
-
-def packed(table: PoolTable, replicas: Ints) -> Packed:
-    """The nodes that replicas (J,) fill."""
-    return pack(table.per_node, table.sizes, table.by_size(replicas))
 
 
 def _claims(table: PoolTable, wishes: Wishes, segment: Ints) -> Claims:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from autoscaler.core.allocation import board
 from autoscaler.core.allocation.making_way import making_way
-from autoscaler.core.allocation.places import packed, places
+from autoscaler.core.allocation.packing import packed
+from autoscaler.core.allocation.places import places
 from autoscaler.core.allocation.wishes import Wishes, wishes
 from autoscaler.core.model import Ints, PoolSpec, PoolUse, Quota, ScalingSpec
 from autoscaler.core.node_pools import PoolTable
