@@ -139,10 +139,15 @@ class PoolTable:
         return self.per_node - np.where(divisor > 0, self.per_node % np.maximum(divisor, 1), 0)
 
 
-def _named(spec: ScalingSpec, number: dict[str, int]) -> list[tuple[int, float | None]]:
-    """The pools that a service names and that are there, with the requests/s that it gives for each."""
-    uses = [(use.name, use.per_s) for use in spec.pools] or [(name, None) for name in spec.pool_names]
-    return [(number[name], per_s) for name, per_s in uses if name in number]
+def per_s_on(spec: ScalingSpec, pool: str) -> float:
+    """Requests/s of a ready replica of the service on the pool: what it gives for it, else its own capacity."""
+    does = next((use.per_s for use in spec.pools if use.name == pool), None)
+    return spec.capacity.per_s if does is None else does
+
+
+def _named(spec: ScalingSpec, number: dict[str, int]) -> list[int]:
+    """The pools that a service names and that are there."""
+    return [number[name] for name in spec.pool_names if name in number]
 
 
 def _places_of(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, int]) -> list[tuple[float, int, int]]:
@@ -150,13 +155,13 @@ def _places_of(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, i
     manifest's order."""
     found: list[tuple[float, int, int]] = []
     resource = ""
-    for place, per_s in _named(spec, number):
+    for place in _named(spec, number):
         pool, accelerators = pools[place], spec.accelerators_per_replica
         resource = resource or pool.resource
         nodes = math.ceil(accelerators / pool.accelerators_per_node)
         if pool.resource != resource or (nodes > 1 and spec.target.partition("/")[0] in ONE_POD_KINDS):
             continue  # one template asks for one resource
-        does = spec.capacity.per_s if per_s is None else per_s
+        does = per_s_on(spec, pool.name)
         share = nodes if nodes > 1 else 1.0 / (pool.accelerators_per_node // accelerators)
         cost = share * mean_cost(pool) / (does if does > 0 else 1.0)
         found.append((cost, place, nodes * pool.accelerators_per_node if nodes > 1 else accelerators))
@@ -168,7 +173,7 @@ def _no_place(spec: ScalingSpec, pools: Sequence[PoolSpec], number: dict[str, in
     named = _named(spec, number)
     if not named:
         return ""
-    pool = pools[named[0][0]]
+    pool = pools[named[0]]
     return (
         f"a replica takes {spec.accelerators_per_replica} {pool.resource} and a node of pool {pool.name} has "
         f"{pool.accelerators_per_node}: none can be placed"

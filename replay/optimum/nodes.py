@@ -29,13 +29,13 @@ from typing import Final
 import numpy as np
 
 from autoscaler.core.model import Floats, Ints, ScalingSpec
+from autoscaler.core.node_pools import per_s_on
 from replay.optimum.orders import held_in_warmup
 from replay.optimum.prices import Progress
 from replay.optimum.problem import FEW, Problem, Settings
 from replay.optimum.search import Found, bound_s, search
 from replay.plant.growing import hanging_together
 from replay.plant.nodes import Pool
-from replay.plant.pool_capacity import per_s_on
 
 _MOST_COUNTS: Final = 200
 """Node counts looked at, where the manifest allows more: or four times what the worst minute needs, if that is more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autoscaler.core.model import Floats, ScalingSpec
+from autoscaler.core.node_pools import per_s_on
 from replay.plant.lifecycle import Lifecycle
 
 
@@ -39,12 +40,6 @@ class PoolCapacity:
                 self._seen_of[row] = where.changes
             if (all_ready := life.ready.item(row)) > 0:
                 per_s[row] = sum(life.on_nodes(row, pool)[0] * own_per_s for pool, own_per_s in does) / all_ready
-
-
-def per_s_on(spec: ScalingSpec, pool: str) -> float:
-    """Requests/s of a ready replica of the service on the pool."""
-    does = next((use.per_s for use in spec.pools if use.name == pool), None)
-    return spec.capacity.per_s if does is None else does
 
 
 def differs_by_pool(spec: ScalingSpec) -> bool:
